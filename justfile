@@ -1,0 +1,26 @@
+# Conveniences. `.ci/run` is what counts; it does not need just.
+bin := ".venv/bin"
+
+# Format, lint, types, imports, tests
+default: format check test
+
+format:
+    {{bin}}/ruff check --fix
+    {{bin}}/ruff format
+
+check:
+    {{bin}}/ruff check
+    {{bin}}/ruff format --check
+    {{bin}}/codespell
+    {{bin}}/mypy
+    {{bin}}/basedpyright --pythonpath {{bin}}/python
+    {{bin}}/lint-imports
+
+test *args:
+    {{bin}}/python -m pytest {{args}}
+
+cover:
+    {{bin}}/coverage erase
+    {{bin}}/coverage run -m pytest
+    {{bin}}/coverage combine --quiet
+    {{bin}}/coverage report

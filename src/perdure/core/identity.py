@@ -1,0 +1,74 @@
+"""Who a workflow or an invocation is. Pure values; nothing here knows where they are stored."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from perdure.errors import InvalidIdentifier
+
+ID_LENGTH_MAX = 255
+"""Characters in an id, name or key; the limit of the identifier columns in every state backend."""
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+class InvocationKey(NamedTuple):
+    """One life of one id: the id and its generation, which starts at 1."""
+
+    invocation_id: str
+    generation: int
+
+
+def validate_identifier(value: object, what: str) -> str:
+    """Return `value` when it can name something in a state backend.
+
+    Raises:
+        InvalidIdentifier: not a str, empty, over 255 characters, or holding control, bidirectional
+            or surrogate characters (they would make two ids look alike or break a log line).
+    """
+    if not isinstance(value, str):
+        raise InvalidIdentifier(
+            f"{what} must be a str, got {type(value).__name__}. Pass a text such as 'order-42'."
+        )
+    if not value:
+        raise InvalidIdentifier(f"{what} is empty. Pass a text such as 'order-42', or leave it out.")
+    if len(value) > ID_LENGTH_MAX:
+        raise InvalidIdentifier(
+            f"{what} has {len(value)} characters, at most {ID_LENGTH_MAX} are allowed. "
+            f"It starts with {value[:40]!r}. Use a shorter id, or a hash of the long one."
+        )
+    if found := _CONTROL.search(value):
+        raise InvalidIdentifier(
+            f"{what} {value[:80]!r} has the control character {found.group()!r} at index "
+            f"{found.start()}. Use printable characters only."
+        )
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowIdentity:
+    """The immutable identity of a workflow: everything it derives starts here.
+
+    Args:
+        workflow_id: unique within the app; the idempotency key of the workflow.
+        workflow_type: the registered name of the workflow function.
+        parent_workflow_id: id of the workflow that started this one, or None for a top-level one.
+    """
+
+    workflow_id: str
+    workflow_type: str
+    parent_workflow_id: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse ids and names that no state backend could hold."""
+        validate_identifier(self.workflow_id, "workflow_id")
+        validate_identifier(self.workflow_type, "workflow_type")
+        if self.parent_workflow_id is not None:
+            validate_identifier(self.parent_workflow_id, "parent_workflow_id")
+
+    @property
+    def is_subworkflow(self) -> bool:
+        """True when another workflow started this one."""
+        return self.parent_workflow_id is not None

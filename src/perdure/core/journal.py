@@ -1,0 +1,404 @@
+"""One workflow's journal as replay sees it: what was recorded, in which order, what is pending.
+
+Pure: entries in, matches and drafts out. It never reads a clock and never stores anything. The
+rule for every command: `begin` compares it with what the journal holds at the same place; what is
+found is returned, what is not found is new, and what differs raises `Divergence`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from perdure.core.divergence import describe_leftover, describe_mismatch, describe_surplus
+from perdure.core.entries import (
+    COMMANDS,
+    DELIVERIES,
+    Entry,
+    EntryKind,
+    checksum,
+    genesis,
+    verify_chain,
+)
+from perdure.core.identity import InvocationKey
+from perdure.core.scope import DRAW_KINDS, DrawValue, Scope
+from perdure.errors import Divergence, JournalCorrupted
+
+FRESH_DRAWS_MAX = 4_096
+"""Draws held back before they are flushed without a command (DESIGN section 5)."""
+
+
+class Meta(msgspec.Struct, omit_defaults=True):
+    """The extensible part of an entry. Readers ignore members they do not know.
+
+    Attributes:
+        draws: draws of each kind handed out in the scope before this command.
+        line: `file:line` of the workflow code that asked for it.
+    """
+
+    draws: dict[str, int] = {}
+    line: str = ""
+
+
+DrawBlock = dict[str, tuple[int, list[DrawValue]]]
+
+_encode = msgspec.json.Encoder().encode
+_decode_meta = msgspec.json.Decoder(Meta).decode
+_decode_block = msgspec.json.Decoder(DrawBlock).decode
+
+
+@dataclass(slots=True)
+class Command:
+    """A command as the workflow code asks for it now, and what the journal has for it.
+
+    Attributes:
+        recorded: the entry at this place, already compared, or None if it is new.
+        notes: BEGAN and ATTEMPT entries of this command.
+    """
+
+    kind: EntryKind
+    scope: Scope
+    ordinal: int
+    key: str
+    name: str
+    digest: bytes
+    meta: bytes
+    recorded: Entry | None = None
+    notes: list[Entry] = field(default_factory=list)
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Scope path and ordinal: the identity of the command within the workflow."""
+        return (self.scope.path, self.ordinal)
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """An entry that has no position yet."""
+
+    kind: str
+    scope: str
+    ordinal: int
+    key: str
+    name: str
+    digest: bytes
+    body: bytes
+    meta: bytes
+    at: int
+
+
+class Journal:
+    """The recorded past of one workflow and the drafts of its next append.
+
+    Attributes:
+        head: entries that are durable.
+        seal: chain value at the head.
+        deliveries: durable deliveries that the workflow code has not seen yet, in order.
+        end: the entry that ended the workflow, if it is finished.
+        data: workflow data as set so far by this attempt.
+    """
+
+    def __init__(self, key: InvocationKey, seed: bytes, entries: Sequence[Entry], head: int) -> None:
+        """Check the chain and index the entries.
+
+        Raises:
+            JournalCorrupted: the chain is broken or an entry cannot be read.
+        """
+        self.key = key
+        self.seed = seed
+        self.head = head
+        self.seal = verify_chain(key, seed, entries, head) if entries or head else genesis(key, seed)
+        self.deliveries: deque[Entry] = deque()
+        self.end: Entry | None = None
+        self.memos: dict[str, Entry] = {}
+        self._scopes: dict[str, Scope] = {}
+        self._commands: dict[str, list[Entry]] = {}
+        self._ordinals: dict[tuple[str, str], int] = {}
+        self._notes: dict[tuple[str, int], list[Entry]] = {}
+        self._ends: dict[str, Entry] = {}
+        self._blocks: dict[str, list[DrawBlock]] = {}
+        self._drafts: list[Draft] = []
+        self._fresh = 0
+        self.observed = False
+        for entry in entries:
+            self._index(entry)
+
+    # --- loading --------------------------------------------------------------------------------
+
+    def _index(self, entry: Entry) -> None:
+        kind = entry.kind
+        if kind == EntryKind.DRAWS:
+            self._blocks.setdefault(entry.scope, []).append(_decode_block(entry.body))
+        elif kind == EntryKind.MEMO:
+            self.memos[entry.key] = entry
+        elif kind in (EntryKind.BEGAN, EntryKind.ATTEMPT):
+            self._notes.setdefault((entry.scope, entry.ordinal), []).append(entry)
+        elif kind == EntryKind.END:
+            self._ends[entry.scope] = entry
+            if entry.scope == "":
+                self.end = entry
+        elif kind in COMMANDS:
+            self._index_command(entry)
+        if kind in DELIVERIES:
+            self.deliveries.append(entry)
+        elif kind not in _KNOWN:
+            raise JournalCorrupted(
+                f"Journal of {self.key.invocation_id!r}: position {entry.position} has the unknown "
+                f"kind {kind!r}. A newer perdure wrote it; run this workflow with that version."
+            )
+
+    def _index_command(self, entry: Entry) -> None:
+        commands = self._commands.setdefault(entry.scope, [])
+        commands.append(entry)
+        if entry.ordinal != len(commands):
+            raise JournalCorrupted(
+                f"Journal of {self.key.invocation_id!r}: position {entry.position} holds command "
+                f"{entry.ordinal} of scope {entry.scope!r}, expected {len(commands)}."
+            )
+
+    # --- scopes ---------------------------------------------------------------------------------
+
+    def open_scope(self, path: str, clock: int) -> Scope:
+        """Make the scope at `path`, filled with the draws that the journal has for it."""
+        scope = Scope(path, self.seed, clock, self._count_fresh)
+        for block in self._blocks.get(path, ()):
+            for kind, (_, values) in block.items():
+                scope.sequence(kind).recorded.extend(values)
+        self._scopes[path] = scope
+        return scope
+
+    def scope(self, path: str) -> Scope:
+        """The scope opened at `path` by this attempt."""
+        return self._scopes[path]
+
+    def unfinished_body(self) -> str:
+        """The task whose body was in flight at the last crash, as text; "" when none is known."""
+        for place, notes in reversed(self._notes.items()):
+            entry = notes[-1]
+            ended = len(self._commands.get(place[0], ())) >= place[1]
+            if entry.kind == EntryKind.BEGAN and not ended:
+                return f"the body of task {entry.name!r} (as {entry.key!r})"
+        return ""
+
+    def _count_fresh(self) -> None:
+        self._fresh += 1
+
+    @property
+    def draws_full(self) -> bool:
+        """True when the buffered draws must be flushed before more are handed out."""
+        return self._fresh >= FRESH_DRAWS_MAX
+
+    # --- commands -------------------------------------------------------------------------------
+
+    def begin(
+        self,
+        scope: Scope,
+        kind: EntryKind,
+        prefix: str,
+        name: str,
+        digest: bytes,
+        line: Callable[[], str],
+    ) -> Command:
+        """Count the next command of `scope` and compare it with the journal.
+
+        Args:
+            prefix: sequence of the key: the operation name, such as "task" or a record's name.
+            name: what the command is about (registered name, id, or the operation name).
+            digest: fingerprint of the arguments, or empty. A recorded digest that differs is
+                returned in `recorded`; the caller decides, for it can look at the arguments.
+            line: gives `file:line` of the asking code; called only for what is new or differs.
+
+        Raises:
+            Divergence: kind, key, name or draw counts differ, or the scope had ended here.
+        """
+        scope.commands = ordinal = scope.commands + 1
+        sequence = self._ordinals.get((scope.path, prefix), 0) + 1
+        self._ordinals[scope.path, prefix] = sequence
+        key = f"{prefix}:{sequence}" if not scope.path else f"{scope.path}:{prefix}:{sequence}"
+        draws = scope.counts()
+        command = Command(kind, scope, ordinal, key, name, digest, b"")
+        recorded = self._commands.get(scope.path, ())
+        if ordinal <= len(recorded):
+            command.recorded = entry = recorded[ordinal - 1]
+            if (
+                (entry.kind != kind and not _dropped(entry, kind))
+                or entry.name != name
+                or entry.key != key
+                or _decode_meta(entry.meta).draws != draws
+            ):
+                raise Divergence(
+                    describe_mismatch(
+                        self.key, entry, _decode_meta(entry.meta), command, draws, line()
+                    )
+                )
+        elif scope.path in self._ends:
+            raise Divergence(describe_surplus(self.key, self._ends[scope.path], command, line()))
+        else:
+            command.meta = _encode(Meta(draws=draws, line=line()))
+        if self._notes:
+            command.notes = self._notes.get(command.place, [])
+        return command
+
+    def ordinal(self, scope: Scope, prefix: str) -> int:
+        """How many commands of this sequence the scope has asked for."""
+        return self._ordinals.get((scope.path, prefix), 0)
+
+    def line_of(self, entry: Entry) -> str:
+        """`file:line` that asked for this entry when it was recorded."""
+        return _decode_meta(entry.meta).line
+
+    def check_leftover(self, scope: Scope) -> None:
+        """A scope is about to end: everything recorded for it must have been asked for.
+
+        Raises:
+            Divergence: the journal holds further commands of this scope.
+        """
+        recorded = self._commands.get(scope.path, ())
+        if scope.commands < len(recorded):
+            entry = recorded[scope.commands]
+            raise Divergence(describe_leftover(self.key, entry, _decode_meta(entry.meta), scope))
+
+    def end_scope(self, scope: Scope, name: str, body: bytes, at: int) -> bool:
+        """Stage the end of a scope, or compare it with the recorded end. True if it is new.
+
+        Raises:
+            Divergence: commands are left over, or draw counts or outcome differ.
+        """
+        self.check_leftover(scope)
+        counts = scope.counts()
+        recorded = self._ends.get(scope.path)
+        if recorded is None:
+            meta = _encode(Meta(draws=counts))
+            self.stage(Draft(EntryKind.END, scope.path, 0, "end", name, b"", body, meta, at))
+            return True
+        then = _decode_meta(recorded.meta).draws
+        if then != counts or recorded.name != name or recorded.body != body:
+            raise Divergence(
+                f"Workflow {self.key.invocation_id!r}: scope {scope.path or 'root'!r} ended as "
+                f"{recorded.name!r} after the draws {then}; now it ends as {name!r} after {counts}, "
+                f"or with another outcome.\n  recorded: {recorded.body[:200]!r}\n  now:      "
+                f"{body[:200]!r}\nSomething in the workflow function is not deterministic."
+            )
+        return False
+
+    # --- appending ------------------------------------------------------------------------------
+
+    def stage(self, draft: Draft, *, observed: bool = False) -> None:
+        """Hold an entry for the next append.
+
+        Args:
+            observed: its value came from outside (record, token, ...), so it must be durable
+                before a task body starts.
+        """
+        self._drafts.append(draft)
+        if observed:
+            self.observed = True
+
+    def unstage(self) -> None:
+        """Take the newest draft back; for a start whose id turned out to be taken."""
+        self._drafts.pop()
+
+    @property
+    def dirty(self) -> bool:
+        """True when something waits to be appended."""
+        return bool(self._drafts) or self._fresh > 0
+
+    def seal_pending(self, epoch: int, token: bytes, now: int) -> tuple[Entry, ...]:
+        """The entries of the next append, sealed from the head on. Nothing is forgotten yet."""
+        drafts = [*self._draw_drafts(now), *self._drafts]
+        entries: list[Entry] = []
+        seal = self.seal
+        for position, draft in enumerate(drafts, self.head):
+            plain = Entry(
+                position,
+                draft.kind,
+                draft.scope,
+                draft.ordinal,
+                draft.key,
+                draft.name,
+                draft.digest,
+                draft.body,
+                draft.meta,
+                draft.at,
+                epoch,
+                token,
+                b"",
+            )
+            seal = checksum(seal, plain)
+            entries.append(msgspec.structs.replace(plain, checksum=seal))
+        return tuple(entries)
+
+    def _draw_drafts(self, now: int) -> list[Draft]:
+        if not self._fresh:
+            return []
+        drafts: list[Draft] = []
+        for path, scope in self._scopes.items():
+            block = {
+                kind: (sequence.count - len(sequence.fresh) + 1, sequence.fresh)
+                for kind, sequence in scope.sequences.items()
+                if sequence.fresh
+            }
+            if block:
+                body = _encode(block)
+                drafts.append(Draft(EntryKind.DRAWS, path, 0, "draws", "", b"", body, b"{}", now))
+        return drafts
+
+    def acknowledge(self, entries: Sequence[Entry]) -> None:
+        """The append is durable: move the head and queue its deliveries."""
+        self._drafts.clear()
+        self.observed = False
+        if self._fresh:
+            self._fresh = 0
+            for scope in self._scopes.values():
+                for sequence in scope.sequences.values():
+                    if sequence.fresh:
+                        sequence.fresh = []
+        if entries:
+            self.head = entries[-1].position + 1
+            self.seal = entries[-1].checksum
+        self.deliveries.extend(entry for entry in entries if entry.kind in DELIVERIES)
+
+
+_KNOWN = frozenset(EntryKind)
+
+
+def _dropped(entry: Entry, kind: EntryKind) -> bool:
+    return entry.kind == EntryKind.DROPPED and kind == EntryKind.TASK
+
+
+def find_value(entries: Sequence[Entry], key: str) -> Entry | DrawValue | None:
+    """What a journal holds under `key`: a draw's value, an entry, or None.
+
+    Keys of draws are looked up inside their blocks.
+    """
+    path, local = ("", key) if not key.startswith("/") else key.split(":", 1)
+    operation, _, number = local.rpartition(":")
+    if operation in DRAW_KINDS and number.isdecimal():
+        return _find_draw(entries, path, operation, int(number))
+    return next((e for e in entries if e.key == key and e.kind in _VALUE_KINDS), None)
+
+
+def _find_draw(entries: Sequence[Entry], path: str, kind: str, ordinal: int) -> DrawValue | None:
+    for entry in entries:
+        if entry.kind == EntryKind.DRAWS and entry.scope == path:
+            first, values = _decode_block(entry.body).get(kind, (0, []))
+            if first <= ordinal < first + len(values):
+                return values[ordinal - first]
+    return None
+
+
+def find_counter(entries: Sequence[Entry], operation: str) -> int:
+    """The highest sequence of an operation in the root scope; 0 if there is none."""
+    if operation in DRAW_KINDS:
+        blocks = (_decode_block(e.body) for e in entries if e.kind == EntryKind.DRAWS and not e.scope)
+        return sum(len(block[operation][1]) for block in blocks if operation in block)
+    prefix = f"{operation}:"
+    return sum(
+        e.key.startswith(prefix) and e.key[len(prefix) :].isdecimal() and e.kind in COMMANDS
+        for e in entries
+    )
+
+
+_VALUE_KINDS = frozenset({EntryKind.RECORD, EntryKind.TASK, EntryKind.MEMO, EntryKind.START})

@@ -1,0 +1,88 @@
+"""When a failed attempt is tried again. Pure: the caller brings the chance and keeps the time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from perdure.errors import ConfigurationError
+
+ATTEMPTS_MAX = 1_000_000
+"""More attempts than this is a loop that nobody meant."""
+
+
+def seconds(value: float | timedelta, what: str) -> float:
+    """A duration as float seconds. Every public duration is float seconds or a `timedelta`.
+
+    Raises:
+        ConfigurationError: negative, not finite, or not a number.
+    """
+    result = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(result, bool) or not isinstance(result, (int, float)):
+        raise ConfigurationError(
+            f"{what} must be seconds (float) or a timedelta, got {type(value).__name__}."
+        )
+    if not 0 <= result < float("inf"):
+        raise ConfigurationError(f"{what} must be finite and not negative, got {value!r}.")
+    return float(result)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """Try a failed task again, with exponential backoff and jitter.
+
+    The delay before attempt n+1 is `wait_initial * wait_factor ** (n - 1)`, at most `wait_max`,
+    then shortened by up to `jitter` of itself (0.5 gives half to the whole delay), so that a crowd
+    which failed together does not come back together. Source: "Exponential Backoff And Jitter",
+    AWS Architecture Blog, 2015 ("equal jitter" at jitter=0.5, "full jitter" at 1.0).
+
+    Args:
+        attempts: tries in all, at least 1.
+        wait_initial: seconds, or a timedelta, before the second attempt.
+        wait_max: upper bound of one delay.
+        wait_factor: growth per attempt, at least 1.
+        jitter: share of the delay that is random, 0 to 1.
+        on: exception classes worth another try; a failure of any other class is final.
+    """
+
+    attempts: int = 3
+    wait_initial: float | timedelta = 1.0
+    wait_max: float | timedelta = 300.0
+    wait_factor: float = 2.0
+    jitter: float = 0.5
+    on: tuple[type[BaseException], ...] = (Exception,)
+
+    def __post_init__(self) -> None:
+        """Refuse a policy that could not mean anything."""
+        if not 1 <= self.attempts <= ATTEMPTS_MAX:
+            raise ConfigurationError(
+                f"Retry(attempts={self.attempts!r}): expected 1 to {ATTEMPTS_MAX}."
+            )
+        if not self.wait_factor >= 1:
+            raise ConfigurationError(f"Retry(wait_factor={self.wait_factor!r}): at least 1.")
+        if not 0 <= self.jitter <= 1:
+            raise ConfigurationError(f"Retry(jitter={self.jitter!r}): expected 0 to 1.")
+        seconds(self.wait_initial, "Retry(wait_initial=...)")
+        seconds(self.wait_max, "Retry(wait_max=...)")
+
+    def delay_after(self, attempt: int, error: BaseException, chance: float) -> float | None:
+        """Seconds to wait after failed attempt number `attempt` (from 1), or None to give up.
+
+        Args:
+            attempt: the number of the attempt that failed.
+            error: what it raised.
+            chance: a number in [0, 1), fixed by the caller so that the decision can be replayed.
+        """
+        if attempt >= self.attempts or not isinstance(error, self.on):
+            return None
+        longest = seconds(self.wait_max, "wait_max")
+        try:
+            full = seconds(self.wait_initial, "wait_initial") * self.wait_factor ** (attempt - 1)
+        except OverflowError:
+            full = longest
+        full = min(full, longest)
+        return full * (1 - self.jitter * chance)
+
+
+NO_RETRY = Retry(attempts=1)
+"""The default of a task: its first failure is its outcome."""

@@ -1,0 +1,122 @@
+"""A scope: one branch of a workflow, with its own counters, draws and workflow clock. Pure.
+
+A scope is used by one thread (and one asyncio task) at a time; who may use it is checked above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from perdure.core.draws import DrawSource
+
+RANDOM: Final = "random"
+UUID: Final = "uuid"
+TIME: Final = "time"
+BITS: Final = "bits"
+IDEMPOTENCY_KEY: Final = "key"
+
+DRAW_KINDS: Final = (RANDOM, UUID, TIME, BITS, IDEMPOTENCY_KEY)
+"""Sequences of pure draws. Their entries are blocks; everything else is one entry each."""
+
+TICK: Final = 1_000_000
+"""Microseconds that one reading of the workflow clock adds."""
+
+DrawValue: TypeAlias = float | str | int
+
+
+class DrawSequence:
+    """One kind of draw in one scope: what the journal has, how many were handed out, what is new.
+
+    Attributes:
+        recorded: values of the journal, ordinal 1 first.
+        count: how many were handed out by this attempt.
+        fresh: values not yet in the journal; the first has ordinal `count - len(fresh) + 1`.
+    """
+
+    __slots__ = ("count", "fresh", "recorded")
+
+    def __init__(self) -> None:
+        """Start with nothing recorded."""
+        self.recorded: list[DrawValue] = []
+        self.count = 0
+        self.fresh: list[DrawValue] = []
+
+
+class Scope:
+    """Counters of one branch. The root's path is "", a child's is its parent's plus "/n".
+
+    Attributes:
+        path: where the branch stands.
+        commands: how many commands were asked for.
+        clock: the workflow clock of this branch, microseconds since 1970 UTC.
+        branches: how many child scopes were made.
+        on_fresh: called once for each draw that the journal does not hold yet.
+    """
+
+    __slots__ = ("branches", "clock", "commands", "on_fresh", "path", "sequences", "source")
+
+    def __init__(
+        self, path: str, seed: bytes, clock: int, on_fresh: Callable[[], None]
+    ) -> None:
+        """Make a scope that has counted nothing yet."""
+        self.path = path
+        self.source = DrawSource(seed, path)
+        self.clock = clock
+        self.commands = 0
+        self.branches = 0
+        self.sequences: dict[str, DrawSequence] = {}
+        self.on_fresh = on_fresh
+
+    def sequence(self, kind: str) -> DrawSequence:
+        """The sequence of this draw kind, made at first use."""
+        found = self.sequences.get(kind)
+        if found is None:
+            found = self.sequences[kind] = DrawSequence()
+        return found
+
+    def _draw(self, kind: str, make: Callable[[int], DrawValue]) -> DrawValue:
+        sequence = self.sequences.get(kind) or self.sequence(kind)
+        ordinal = sequence.count + 1
+        sequence.count = ordinal
+        if ordinal <= len(sequence.recorded):
+            return sequence.recorded[ordinal - 1]
+        value = make(ordinal)
+        sequence.fresh.append(value)
+        self.on_fresh()
+        return value
+
+    def random(self) -> float:
+        """The next float in [0, 1). (JSON writes an exact 0.0 or 0.5 as such, so it stays one.)"""
+        return float(self._draw(RANDOM, self.source.random))
+
+    def uuid(self) -> str:
+        """The next UUID, version-4 layout."""
+        return str(self._draw(UUID, self.source.uuid))
+
+    def idempotency_key(self) -> str:
+        """The next key that names one intended effect, 32 hexadecimal characters."""
+        return str(self._draw(IDEMPOTENCY_KEY, self.source.idempotency_key))
+
+    def bits(self, width: int) -> int:
+        """The next `width` random bits as a non-negative integer. Recorded in hexadecimal."""
+        text = self._draw(BITS, lambda ordinal: f"{self.source.bits(ordinal, width):x}")
+        return int(str(text), 16)
+
+    def utc_now(self) -> int:
+        """Read the workflow clock: one second later than at the last reading or event."""
+        self.clock = int(self._draw(TIME, lambda _: self.clock + TICK))
+        return self.clock
+
+    def event(self, at: int) -> None:
+        """A durable event of this branch happened at `at`; the clock never falls behind it."""
+        self.clock = max(self.clock, at)
+
+    def counts(self) -> dict[str, int]:
+        """How many draws of each kind were handed out, without the zeros."""
+        return {kind: seq.count for kind, seq in self.sequences.items() if seq.count}
+
+    def next_branch(self) -> str:
+        """The path of the next child scope, by creation order."""
+        self.branches += 1
+        return f"{self.path}/{self.branches}"

@@ -1,0 +1,264 @@
+"""Every exception of perdure. It sits at the bottom of the import graph and must import nothing of ours.
+
+Two families, and the difference is a promise:
+
+* `PerdureError` and its children are for callers: catch them, read them, fix what they name. Each
+  has a stable `code` that documentation and log searches can rely on.
+* `ControlFlow` and its children derive from `BaseException`, so that `except Exception` in a
+  workflow can neither swallow a suspension nor a lost lease. Nobody catches those.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PerdureError(Exception):
+    """Root of every error that perdure raises for a caller."""
+
+    code: ClassVar[str] = "PRD000"
+
+
+# --- configuration and registration ------------------------------------------------------------
+
+
+class ConfigurationError(PerdureError):
+    """A setting, URL or decorator argument cannot be used; the message names it and the remedy."""
+
+    code = "PRD001"
+
+
+class RegistrationError(PerdureError):
+    """A function cannot be registered: not callable, a duplicate name, or an unusable signature."""
+
+    code = "PRD002"
+
+
+class UnknownName(PerdureError):
+    """No task or workflow of this name is registered in this process."""
+
+    code = "PRD003"
+
+
+class InvalidIdentifier(PerdureError):
+    """An id, name or key is empty, longer than 255 characters, or holds control characters."""
+
+    code = "PRD004"
+
+
+class WrongColour(PerdureError):
+    """A sync function was called where async code must await it, or the other way round."""
+
+    code = "PRD005"
+
+
+# --- values -------------------------------------------------------------------------------------
+
+
+class SerializationError(PerdureError):
+    """A value cannot be recorded. Raised when it would be recorded, never later on replay."""
+
+    code = "PRD010"
+
+
+class ValueTooLarge(SerializationError):
+    """A value is over a size, depth or count limit. Nothing of it was recorded."""
+
+    code = "PRD011"
+
+
+class DeserializationError(PerdureError):
+    """Recorded bytes cannot be turned back into a value (damaged, or their type changed)."""
+
+    code = "PRD012"
+
+
+class TaskError(PerdureError):
+    """Stands for an exception whose class is not registered with the app.
+
+    The class is never imported or rebuilt from a name found in a database. Register it with
+    `app.register(TheError)` or `@app.task(raises=[TheError])` to get it back as itself.
+    """
+
+    code = "PRD013"
+
+    def __init__(self, type_name: str, message: str, traceback_text: str = "") -> None:
+        super().__init__(type_name, message, traceback_text)
+        self.type_name = type_name
+        self.message = message
+        self.traceback_text = traceback_text
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.message}" if self.message else self.type_name
+
+
+class TaskTimeout(PerdureError, TimeoutError):
+    """A task attempt did not return within its `timeout` (seconds). It may still be running."""
+
+    code = "PRD014"
+
+
+# --- invocations --------------------------------------------------------------------------------
+
+
+class InvocationNotFound(PerdureError):
+    """No invocation of this id is in the state backend."""
+
+    code = "PRD020"
+
+
+class StartConflict(PerdureError):
+    """This id was started before with another workflow or other input. Nothing was started."""
+
+    code = "PRD021"
+
+
+class Superseded(PerdureError):
+    """The handle is bound to a generation of this id that is no longer the latest."""
+
+    code = "PRD022"
+
+
+class InvocationParked(PerdureError):
+    """The workflow stopped at something that only a person can decide; its journal is untouched.
+
+    It is not failed: after the cause is mended, `perdure workflow resume ID` lets it go on.
+    """
+
+    code = "PRD023"
+
+
+class InvocationDead(PerdureError):
+    """The invocation crashed its process too often and is no longer claimed.
+
+    It is not failed: `perdure workflow resume ID` gives it another set of chances.
+    """
+
+    code = "PRD024"
+
+
+class ResultTimeout(PerdureError, TimeoutError):
+    """`result(timeout)` gave up waiting. The invocation goes on."""
+
+    code = "PRD025"
+
+
+class InvocationCancelled(PerdureError):
+    """The invocation ended as cancelled or terminated, so it has no result."""
+
+    code = "PRD026"
+
+
+# --- replay and context -------------------------------------------------------------------------
+
+
+class Divergence(PerdureError):
+    """Replay asked for another operation than the journal holds. The journal is untouched."""
+
+    code = "PRD030"
+
+
+class NotInWorkflow(PerdureError):
+    """A workflow operation was called outside of any workflow or task."""
+
+    code = "PRD031"
+
+
+class ForeignScope(PerdureError):
+    """An operation came from a thread, asyncio task or process that does not own the scope."""
+
+    code = "PRD032"
+
+
+class OperationRefused(PerdureError):
+    """This operation is not allowed here (inside `record`, inside a task, on a random generator)."""
+
+    code = "PRD033"
+
+
+class LeaseRequired(PerdureError):
+    """A new value was asked of an identity whose workflow only its lease holder may extend."""
+
+    code = "PRD034"
+
+
+class SuspensionSwallowed(PerdureError):
+    """Workflow code caught the suspension signal and kept calling operations; it was parked."""
+
+    code = "PRD035"
+
+
+# --- state backend ------------------------------------------------------------------------------
+
+
+class BackendError(PerdureError):
+    """The state backend could not do what was asked; nothing was half done."""
+
+    code = "PRD040"
+
+
+class BackendUnavailable(BackendError):
+    """The state backend cannot be reached, opened or written (read-only, permissions, locked)."""
+
+    code = "PRD041"
+
+
+class BackendFull(BackendError):
+    """No space is left for the state backend. Nothing was recorded; free space and go on."""
+
+    code = "PRD042"
+
+
+class SchemaMismatch(BackendError):
+    """The database holds a schema that this version of perdure must not read or write."""
+
+    code = "PRD043"
+
+
+class ForeignDatabase(BackendError):
+    """The file is not a perdure database, or it is damaged beyond opening."""
+
+    code = "PRD044"
+
+
+class JournalCorrupted(BackendError):
+    """A journal entry does not match its checksum. Its value is never used."""
+
+    code = "PRD045"
+
+
+class CommitUnknown(BackendError):
+    """A commit was interrupted and may or may not have happened; the caller must read back."""
+
+    code = "PRD046"
+
+
+class RegisterConflict(BackendError):
+    """A deterministic value is stored already under this key, and it is not the same."""
+
+    code = "PRD047"
+
+
+class InternalError(PerdureError):
+    """A rule of perdure itself was broken. This is our bug; please report it with the message."""
+
+    code = "PRD099"
+
+
+# --- control flow -------------------------------------------------------------------------------
+
+
+class ControlFlow(BaseException):
+    """Root of the signals that unwind a workflow. Not an error, not for callers."""
+
+
+class Suspended(ControlFlow):
+    """The workflow waits for something durable, so its frame is dropped and will be replayed.
+
+    If you see this in a traceback, workflow code caught `BaseException`: re-raise it. Whatever
+    leaves the function after this signal is discarded, and operations are refused.
+    """
+
+
+class LeaseLost(ControlFlow):
+    """Another worker owns this invocation now. Nothing more can be recorded by this attempt."""

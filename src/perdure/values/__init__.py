@@ -1,0 +1,31 @@
+"""Values to bytes and back, by annotation. It must not know tasks, journals or state backends."""
+
+from __future__ import annotations
+
+from perdure.values.arguments import UNTYPED, decode_arguments, encode_arguments
+from perdure.values.canonical import FINGERPRINT_BYTES, fingerprint
+from perdure.values.codec import Codec, codec_for
+from perdure.values.exceptions import decode_exception, encode_exception, recorded_traceback
+from perdure.values.limits import BYTES_MAX, DEPTH_MAX, INT_BITS_MAX, ITEMS_MAX
+from perdure.values.registry import TypeRegistry, stable_name
+from perdure.values.scalars import Extension
+
+__all__ = [
+    "BYTES_MAX",
+    "DEPTH_MAX",
+    "FINGERPRINT_BYTES",
+    "INT_BITS_MAX",
+    "ITEMS_MAX",
+    "UNTYPED",
+    "Codec",
+    "Extension",
+    "TypeRegistry",
+    "codec_for",
+    "decode_arguments",
+    "decode_exception",
+    "encode_arguments",
+    "encode_exception",
+    "fingerprint",
+    "recorded_traceback",
+    "stable_name",
+]

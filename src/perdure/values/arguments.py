@@ -1,0 +1,87 @@
+"""The arguments of a call as one JSON object. It must not bind parameters or apply defaults.
+
+Every member obeys the rule of a body by itself: `{"order": {"$":"v",...}, "cents": 1999}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from perdure.errors import DeserializationError, SerializationError, ValueTooLarge
+from perdure.values.codec import Codec, codec_for
+from perdure.values.limits import BYTES_MAX, Refusal, check
+from perdure.values.registry import TypeRegistry
+from perdure.values.tagged import to_json
+
+UNTYPED: Final = codec_for(Any, TypeRegistry())
+"""The codec of arguments without one of their own, when the caller has no registry at hand."""
+
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def encode_arguments(
+    parameters: Mapping[str, Codec],
+    values: Mapping[str, object],
+    where: str,
+    *,
+    untyped: Codec = UNTYPED,
+    bytes_max: int = BYTES_MAX,
+) -> bytes:
+    """Encode bound arguments, in their order.
+
+    Args:
+        parameters: the codec of each parameter.
+        values: the arguments by name; names without a codec are written by `untyped`.
+        where: whose arguments these are, as in "arguments of task 'shop.charge'".
+        untyped: give `codec_for(Any, registry)` so that registered classes are known.
+        bytes_max: largest encoded object, in bytes.
+
+    Raises:
+        SerializationError: an argument cannot be recorded; names the argument, path and type.
+    """
+    members: dict[str, msgspec.Raw] = {}
+    for name, value in values.items():
+        if name.startswith("$"):
+            raise SerializationError(
+                f"{where}: the argument name {name!r} must not start with '$'."
+            )
+        codec = parameters.get(name, untyped)
+        members[name] = msgspec.Raw(codec.encode(value, f"{where}: argument {name!r}"))
+    body = to_json(members)
+    if len(body) > bytes_max:
+        raise ValueTooLarge(
+            f"{where}: together they have {len(body):,} bytes, the limit is {bytes_max:,}. "
+            "Keep large data in a file or an object store and pass where it is."
+        )
+    return body
+
+
+def decode_arguments(
+    codecs: Mapping[str, Codec],
+    body: bytes,
+    where: str,
+    *,
+    untyped: Codec = UNTYPED,
+    bytes_max: int = BYTES_MAX,
+) -> dict[str, Any]:
+    """Read what `encode_arguments` wrote; every call makes new objects.
+
+    Raises:
+        DeserializationError: damaged, or an argument is not what its codec can read.
+    """
+    try:
+        check(body, bytes_max)
+        members = _members(body)
+    except Refusal as refusal:
+        raise DeserializationError(f"{where}: {refusal}.") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise DeserializationError(
+            f"{where}: the record is no JSON object of arguments ({error}). Are the bytes damaged?"
+        ) from error
+    return {
+        name: codecs.get(name, untyped).decode(bytes(raw), f"{where}: argument {name!r}")
+        for name, raw in members.items()
+    }

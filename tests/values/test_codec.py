@@ -1,0 +1,285 @@
+"""Values come back equal, by type, or are refused when they are recorded."""
+
+import collections
+import datetime as dt
+import decimal
+import json
+import math
+import pathlib
+import re
+import socket
+import typing
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+import pytest
+from hypothesis import given
+
+from perdure.errors import SerializationError
+from perdure.values import TypeRegistry, codec_for
+from tests.values import samples
+from tests.values.samples import (
+    CONTAINERS,
+    RECORDS,
+    SCALARS,
+    Admin,
+    Basket,
+    Box,
+    Colour,
+    Counting,
+    Event,
+    Free,
+    Frozen,
+    Level,
+    Movie,
+    Node,
+    Pair,
+    Parcel,
+    Plain,
+    Point,
+    Point3,
+    Renamed,
+    Rights,
+    Slotted,
+    User,
+    Word,
+    anything,
+    deterministic,
+    name,
+)
+from tests.values.support import full_registry, round_trip, same, tagged
+
+
+@pytest.mark.parametrize("value", SCALARS + CONTAINERS + RECORDS, ids=name)
+@pytest.mark.parametrize(
+    "annotation", [Any, object, str, int, float, list[int], Point | Frozen, "Missing", set[int]]
+)
+def test_any_value_survives_under_any_annotation(value, annotation):
+    round_trip(annotation, value, full_registry())
+
+
+@deterministic
+@given(anything)
+def test_generated_values_come_back_equal_by_type(value):
+    round_trip(Any, value, full_registry())
+    round_trip(dict[str, int] | list[str] | None, value, full_registry())
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (Point, Point(1, 2)),
+        (Box[int], Box(3)),
+        (Pair, Pair(1)),
+        (Movie, Movie(title="x", year=1)),
+        (dt.datetime, dt.datetime(2026, 1, 1, tzinfo=dt.UTC)),
+        (dt.date, dt.date(2026, 1, 1)),
+        (bytes, b"\xff"),
+        (tuple[int, str], (1, "a")),
+        (dict[int, str], {1: "a"}),
+        (Literal["a", 1], 1),
+        (int | None, None),
+        (int | str | None, "1"),
+        (dt.time, dt.time(1)),
+        (dt.timedelta, dt.timedelta(1)),
+        (decimal.Decimal, decimal.Decimal("1.10")),
+        (uuid.UUID, uuid.UUID(int=1)),
+        (Event, Event("e")),
+        (list[Point], [Point(1)]),
+        (int, 2**70),
+        (Annotated[int, msgspec.Meta(ge=0)], 3),
+        (Level, Level.LOW),
+        (Parcel, Parcel(1.0)),
+        (Node, Node([Node([])])),
+        (User, User(name="u")),
+        (list[User], [User(name="u")]),
+        (User | None, User(name="u", born=dt.date(2000, 1, 1))),
+        (type(None), None),
+        (None, None),
+    ],
+    ids=name,
+)
+def test_the_annotation_gives_plain_json(annotation, value):
+    body = round_trip(annotation, value)
+    assert not body.startswith(b'{"$')
+    json.loads(body)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (Point | Frozen, Point(1)),
+        (Point | Frozen, Frozen("a", dt.datetime(2026, 1, 1))),
+        (dt.datetime | str, "2026-01-01"),
+        (dt.datetime | str, dt.datetime(2026, 1, 1)),
+        (Colour, Colour.BLUE),
+        (pathlib.Path, pathlib.Path("a")),
+        (complex, 1j),
+        (float, math.inf),
+        (float, math.nan),
+        (float, 2**53 + 1),
+        (dict[tuple[int, int], str], {(1, 2): "x"}),
+        (list[Any], [(1, 2)]),
+        (list, [(1,)]),
+        (Point, Point3(1, 2, 3)),
+        (User, Admin(name="a", rights=["r"])),
+        (list[User], [Admin(name="a")]),
+        (set[int], {3, 1}),
+        (frozenset[str], frozenset("ab")),
+        (Basket, Basket(None, {"a"})),
+        (int, True),
+        (float, True),
+        (int, "x"),
+        (str, Word.YES),
+        (int, Level.HIGH),
+        (list[int], (1,)),
+        (Sequence[int], (1,)),
+        (Mapping[str, int], {"a": 1}),
+        (dict[str, int], {"$a": 1}),
+        (Renamed, Renamed("x")),
+        (Free, Free(anything=(1,))),
+        (User | Point, Point(1)),
+        (User | Event, Event("e")),
+        (dt.datetime, dt.datetime(2026, 1, 1, tzinfo=samples.BERLIN)),
+        (dt.datetime, dt.datetime(2026, 1, 1, fold=1)),
+        (Rights, Rights.READ | Rights.WRITE),
+        (Box[Any], Box((1,))),
+        (Movie, {"title": "x", "other": 1}),
+        (typing.TypeVar("V", bound=Point), Point(1)),
+        (typing.NewType("Id", int), 3),
+        (dict[str, Point | Event], {"a": Point(1), "b": Event("e")}),
+    ],
+    ids=name,
+)
+def test_what_typed_json_would_lose_is_kept(annotation, value):
+    registry = TypeRegistry()
+    for cls in (Word, Level, Point3, Admin):
+        registry.register(cls)
+    round_trip(annotation, value, registry)
+
+
+def test_only_a_value_that_needs_tags_is_tagged():
+    assert round_trip(Any, {"a": [1, "x", None]}) == b'{"a":[1,"x",null]}'
+    assert round_trip(Any, (1, 2)) == tagged(b'{"$":"tuple","v":[1,2]}')
+    assert round_trip(int, "x") == b'{"$":"v","v":"x"}'
+    assert round_trip(float, 3) == b"3"  # may come back as 3.0
+    assert round_trip(dt.datetime | str, "x") == b'"x"'  # no typed engine for this union
+
+
+def test_the_form_does_not_hang_on_the_order_of_keys():
+    codec = codec_for(dict[str, dt.date], TypeRegistry())
+    day = dt.date(2026, 1, 1)
+    assert codec.encode({"$a": day, "b": day}, "x").startswith(b'{"$')
+    assert codec.encode({"b": day, "$a": day}, "x").startswith(b'{"$')
+
+
+def test_an_int_for_a_float_is_the_only_kindness():
+    assert codec_for(float, TypeRegistry()).encode_and_decode(3, "x")[1] == 3.0
+    assert not same(3.0, 3)
+    assert not same(True, 1)
+    assert not same(1, True)
+    assert not same({1}, {True})
+    assert not same({(1,)}, {(True,)})
+    assert not same([1], (1,))
+    assert not same(0.0, -0.0)
+    assert same([math.nan, {math.nan}], [math.nan, {float("nan")}])
+    assert not same({"a": 1, "b": 2}, {"b": 2, "a": 1})
+    assert not same(Point(1), Point3(1))
+    assert not same({1: 1}, {True: 1})
+    assert not same({math.nan}, {1.0})
+
+
+def test_decoded_values_are_fresh_objects():
+    given_value: Any = {"a": [1, {"b": []}]}
+    for annotation in (Any, dict[str, list[int | dict[str, list[int]]]]):
+        back: Any = codec_for(annotation, TypeRegistry()).encode_and_decode(given_value, "x")[1]
+        assert back == given_value
+        assert back is not given_value
+        assert back["a"][1]["b"] is not given_value["a"][1]["b"]
+
+
+class _Unprintable:
+    __slots__ = ()
+
+    def __repr__(self):
+        raise AssertionError("repr must not be called")
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "type_name"),
+    [
+        ({"items": [1, 2, 3, {"owner": socket.socket}]}, "$.items[3].owner", "'type'"),
+        ([lambda: 1], "$[0]", "'function'"),
+        ({"a b": object()}, "$['a b']", "'object'"),
+        ({3: [object()]}, "$[3][0]", "'object'"),
+        ((1, {2: object()}), "$[1][2]", "'object'"),
+        (collections.OrderedDict(a=1), "$", "'collections.OrderedDict'"),
+        ([collections.deque()], "$[0]", "'collections.deque'"),
+        (Point(1), "$", "'tests.values.samples.Point'"),
+        ([Colour.RED], "$[0]", "Colour"),
+        (Plain(1), "$", "Plain"),
+        ({"x": _Unprintable()}, "$.x", "_Unprintable"),
+        (ValueError("x"), "$", "'ValueError'"),
+        (range(3), "$", "'range'"),
+        ({"s": "a\ud800"}, "$.s", "surrogate"),
+        ({"a\ud800": 1}, "$[", "surrogate"),
+        ({object(): 1}, "$[<object>]", "'object'"),
+    ],
+    ids=name,
+)
+@pytest.mark.parametrize("annotation", [Any, list[int], User])
+def test_refusals_name_place_type_and_path(value, path, type_name, annotation):
+    codec = codec_for(annotation, TypeRegistry())
+    with pytest.raises(SerializationError) as caught:
+        codec.encode(value, "result of task 'shop.charge'")
+    message = str(caught.value)
+    assert message.startswith(f"result of task 'shop.charge': at {path}")
+    assert type_name in message
+
+
+def test_a_refusal_says_what_to_do():
+    codec = codec_for(Any, TypeRegistry())
+    for value, advice in [
+        (Point(1), "app.register(Point)"),
+        (Colour.RED, "app.register(Colour)"),
+        (collections.OrderedDict(), "dict(value)"),
+        (type("S", (str,), {})("x"), "str(value)"),
+        (object(), "Return plain data"),
+        (KeyError(), "str(error)"),
+    ]:
+        with pytest.raises(SerializationError, match=re.escape(advice)):
+            codec.encode(value, "x")
+
+
+def test_what_would_come_back_different_is_refused():
+    class Odd(dt.tzinfo):
+        def utcoffset(self, when):
+            return None if when is None else dt.timedelta(hours=1)
+
+        dst = tzname = lambda self, when: None
+
+    registry = TypeRegistry()
+    for cls in (Counting, Slotted):
+        registry.register(cls)
+    for value, part in [
+        (Counting(1), r"at \$\.n: "),
+        (Slotted(), "__slots__"),
+        (dt.datetime(2026, 1, 1, tzinfo=Odd()), "time zone"),
+        (type("D", (dt.datetime,), {})(2026, 1, 1), "cannot be recorded"),
+    ]:
+        for annotation in (Any, type(value)):
+            with pytest.raises(SerializationError, match=part):
+                codec_for(annotation, registry).encode(value, "x")
+
+
+def test_hostile_values_give_our_error_only():
+    class Hostile(Plain):
+        def __getattribute__(self, name):
+            raise RuntimeError("no")
+
+    registry = TypeRegistry()
+    registry.register(Hostile)
+    with pytest.raises(SerializationError, match=r"at \$: .*Hostile.*RuntimeError: no"):
+        codec_for(Any, registry).encode(object.__new__(Hostile), "x")

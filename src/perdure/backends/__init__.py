@@ -1,0 +1,1 @@
+"""State backends: where invocations and journals live. Drivers are named by the app only."""

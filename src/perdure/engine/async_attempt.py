@@ -1,0 +1,232 @@
+"""Attempts of async workflows: the function runs on a deterministic loop that this thread steps.
+
+The rhythm, on the first run and on every replay: run what is ready until nothing is; then hand over
+the next delivery of the journal, exactly one; again. Only when there is none, look outside. So the
+order in which branches go on is the order of the journal, never that of the world.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, cast
+
+from perdure.backends.base import InvocationRecord
+from perdure.engine import flows
+from perdure.engine.attempt import PARKING, REFUSALS_MAX, Attempt
+from perdure.engine.context import WorkflowContext, current_workflow
+from perdure.engine.drive import drive, drive_async
+from perdure.engine.effects import Flow, Function, RunBody, Wait
+from perdure.engine.loop import ScopedTask, WorkflowLoop
+from perdure.engine.outcome import Outcome
+from perdure.engine.runtime import Runtime
+from perdure.errors import BackendError, ControlFlow, InternalError, Suspended, SuspensionSwallowed
+
+T = TypeVar("T")
+
+
+class AsyncAttempt(Attempt):
+    """Runs one claimed async workflow."""
+
+    def __init__(self, runtime: Runtime, record: InvocationRecord, function: Function) -> None:
+        """Prepare an attempt on a claimed record."""
+        super().__init__(runtime, record, function)
+        self._loop = WorkflowLoop(self)  # type: ignore[abstract] # asyncio's base is not an ABC
+        self._clock = record.base_time or 0
+        self._running = 0
+        self._finished: deque[Callable[[], None]] = deque()
+
+    # --- stepping -------------------------------------------------------------------------------
+
+    def execute(self, context: WorkflowContext) -> Outcome:
+        """Step the loop until the function ends or its frame is dropped."""
+        run = self.function.bind(self.record.arguments)
+        hooks = sys.get_asyncgen_hooks()
+        # The default finaliser would run `aclose` when the garbage collector finds a generator,
+        # which is at another time on every run.
+        sys.set_asyncgen_hooks(finalizer=lambda _: None)
+        asyncio._set_running_loop(self._loop)  # noqa: SLF001 - how a loop makes itself current
+        try:
+            return self._step_to_end(run, context)
+        except ControlFlow as signal:
+            if not self.halted:
+                raise InternalError("A control signal came without its cause.") from signal
+            return self.raised(signal)
+        except (SystemExit, KeyboardInterrupt) as error:
+            # asyncio lets these two through its tasks; to a workflow they are errors like others.
+            return self.raised(error)
+        finally:
+            if self.halted:
+                self._drop_frames()
+            asyncio._set_running_loop(None)  # noqa: SLF001 - as above
+            sys.set_asyncgen_hooks(*hooks)
+
+    def _step_to_end(self, run: Callable[[], object], context: WorkflowContext) -> Outcome:
+        main = self._loop.start(cast("Coroutine[Any, Any, Any]", run()), context)
+        self._step_until(main.done)
+        self._loop.tasks.remove(main)
+        # As asyncio.run does: what is still running is cancelled and waited for.
+        for task in list(self._loop.tasks):
+            task.cancel()
+        self._step_until(lambda: not self._loop.tasks)
+        if main.cancelled():
+            return self.raised(asyncio.CancelledError())
+        error = main.exception() or self._loop.unhandled
+        return self.returned(main.result()) if error is None else self.raised(error)
+
+    def _step_until(self, done: Callable[[], bool]) -> None:
+        while True:
+            self._loop.run_ready()
+            if self.halted:
+                raise Suspended("The workflow is being dropped.")
+            if done():
+                return
+            if self._finished:
+                self._finished.popleft()()
+            elif not self._deliver():
+                self.idle(busy=self._running > 0)
+
+    def _deliver(self) -> bool:
+        if self.journal.deliveries:
+            self._clock = max(self._clock, self.journal.deliveries[0].at)
+        return self.deliver_next()
+
+    def _drop_frames(self) -> None:
+        """Raise `Suspended` in every branch until its frame is gone; newest first."""
+        for task in reversed(self._loop.tasks):
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - dropped on purpose
+            task.values.run(self._drop_frame, task)
+
+    def _drop_frame(self, task: ScopedTask) -> None:
+        coroutine = task.get_coro()
+        if task.done() or coroutine is None:
+            return
+        for _ in range(REFUSALS_MAX):
+            try:
+                coroutine.throw(Suspended("The workflow is suspended; let this signal pass."))
+            except BaseException:  # noqa: BLE001 - the frame is gone; what left it is discarded
+                return
+        self.stop(
+            SuspensionSwallowed(
+                f"Branch {task.get_name()!r} of workflow {self.record.key.invocation_id!r} keeps "
+                "awaiting after its frame was dropped. Some `except BaseException` or bare "
+                "`except` catches the suspension signal; re-raise it there, or catch Exception."
+            )
+        )
+
+    # --- what the loop asks for (perdure.engine.loop.LoopPort) ----------------------------------
+
+    def open_branch(self) -> WorkflowContext:
+        """A scope below the current one, named by creation order."""
+        parent = current_workflow("asyncio.create_task").scope
+        return self.make_context(parent.next_branch(), parent.clock)
+
+    def close_branch(self, context: WorkflowContext, task: asyncio.Task[Any]) -> None:
+        """Note the end of a scope that did anything, and join its clock with its parent's."""
+        scope = context.scope
+        if self.halted or not (scope.commands or scope.counts()):
+            return
+        ended = "cancelled" if task.cancelled() else "raised" if task.exception() else "returned"
+        try:
+            self.journal.end_scope(scope, ended, b"null", scope.clock)
+        except PARKING as error:
+            self.stop(error)
+        parent = scope.path.rpartition("/")[0]
+        self.journal.scope(parent).event(scope.clock)
+
+    def set_timer(self, delay: float, fire: Callable[[], None]) -> Callable[[], None]:
+        """A durable timer of the current scope."""
+        context = current_workflow("a timer")
+        duration = max(1, int(delay * flows.MICROSECONDS))
+        wait = self._guarded(lambda: drive(flows.timer(context, duration), self))
+
+        def wake() -> None:
+            context.scope.event(wait.delivery.at if wait.delivery else 0)
+            fire()
+
+        wait.wake = wake
+        self.mailbox.add(wait)
+        return lambda: self.mailbox.abandon(wait)
+
+    @property
+    def clock(self) -> float:
+        """Seconds since 1970 of the newest delivery."""
+        return self._clock / flows.MICROSECONDS
+
+    # --- operations -----------------------------------------------------------------------------
+
+    def perform(self, flow: Flow[Outcome]) -> Outcome:
+        """Drive an operation that neither runs a body nor waits."""
+        return self._guarded(lambda: drive(flow, self))
+
+    async def perform_async(self, flow: Flow[Outcome]) -> Outcome:
+        """Drive an operation; errors of the engine itself drop the frame instead."""
+        try:
+            return await drive_async(flow, self)
+        except PARKING as error:
+            self.stop(error)
+            raise Suspended("The workflow is parked.") from error
+        except BackendError as error:
+            self.fail(error)
+            raise Suspended("The state backend failed; the workflow goes on later.") from error
+
+    def _guarded(self, run: Callable[[], T]) -> T:
+        try:
+            return run()
+        except PARKING as error:
+            self.stop(error)
+            raise Suspended("The workflow is parked.") from error
+        except BackendError as error:
+            self.fail(error)
+            raise Suspended("The state backend failed; the workflow goes on later.") from error
+
+    def run_body(self, effect: RunBody) -> Outcome:
+        """Refuse: the api layer lets no blocking call through in an async workflow."""
+        raise InternalError("A body was to block an async workflow.")
+
+    def wait_any(self, waits: tuple[Wait, ...]) -> Wait:
+        """Refuse: the api layer lets no blocking wait through in an async workflow."""
+        raise InternalError("A wait was to block an async workflow.")
+
+    async def run_body_async(self, effect: RunBody) -> Outcome:
+        """Run a task body on the real loop or a pool thread and await it."""
+        self.before_body()
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+
+        def deliver(outcome: Outcome) -> None:
+            def resume() -> None:
+                if not future.done():
+                    future.set_result(outcome)
+
+            self._finished.append(resume)
+            self.signal.set()
+
+        self._running += 1
+        abandon = self.runtime.bodies.start(effect.call, self.task_context(effect), deliver)
+        try:
+            return await future
+        except BaseException:
+            abandon()
+            raise
+        finally:
+            self._running -= 1
+
+    async def wait_any_async(self, waits: tuple[Wait, ...]) -> Wait:
+        """Await the first of these to be delivered."""
+        future: asyncio.Future[None] = self._loop.create_future()
+
+        def wake() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        try:
+            for wait in waits:
+                wait.wake = wake
+                self.mailbox.add(wait)
+            await future
+        finally:
+            for wait in waits:
+                self.mailbox.abandon(wait)
+        return next(wait for wait in waits if wait.satisfied)

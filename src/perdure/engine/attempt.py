@@ -1,0 +1,504 @@
+"""One claim of one workflow: its journal, its lease, its waiting, and how it is settled.
+
+Colour-blind: how the function runs and how an operation blocks is in `sync_attempt` and
+`async_attempt`. An attempt is used by one thread; only `poke` may come from others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from hashlib import blake2b
+
+import msgspec
+
+from perdure.backends.base import (
+    Committed,
+    Disposition,
+    Finish,
+    InboxRow,
+    InvocationRecord,
+    NewInvocation,
+    Refusal,
+    Release,
+    Stop,
+    Suspend,
+    Transition,
+)
+from perdure.core.draws import derive_seed
+from perdure.core.entries import Entry, EntryKind
+from perdure.core.identity import InvocationKey, WorkflowIdentity
+from perdure.core.journal import Draft, Journal
+from perdure.core.lifecycle import InvocationState
+from perdure.core.scope import Scope
+from perdure.engine.context import TaskContext, WorkflowContext, calling_line, watch_threads
+from perdure.engine.effects import Compute, Flow, Function, RunBody, Wait
+from perdure.engine.mailbox import Mailbox
+from perdure.engine.outcome import Outcome, Raised, Returned, invocation_body, outcome_body
+from perdure.engine.runtime import Runtime, logger
+from perdure.errors import (
+    BackendError,
+    ControlFlow,
+    DeserializationError,
+    Divergence,
+    InternalError,
+    InvocationCancelled,
+    InvocationNotFound,
+    JournalCorrupted,
+    LeaseLost,
+    PerdureError,
+    SerializationError,
+    Suspended,
+    SuspensionSwallowed,
+)
+
+REFUSALS_MAX = 100
+"""Operations refused to a dropped frame before its code is held to swallow the signal."""
+PARKING = (Divergence, JournalCorrupted, DeserializationError, InternalError)
+"""Errors of the replay itself: a person must look; going on could only do harm."""
+
+
+class Attempt(ABC):
+    """Runs one claimed workflow as far as it goes now.
+
+    Attributes:
+        halted: from now on every operation is refused and what leaves the function is discarded.
+        careful: each task body is preceded by a durable start entry (after a crash).
+        error: what stopped the attempt, for whoever ran it.
+    """
+
+    journal: Journal
+
+    def __init__(self, runtime: Runtime, record: InvocationRecord, function: Function) -> None:
+        """Prepare an attempt on a claimed record."""
+        self.runtime = runtime
+        self.record = record
+        self.function = function
+        self.halted = False
+        self.careful = record.crashes > 0
+        self.error: PerdureError | None = None
+        self.mailbox = Mailbox(record.key)
+        self.signal = runtime.env.signal()
+        self._disposition: Disposition | None = None
+        self._refusals = 0
+        self._poked = True
+        self._idle_since: float | None = None
+        self._reset_crashes = False
+        self._children: list[NewInvocation] = []
+        self._watches: list[InvocationKey] = []
+        self._consumed: list[int] = []
+        self._data: list[tuple[str, bytes]] = []
+        self._template = NewInvocation(
+            invocation_id="",
+            app=record.app,
+            kind="task",
+            name=record.name,
+            arguments=b"",
+            fingerprint=b"",
+            call_id="",
+            parent=record.key,
+            root=record.root,
+            workflow=record.key,
+        )
+
+    # --- from claim to settlement ---------------------------------------------------------------
+
+    def run(self) -> None:
+        """Run until the workflow ends, waits, stops, or the lease is lost; settle that."""
+        key = self.record.key
+        self.runtime.hub.subscribe(key, self.poke)
+        try:
+            self._run_and_settle()
+        except LeaseLost:
+            logger.info("lease of %s lost; the next attempt goes on from its journal", key)
+        except BackendError as error:
+            logger.warning("attempt of %s given up: %s", key, error)
+            self.error = error
+            self._release_quietly()
+        finally:
+            self.runtime.hub.unsubscribe(key, self.poke)
+
+    def _release_quietly(self) -> None:
+        """Give the lease back if the failing backend lets us; else it runs out by itself."""
+        self.halt(Release())
+        with contextlib.suppress(BackendError, LeaseLost):
+            self._settle()
+
+    def _run_and_settle(self) -> None:
+        record = self.record
+        try:
+            entries = self.runtime.backend.read_journal(record.key)
+            self.load(entries)
+            if record.crashes >= self.runtime.settings.crash_limit:
+                self.halt(Stop(InvocationState.DEAD, self._cause_of_death()))
+            else:
+                watch_threads()
+                outcome = self.execute(self.make_context("", record.base_time or 0))
+                if not self.halted:
+                    self.conclude(outcome)
+                    return
+        except PARKING as error:
+            self.stop(error)
+        except PerdureError:
+            raise
+        except Exception as error:
+            logger.exception("attempt of %s met a bug of perdure", record.key)
+            self.stop(InternalError(f"A bug of perdure: {type(error).__name__}: {error}"))
+        self._settle()
+
+    @abstractmethod
+    def execute(self, context: WorkflowContext) -> Outcome:
+        """Run the function in its root context; the outcome is discarded if `halted` is set."""
+
+    def make_context(self, path: str, clock: int) -> WorkflowContext:
+        """Open a scope and bind it to this thread."""
+        record = self.record
+        parent = record.parent.invocation_id if record.parent else None
+        return WorkflowContext(
+            self,
+            self.journal,
+            self.journal.open_scope(path, clock),
+            self._template,
+            identity=WorkflowIdentity(record.key.invocation_id, record.name, parent),
+            is_async=self.function.is_async,
+            base_time=record.base_time or 0,
+            owner=self.runtime.owner,
+        )
+
+    def returned(self, value: object) -> Outcome:
+        """The outcome of a function that returned `value`; a refusal to record it is one too."""
+        try:
+            return Returned(*self.function.encode_result(value))
+        except SerializationError as error:
+            return self.raised(error)
+
+    def load(self, entries: list[Entry]) -> None:
+        """Check and index the journal.
+
+        Raises:
+            JournalCorrupted: it is damaged.
+        """
+        record = self.record
+        self.journal = Journal(record.key, record.seed, entries, record.head)
+
+    def conclude(self, outcome: Outcome) -> None:
+        """The function ended by itself: record the end and the terminal state together."""
+        state = (
+            InvocationState.COMPLETED if isinstance(outcome, Returned) else InvocationState.FAILED
+        )
+        root = self.root_scope
+        digest = blake2b(outcome.body, digest_size=16, person=b"perdure-outcome").hexdigest()
+        self.journal.end_scope(root, state.value, f'"{digest}"'.encode(), self.now())
+        self._commit(Finish(state, outcome.body))
+
+    @property
+    def root_scope(self) -> Scope:
+        """The scope of the function itself."""
+        return self.journal.scope("")
+
+    def _settle(self) -> None:
+        """The frame is gone: give the lease back the way that was decided. Records nothing else."""
+        self._children.clear()
+        self._watches.clear()
+        self._consumed.clear()
+        self._data.clear()
+        disposition = self._disposition
+        if disposition is None:
+            raise LeaseLost
+        transition = self._transition((), disposition)
+        if isinstance(disposition, Stop):
+            logger.error("%s is %s: %s", self.record.key, disposition.state, disposition.reason)
+        if not isinstance(self.runtime.committer.submit(transition), Committed):
+            raise LeaseLost
+
+    def _cause_of_death(self) -> str:
+        crashes = self.record.crashes
+        where = self.journal.unfinished_body() or "the workflow's own code"
+        return (
+            f"The process crashed {crashes} times in a row while it ran {where}. Find out why it "
+            "dies (memory, a native library, a signal), then let it go on with: "
+            f"perdure workflow resume {self.record.key.invocation_id}"
+        )
+
+    @abstractmethod
+    def perform(self, flow: Flow[Outcome]) -> Outcome:
+        """Drive an operation on this thread."""
+
+    @abstractmethod
+    async def perform_async(self, flow: Flow[Outcome]) -> Outcome:
+        """Drive an operation inside the deterministic loop."""
+
+    # --- halting --------------------------------------------------------------------------------
+
+    def halt(self, disposition: Disposition | None) -> None:
+        """Drop the frame: refuse operations from now on, and settle as given (None: lease lost)."""
+        self.halted = True
+        self._disposition = disposition
+
+    def stop(self, error: PerdureError) -> None:
+        """Park the workflow because of `error`; its journal stays as it is."""
+        self.error = error
+        self.halt(Stop(InvocationState.PARKED, f"{type(error).__name__}: {error}"))
+
+    def fail(self, error: BackendError) -> None:
+        """The state backend failed: let go, and leave it to the next claim to go on."""
+        self.error = error
+        self.halt(Release())
+
+    def refuse(self) -> None:
+        """An operation was asked of a dropped frame.
+
+        Raises:
+            Suspended: always.
+        """
+        self._refusals += 1
+        if self._refusals == REFUSALS_MAX:
+            self.stop(
+                SuspensionSwallowed(
+                    f"The workflow code asked for {REFUSALS_MAX} operations after its frame was "
+                    f"dropped, the last at {calling_line() or 'an unknown line'}. Some `except "
+                    "BaseException` or bare `except` catches the suspension signal; re-raise it "
+                    "there, or catch Exception."
+                )
+            )
+            self._settle()
+            self._disposition = None
+        elif self._refusals > REFUSALS_MAX:
+            # It is parked and its lease is given back; all that is left is not to burn the machine.
+            self.runtime.env.signal().wait(1.0)
+        raise Suspended("The workflow is suspended; let this signal pass (it is no error).")
+
+    def poke(self) -> None:
+        """Something may have arrived. Called from any thread."""
+        self._poked = True
+        self.signal.set()
+
+    # --- committing -----------------------------------------------------------------------------
+
+    def now(self) -> int:
+        """The state backend's time."""
+        return self.runtime.backend.now()
+
+    def flush(self) -> bool:
+        """Make everything staged durable. False when a child's id was taken; nothing happened.
+
+        Raises:
+            LeaseLost: another attempt owns the workflow, or our lease could not be confirmed.
+            BackendError: nothing happened.
+        """
+        if not (self.journal.dirty or self._children or self._watches or self._data):
+            return True
+        return self._commit(None)
+
+    def flush_draws(self) -> None:
+        """Make the buffered draws durable; a failing backend drops the frame."""
+        try:
+            self.flush()
+        except BackendError as error:
+            self.fail(error)
+            raise Suspended("The state backend failed; the workflow goes on later.") from error
+
+    def _commit(self, disposition: Disposition | None) -> bool:
+        self._require_lease()
+        env = self.runtime.env
+        token = env.entropy(16)
+        entries = self.journal.seal_pending(self.record.epoch, token, self.now())
+        transition = self._transition(entries, disposition, token)
+        result = self.runtime.committer.submit(transition)
+        if result is Refusal.CHILD_EXISTS:
+            self._children.clear()
+            return False
+        if not isinstance(result, Committed):
+            self.halt(None)
+            raise LeaseLost
+        self.journal.acknowledge(entries)
+        self._children.clear()
+        self._watches.clear()
+        self._consumed.clear()
+        self._data.clear()
+        self._reset_crashes = False
+        return True
+
+    def _transition(
+        self, entries: tuple[Entry, ...], disposition: Disposition | None, token: bytes = b""
+    ) -> Transition:
+        return Transition(
+            key=self.record.key,
+            epoch=self.record.epoch,
+            head=self.journal.head,
+            token=token or self.runtime.env.entropy(16),
+            entries=entries,
+            head_hash=entries[-1].checksum if entries else self.journal.seal,
+            children=tuple(self._children),
+            watches=tuple(self._watches),
+            consumed=tuple(self._consumed),
+            data=tuple(self._data),
+            reset_crashes=self._reset_crashes,
+            disposition=disposition,
+        )
+
+    def _require_lease(self) -> None:
+        if not self.runtime.leases.is_live(self.record.key, self.record.epoch):
+            self.halt(None)
+            raise LeaseLost
+
+    # --- what operations ask for (perdure.engine.drive) -----------------------------------------
+
+    def find(self, invocation_id: str) -> InvocationRecord | None:
+        """The latest record of this id."""
+        return self.runtime.backend.read(invocation_id)
+
+    def compute(self, effect: Compute) -> Outcome:
+        """Run a user's function inline; the caller sees to it that operations are refused."""
+        try:
+            return Returned(*effect.encode(effect.run()))
+        except ControlFlow:
+            raise
+        except BaseException as error:  # noqa: BLE001 - what it raised is the recorded outcome
+            return self.raised(error)
+
+    def task_context(self, effect: RunBody) -> TaskContext:
+        """The context of one direct task call; the same on every attempt and replay."""
+        runtime, record = self.runtime, self.record
+        invocation_id, name = effect.invocation_id, effect.call.function.name
+
+        def seed() -> bytes:
+            return derive_seed(runtime.store_id, record.app, name, invocation_id, 1)
+
+        return TaskContext(
+            InvocationKey(invocation_id, 1),
+            seed,
+            effect.clock,
+            workflow=record.key,
+            template=msgspec.structs.replace(self._template, name=name),
+            owner=runtime.owner,
+        )
+
+    def before_body(self) -> None:
+        """Last look before a side effect: the lease must be confirmed, the worker not stopping."""
+        self._require_lease()
+        self.let_go_if_stopping()
+
+    def let_go_if_stopping(self) -> None:
+        """Release the workflow to others when this worker shuts down.
+
+        Raises:
+            Suspended: it does.
+        """
+        if self.runtime.stopping.is_set():
+            self.halt(Release())
+            raise Suspended("The worker stops; another one goes on.")
+
+    def progressed(self) -> None:
+        """A task ended after a crash: forget the crashes with the next commit."""
+        self._reset_crashes = True
+        self.careful = False
+
+    def rebuilt(self, body: bytes) -> BaseException:
+        """An exception from its record."""
+        return self.runtime.bodies.rebuilt(body)
+
+    def raised(self, error: BaseException) -> Raised:
+        """The outcome of something that raised."""
+        return self.runtime.bodies.raised(error)
+
+    def add_child(self, new: NewInvocation) -> None:
+        """Start this invocation with the next flush."""
+        self._children.append(new)
+
+    def add_watch(self, key: InvocationKey) -> None:
+        """Ask for the end of this invocation with the next flush, unless it arrived already."""
+        if not self.mailbox.knows(key):
+            self._watches.append(key)
+
+    def add_data(self, name: str, body: bytes) -> None:
+        """Publish workflow data with the next flush."""
+        self._data.append((name, body))
+
+    # --- waiting --------------------------------------------------------------------------------
+
+    def deliver_next(self) -> bool:
+        """Hand the next delivery of the journal to its wait; False when there is none."""
+        if not self.journal.deliveries:
+            return False
+        self.mailbox.route(self.journal.deliveries.popleft())
+        self._idle_since = None
+        return True
+
+    def idle(self, *, busy: bool) -> None:
+        """Nothing can be delivered now: collect what arrived, wait a while, or drop the frame.
+
+        Args:
+            busy: a task body of this workflow is running here, so the frame must stay.
+
+        Raises:
+            Suspended: the frame is dropped; it will be replayed when there is something for it.
+        """
+        self.flush()
+        if self.journal.deliveries:
+            return
+        self.let_go_if_stopping()
+        self.signal.clear()
+        if self._collect():
+            return
+        env, grace = self.runtime.env, self.runtime.settings.grace
+        if self._idle_since is None:
+            self._idle_since = env.monotonic()
+        left = grace - (env.monotonic() - self._idle_since)
+        due = self.mailbox.next_due()
+        until_due = None if due is None else max(0, due - self.now()) / 1e6
+        if busy:
+            self.signal.wait(until_due)
+        elif left <= 0 or (
+            not self.mailbox.awaits_others and (until_due is None or until_due > left)
+        ):
+            self.halt(Suspend(due))
+            raise Suspended("The workflow waits for something durable; its frame is dropped.")
+        else:
+            self.signal.wait(left if until_due is None else min(left, until_due))
+
+    def _collect(self) -> bool:
+        """Turn due timers and inbox rows into deliveries; True when there were any."""
+        found = False
+        now = self.now()
+        for wait in self.mailbox.due_by(now):
+            found = True
+            self._fire(wait, now)
+        if self._poked:
+            self._poked = False
+            for row in self.runtime.backend.read_inbox(self.record.key):
+                found = True
+                self._receive(row, now)
+        if found:
+            self.flush()
+        return found
+
+    def _fire(self, wait: Wait, now: int) -> None:
+        if wait.place is None:
+            self.mailbox.end_pause(wait)
+            return
+        scope, ordinal = wait.place
+        wait.due = None  # it fires once; the delivery is in the journal from now on
+        body = b"null"
+        self.journal.stage(
+            Draft(EntryKind.FIRED, scope, ordinal, "", "timer", b"", body, b"{}", now)
+        )
+
+    def _receive(self, row: InboxRow, now: int) -> None:
+        """Turn an inbox row into a delivery entry; the row goes with the same commit."""
+        source = self.runtime.backend.read(*row.source)
+        if source is None:
+            gone = InvocationNotFound(f"Invocation {row.source.invocation_id!r} does not exist.")
+            outcome = outcome_body(self.raised(gone))
+        elif source.state is InvocationState.COMPLETED:
+            outcome = outcome_body(Returned(source.outcome or b"null", None))
+        else:
+            error = source.outcome or self._cancelled(row.source).body
+            outcome = b'{"error":' + error + b"}"
+        body = invocation_body(row.source)[:-1] + b"," + outcome[1:]
+        name = row.source.invocation_id
+        self.journal.stage(Draft(EntryKind.DONE, "", 0, "", name, b"", body, b"{}", now))
+        self._consumed.append(row.row_id)
+
+    def _cancelled(self, key: InvocationKey) -> Raised:
+        return self.raised(InvocationCancelled(f"Invocation {key.invocation_id!r} was cancelled."))

@@ -1,0 +1,148 @@
+"""Runs one attempt of a task body: inline, on a pool thread, or on the real asyncio loop.
+
+A body runs in the context of its task invocation, with freshly decoded arguments, and whatever it
+does ends as an `Outcome`; nothing that it raises gets past this file but our own control flow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from perdure.engine.context import TaskContext, enter, leave
+from perdure.engine.effects import Call
+from perdure.engine.env import Env
+from perdure.engine.ioloop import IOLoop
+from perdure.engine.outcome import Outcome, Raised, Returned
+from perdure.engine.pool import Pool
+from perdure.errors import ControlFlow, SerializationError, TaskTimeout
+from perdure.values import TypeRegistry, decode_exception, encode_exception
+
+Deliver = Callable[[Outcome], None]
+
+
+class _Once:
+    """Passes on the first outcome and drops the rest: a late result never replaces a timeout."""
+
+    def __init__(self, deliver: Deliver) -> None:
+        self._lock = threading.Lock()
+        self._deliver: Deliver | None = deliver
+
+    def __call__(self, outcome: Outcome) -> None:
+        with self._lock:
+            deliver, self._deliver = self._deliver, None
+        if deliver is not None:
+            deliver(outcome)
+
+
+class BodyRunner:
+    """Where task bodies of this process run."""
+
+    def __init__(self, env: Env, types: TypeRegistry, size: int) -> None:
+        """Make a runner with at most `size` threads for bodies that need one of their own."""
+        self._env = env
+        self._types = types
+        self._pool = Pool(env, "perdure-task", size)
+        self._io = IOLoop(env)
+
+    def raised(self, error: BaseException, *, final: bool = False) -> Raised:
+        """The outcome of something that raised; `error` is the original, not the round trip."""
+        return Raised(encode_exception(error, self._types), error, final)
+
+    def rebuilt(self, body: bytes) -> BaseException:
+        """The exception as every replay sees it."""
+        return decode_exception(body, self._types)
+
+    def run(self, call: Call, context: TaskContext) -> Outcome:
+        """Run one attempt and wait for it on this thread.
+
+        A sync body without a timeout runs right here. One that is past its timeout keeps its pool
+        thread until it returns; its late result is dropped.
+        """
+        function = call.function
+        if not function.is_async and function.timeout is None:
+            return self._run_here(call, context)
+        done = self._env.signal()
+        outcomes: list[Outcome] = []
+
+        def deliver(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            done.set()
+
+        self.start(call, context, deliver)
+        done.wait()
+        return outcomes[0]
+
+    def start(self, call: Call, context: TaskContext, deliver: Deliver) -> Callable[[], None]:
+        """Run one attempt elsewhere; `deliver` is called once, on another thread.
+
+        Returns:
+            A function that abandons it: an async body is cancelled, a sync one runs on and its
+            outcome is dropped by whoever gave `deliver`.
+        """
+        if call.function.is_async:
+            return self._start_async(call, context, deliver)
+        values = contextvars.copy_context()
+        once = _Once(deliver)
+        self._pool.submit(lambda: once(values.run(self._run_here, call, context)))
+        if call.function.timeout is not None:
+            self._io.after(call.function.timeout, lambda: once(self._timed_out(call)))
+        return lambda: None
+
+    def _run_here(self, call: Call, context: TaskContext) -> Outcome:
+        token = enter(context)
+        try:
+            value = call.function.bind(call.arguments)()
+        except ControlFlow:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
+            return self.raised(error)
+        finally:
+            leave(token)
+        return self._returned(call, value)
+
+    def _returned(self, call: Call, value: object) -> Outcome:
+        try:
+            return Returned(*call.function.encode_result(value))
+        except SerializationError as error:
+            return self.raised(error, final=True)
+
+    def _start_async(
+        self, call: Call, context: TaskContext, deliver: Deliver
+    ) -> Callable[[], None]:
+        values = contextvars.copy_context()
+        values.run(enter, context)
+
+        async def body() -> Outcome:
+            try:
+                awaitable = cast("Awaitable[object]", call.function.bind(call.arguments)())
+                value = await asyncio.wait_for(awaitable, call.function.timeout)
+            except TimeoutError as error:
+                # Ours if the time is up; a TimeoutError of the body itself looks just the same,
+                # and is one as well.
+                return self._timed_out(call) if not error.args else self.raised(error)
+            except ControlFlow:
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
+                return self.raised(error)
+            return self._returned(call, value)
+
+        def done(value: object, error: BaseException | None) -> None:
+            if error is not None:
+                deliver(self.raised(error))
+            else:
+                deliver(cast("Outcome", value))
+
+        return self._io.start(body(), values, done)
+
+    def _timed_out(self, call: Call) -> Raised:
+        return self.raised(
+            TaskTimeout(
+                f"Task {call.function.name!r} did not return within {call.function.timeout} "
+                "seconds. Its late result will be dropped, but what it does outside may still "
+                "happen; make the effect idempotent (wf.idempotency_key()) or raise timeout=."
+            )
+        )

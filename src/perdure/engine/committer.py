@@ -1,0 +1,134 @@
+"""Gathers the commits of many attempts into one transaction, and settles unknown outcomes.
+
+The thread that finds no commit under way becomes the leader and commits for everyone who waits.
+Alone, it commits by itself without any hand-off. Nobody is told "done" before the transaction is.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+from perdure.backends.base import (
+    Backend,
+    Committed,
+    CommitResult,
+    Finish,
+    Refusal,
+    Stop,
+    Transition,
+)
+from perdure.engine.hub import Hub
+from perdure.errors import CommitUnknown
+
+BATCH_MAX = 256
+"""Transitions in one transaction: bounds how long one commit holds the writer."""
+SETTLE_TRIES_MAX = 5
+"""Rounds of "read back, send again" before the unknown outcome is given to the caller."""
+
+
+class _Request:
+    __slots__ = ("error", "result", "transition")
+
+    def __init__(self, transition: Transition) -> None:
+        self.transition = transition
+        self.result: CommitResult | None = None
+        self.error: BaseException | None = None
+
+
+class Committer:
+    """Group commit in front of a backend. One per app; used from any thread."""
+
+    def __init__(self, backend: Backend, hub: Hub) -> None:
+        """Commit to `backend` and tell `hub` what became claimable."""
+        self._backend = backend
+        self._hub = hub
+        self._queue: deque[_Request] = deque()
+        self._leader = threading.Lock()
+
+    def submit(self, transition: Transition) -> CommitResult:
+        """Commit one transition and return when it is durable or refused.
+
+        Raises:
+            CommitUnknown: it could not be found out whether it happened.
+            BackendError: it did not happen.
+        """
+        request = _Request(transition)
+        self._queue.append(request)
+        with self._leader:
+            while request in self._queue:
+                self._lead()
+        if request.error is not None:
+            raise request.error
+        if request.result is None:
+            # The leader was interrupted (KeyboardInterrupt) with this request in its batch.
+            request.result = self._settle(transition)
+        self._announce(transition, request.result)
+        return request.result
+
+    def _lead(self) -> None:
+        """Commit what waits, oldest first. Only the holder of the leader lock takes requests."""
+        batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MAX))]
+        self._commit(batch)
+
+    def _commit(self, batch: list[_Request]) -> None:
+        try:
+            results = self._backend.commit([request.transition for request in batch])
+        except CommitUnknown:
+            for request in batch:
+                self._commit_alone(request)
+        except Exception as error:  # noqa: BLE001 - handed to each waiting caller, who raises it
+            if len(batch) == 1:
+                batch[0].error = error
+                return
+            for request in batch:
+                self._commit_alone(request, send=True)
+        else:
+            for request, result in zip(batch, results, strict=True):
+                request.result = result
+
+    def _commit_alone(self, request: _Request, *, send: bool = False) -> None:
+        try:
+            if send:
+                request.result = self._backend.commit([request.transition])[0]
+            else:
+                request.result = self._settle(request.transition)
+        except CommitUnknown:
+            try:
+                request.result = self._settle(request.transition)
+            except Exception as error:  # noqa: BLE001 - handed to the waiting caller
+                request.error = error
+        except Exception as error:  # noqa: BLE001 - handed to the waiting caller
+            request.error = error
+
+    def _settle(self, transition: Transition) -> CommitResult:
+        """Find out under the row lock whether a transition happened; send it again if not.
+
+        Raises:
+            CommitUnknown: the backend cannot even be asked.
+        """
+        for _ in range(SETTLE_TRIES_MAX):
+            record = self._backend.read(*transition.key, locked=True)
+            if record is None:
+                return Refusal.STALE
+            if record.last_token == transition.token:
+                # Which others it woke is not known any more; a poke of itself wakes the workers.
+                return Committed(record.state, (transition.key,))
+            if record.epoch != transition.epoch or record.head != transition.head:
+                return Refusal.STALE
+            try:
+                return self._backend.commit([transition])[0]
+            except CommitUnknown:
+                continue
+        raise CommitUnknown(
+            f"Commit of {transition.key.invocation_id!r} at position {transition.head}: the state "
+            f"backend left its outcome open {SETTLE_TRIES_MAX} times. Its lease will expire and "
+            "the next claim goes on from what is recorded. Look at the health of the database."
+        )
+
+    def _announce(self, transition: Transition, result: CommitResult) -> None:
+        if isinstance(result, Committed):
+            if result.touched:
+                self._hub.touched(result.touched)
+            if isinstance(transition.disposition, (Finish, Stop)):
+                self._hub.ended(transition.key)

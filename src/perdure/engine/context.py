@@ -1,0 +1,398 @@
+"""Where an operation finds the workflow or task that it belongs to, and who may use it.
+
+A scope belongs to one thread (and one asyncio task) of one process. An operation from anywhere
+else is an error, even where the context was copied: it would otherwise be counted in an order that
+no replay could repeat, or silently not be durable at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar
+from pathlib import Path
+from threading import get_ident
+from typing import Protocol, TypeAlias
+
+from perdure.backends.base import NewInvocation
+from perdure.core.draws import derive_id
+from perdure.core.identity import InvocationKey, WorkflowIdentity
+from perdure.core.journal import Journal
+from perdure.core.scope import Scope
+from perdure.engine.effects import Flow
+from perdure.engine.outcome import Outcome, Raised, Returned
+from perdure.errors import ForeignScope, NotInWorkflow, OperationRefused
+
+_PACKAGE = str(Path(__file__).parent.parent) + os.sep
+_pid = os.getpid()
+
+
+def _after_fork() -> None:
+    global _pid  # noqa: PLW0603 - one cached number per process; asking the system costs more
+    _pid = os.getpid()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class AttemptPort(Protocol):
+    """What a context needs of the attempt that runs it."""
+
+    @property
+    def halted(self) -> bool:
+        """True from the moment the frame is being dropped."""
+        ...
+
+    def refuse(self) -> None:
+        """An operation was asked of a halted attempt: raise `Suspended` again."""
+        ...
+
+    def perform(self, flow: Flow[Outcome]) -> Outcome:
+        """Drive a flow on this thread, blocking."""
+        ...
+
+    async def perform_async(self, flow: Flow[Outcome]) -> Outcome:
+        """Drive a flow inside the deterministic loop."""
+        ...
+
+    def flush_draws(self) -> None:
+        """Make buffered draws durable."""
+        ...
+
+    @property
+    def careful(self) -> bool:
+        """Whether each body is preceded by a durable start entry."""
+        ...
+
+    def progressed(self) -> None:
+        """A task ended after a crash."""
+        ...
+
+    def rebuilt(self, body: bytes) -> BaseException:
+        """An exception from its record."""
+        ...
+
+    def raised(self, error: BaseException) -> Raised:
+        """The outcome of something that raised."""
+        ...
+
+    def add_child(self, new: NewInvocation) -> None:
+        """Start this invocation with the next flush."""
+        ...
+
+    def add_watch(self, key: InvocationKey) -> None:
+        """Ask for the end of this invocation with the next flush."""
+        ...
+
+    def add_data(self, name: str, body: bytes) -> None:
+        """Publish workflow data with the next flush."""
+        ...
+
+
+class WorkflowContext:
+    """One scope of a running workflow attempt: what every operation in it goes through."""
+
+    __slots__ = (
+        "_pid",
+        "_task",
+        "_thread",
+        "attempt",
+        "base_time",
+        "data",
+        "executor",
+        "identity",
+        "is_async",
+        "journal",
+        "key",
+        "owner",
+        "refusing",
+        "scope",
+        "template",
+    )
+
+    def __init__(
+        self,
+        attempt: AttemptPort,
+        journal: Journal,
+        scope: Scope,
+        template: NewInvocation,
+        *,
+        identity: WorkflowIdentity,
+        is_async: bool,
+        base_time: int,
+        owner: object,
+    ) -> None:
+        """Bind a scope to the current thread.
+
+        Args:
+            owner: what the api layer attached to the runtime; the engine only carries it.
+            template: what every child of this workflow has in common (app, root, parent, ...).
+        """
+        self.attempt = attempt
+        self.journal = journal
+        self.scope = scope
+        self.key = journal.key
+        self.template = template
+        self.identity = identity
+        self.is_async = is_async
+        self.refusing = ""
+        self.base_time = base_time
+        self.executor: object = None
+        self.owner = owner
+        self.data: dict[str, bytes] = {}
+        self._pid = _pid
+        self._thread = get_ident()
+        self._task: asyncio.Task[object] | None = None
+
+    def bind_task(self, task: asyncio.Task[object]) -> None:
+        """Bind the scope to this asyncio task as well."""
+        self._task = task
+
+    def check(self) -> None:
+        """Refuse an operation that does not come from the owner, or comes too late.
+
+        Raises:
+            ForeignScope: another process, thread or asyncio task.
+            OperationRefused: inside a `record` function.
+            Suspended: the frame is being dropped.
+        """
+        if self._pid != _pid or self._thread != get_ident():
+            raise self._foreign()
+        if self._task is not None and asyncio.current_task() is not self._task:
+            raise self._foreign()
+        if self.refusing:
+            raise OperationRefused(
+                f"An operation was asked for inside {self.refusing}. What runs there is recorded "
+                "as one value, so nothing in it can be recorded by itself. Do it before or after."
+            )
+        if self.attempt.halted:
+            self.attempt.refuse()
+
+    def _foreign(self) -> ForeignScope:
+        where = "a forked process" if self._pid != _pid else "another thread or asyncio task"
+        return ForeignScope(
+            f"An operation of workflow {self.key.invocation_id!r} came from {where} "
+            f"({threading.current_thread().name!r}). A scope belongs to the thread and the "
+            "asyncio task that runs it, else its operations could not be replayed in order. Do "
+            "the threaded work inside a task, or start tasks and wait for their results."
+        )
+
+    def perform(self, flow: Flow[Outcome]) -> object:
+        """Drive an operation on this thread to its value, or raise what is recorded."""
+        return self._unwrap(self.attempt.perform(flow))
+
+    async def perform_async(self, flow: Flow[Outcome]) -> object:
+        """Drive an operation inside the deterministic loop to its value, or raise likewise."""
+        return self._unwrap(await self.attempt.perform_async(flow))
+
+    def _unwrap(self, outcome: Outcome) -> object:
+        if isinstance(outcome, Returned):
+            return outcome.value
+        # Rebuilt from the record on the first run too, so that a replay raises the very same.
+        raise self.attempt.rebuilt(outcome.body)
+
+    def flush_draws(self) -> None:
+        """Make buffered draws durable without waiting for a command."""
+        self.attempt.flush_draws()
+
+    # What the flows ask of their place (`perdure.engine.flows.Place`).
+
+    def line(self) -> str:
+        """`file:line` of the workflow code that asks."""
+        return calling_line()
+
+    @property
+    def halted(self) -> bool:
+        """Whether the frame is being dropped."""
+        return self.attempt.halted
+
+    @property
+    def careful(self) -> bool:
+        """Whether each body is preceded by a durable start entry."""
+        return self.attempt.careful
+
+    def progressed(self) -> None:
+        """A task ended after a crash."""
+        self.attempt.progressed()
+
+    def rebuilt(self, body: bytes) -> BaseException:
+        """An exception from its record."""
+        return self.attempt.rebuilt(body)
+
+    def raised(self, error: BaseException) -> Raised:
+        """The outcome of something that raised."""
+        return self.attempt.raised(error)
+
+    def add_child(self, new: NewInvocation) -> None:
+        """Start this invocation with the next flush."""
+        self.attempt.add_child(new)
+
+    def add_watch(self, key: InvocationKey) -> None:
+        """Ask for the end of this invocation with the next flush."""
+        self.attempt.add_watch(key)
+
+    def add_data(self, name: str, body: bytes) -> None:
+        """Publish workflow data with the next flush."""
+        self.attempt.add_data(name, body)
+
+
+class TaskContext:
+    """The scope of one task invocation: draws that are the same on every attempt, ids of starts."""
+
+    __slots__ = (
+        "_clock",
+        "_scope",
+        "_seed",
+        "executor",
+        "invocation",
+        "owner",
+        "starts",
+        "template",
+        "workflow",
+    )
+
+    def __init__(
+        self,
+        invocation: InvocationKey,
+        seed: Callable[[], bytes],
+        clock: int,
+        *,
+        workflow: InvocationKey | None,
+        template: NewInvocation,
+        owner: object,
+    ) -> None:
+        """Make the scope of `invocation`.
+
+        Args:
+            seed: gives the seed of the invocation; asked at the first draw, most bodies draw none.
+            clock: where its workflow clock starts; must be the same on every attempt.
+            workflow: whose data it may read.
+            template: what every invocation started from here has in common.
+            owner: what the api layer attached to the runtime; the engine only carries it.
+        """
+        self.invocation = invocation
+        self.workflow = workflow
+        self.template = template
+        self.executor: object = None
+        self.owner = owner
+        self.starts = 0
+        self._seed = seed
+        self._clock = clock
+        self._scope: Scope | None = None
+
+    @property
+    def scope(self) -> Scope:
+        """The draws of this invocation; nothing of them is recorded."""
+        if self._scope is None:
+            self._scope = Scope("", self._seed(), self._clock, self._forget)
+        return self._scope
+
+    def _forget(self) -> None:
+        for sequence in self.scope.sequences.values():
+            sequence.fresh.clear()
+
+    def idempotency_key(self) -> str:
+        """The one key of this invocation, the same on every attempt."""
+        return derive_id(self._seed(), "idempotency")
+
+    def next_start_id(self) -> str:
+        """The id of the next invocation that this body starts; a retry finds it again."""
+        self.starts += 1
+        return derive_id(self._seed(), "start", str(self.starts))
+
+
+Context: TypeAlias = WorkflowContext | TaskContext
+
+_current: ContextVar[Context | None] = ContextVar("perdure_context", default=None)
+enter = _current.set
+leave = _current.reset
+
+
+def current() -> Context | None:
+    """The context of this code, or None outside of any workflow and task.
+
+    Raises:
+        ForeignScope: this thread was started by workflow code, so what it does is not durable.
+    """
+    context = _current.get()
+    if context is None:
+        starter = getattr(threading.current_thread(), _MARK, None)
+        if starter is not None:
+            raise ForeignScope(
+                f"This thread ({threading.current_thread().name!r}) was started by the code of "
+                f"workflow {starter!r}, so what it does cannot be recorded in an order that a "
+                "replay could repeat. Do the threaded work inside a task, or start tasks and wait "
+                "for their results."
+            )
+    return context
+
+
+def current_workflow(operation: str) -> WorkflowContext:
+    """The checked context of a workflow operation.
+
+    Raises:
+        NotInWorkflow: outside of any workflow.
+        OperationRefused: inside a task.
+    """
+    context = current()
+    if isinstance(context, WorkflowContext):
+        context.check()
+        return context
+    if context is None:
+        raise NotInWorkflow(
+            f"{operation} was called outside of any workflow. Call it from a function that is "
+            "decorated with @app.workflow and was started by calling it or by its .start()."
+        )
+    raise OperationRefused(
+        f"{operation} was called inside the task {context.template.name or 'body'!r} "
+        f"(invocation {context.invocation.invocation_id!r}). A task is recorded as a whole; do "
+        "this in the workflow."
+    )
+
+
+# --- threads started by workflow code -----------------------------------------------------------
+
+_MARK = "_perdure_started_by"
+_watching = False
+_THREAD_EVENTS = frozenset({"_thread.start_new_thread", "_thread.start_joinable_thread"})
+
+
+def watch_threads() -> None:
+    """Mark threads that workflow code starts, from the first workflow of the process on.
+
+    An audit hook (PEP 578) sees the start in the starting thread, before the new one runs. Without
+    the mark a task called there would run as a plain function and be silently lost.
+    """
+    global _watching  # noqa: PLW0603 - an audit hook can be added once and never removed
+    if not _watching:
+        _watching = True
+        sys.addaudithook(_mark_thread)
+
+
+def _mark_thread(event: str, args: tuple[object, ...]) -> None:
+    if event in _THREAD_EVENTS:
+        context = _current.get()
+        thread = getattr(args[0], "__self__", None)
+        if isinstance(context, WorkflowContext) and isinstance(thread, threading.Thread):
+            setattr(thread, _MARK, context.key.invocation_id)
+
+
+# --- source lines -------------------------------------------------------------------------------
+
+
+def calling_line() -> str:
+    """`file:line` of the nearest frame outside of this package, or "" if there is none."""
+    frame = sys._getframe(1)  # noqa: SLF001 - the documented way is many times slower
+    while frame is not None:
+        code = frame.f_code
+        if not code.co_filename.startswith(_PACKAGE):
+            return f"{code.co_filename}:{frame.f_lineno}"
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return ""
+
+

@@ -1,0 +1,97 @@
+"""The two loops in which operations meet the world: `drive` blocks, `drive_async` awaits.
+
+They differ in two effects only: how a body runs and how a wait waits. Everything else is done the
+same way, on the spot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Protocol, TypeVar
+
+from perdure.backends.base import InvocationRecord
+from perdure.engine.effects import Compute, Effect, Find, Flow, Flush, Now, RunBody, Wait, WaitAny
+from perdure.engine.outcome import Outcome
+
+T = TypeVar("T")
+
+
+class Performer(Protocol):
+    """Does on the spot what both colours do alike."""
+
+    def now(self) -> int: ...
+    def flush(self) -> bool: ...
+    def find(self, invocation_id: str) -> InvocationRecord | None: ...
+    def compute(self, effect: Compute) -> Outcome: ...
+
+
+class BlockingPerformer(Performer, Protocol):
+    """Runs bodies and waits on the calling thread."""
+
+    def run_body(self, effect: RunBody) -> Outcome: ...
+    def wait_any(self, waits: tuple[Wait, ...]) -> Wait: ...
+
+
+class AsyncPerformer(Performer, Protocol):
+    """Runs bodies elsewhere and waits inside the deterministic loop."""
+
+    def run_body_async(self, effect: RunBody) -> Awaitable[Outcome]: ...
+    def wait_any_async(self, waits: tuple[Wait, ...]) -> Awaitable[Wait]: ...
+
+
+def drive(flow: Flow[T], performer: BlockingPerformer) -> T:
+    """Run an operation to its end on this thread."""
+    try:
+        effect = next(flow)
+        while True:
+            answer: object
+            if isinstance(effect, RunBody):
+                answer = performer.run_body(effect)
+            elif isinstance(effect, WaitAny):
+                answer = performer.wait_any(effect.waits)
+            else:
+                answer = _perform(effect, performer)
+            effect = flow.send(answer)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+
+
+async def drive_async(flow: Flow[T], performer: AsyncPerformer) -> T:
+    """Run an operation to its end inside an async workflow.
+
+    What is raised at an await (a cancellation, a suspension) is raised inside the operation too,
+    so that it can note that it was given up.
+    """
+    try:
+        effect = next(flow)
+        while True:
+            answer: object
+            try:
+                if isinstance(effect, RunBody):
+                    answer = await performer.run_body_async(effect)
+                elif isinstance(effect, WaitAny):
+                    answer = await performer.wait_any_async(effect.waits)
+                else:
+                    answer = _perform(effect, performer)
+            except BaseException as error:  # noqa: BLE001 - the operation re-raises it
+                effect = flow.throw(error)
+            else:
+                effect = flow.send(answer)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+
+
+def _perform(effect: Effect, performer: Performer) -> object:
+    match effect:
+        case Now():
+            return performer.now()
+        case Flush():
+            return performer.flush()
+        case Find(invocation_id):
+            return performer.find(invocation_id)
+        case Compute():
+            return performer.compute(effect)
+        case RunBody() | WaitAny():
+            raise AssertionError(effect)

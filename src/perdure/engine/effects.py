@@ -1,0 +1,138 @@
+"""What an operation may ask of the loop that drives it. Values only; nothing here does anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from perdure.core.entries import Entry
+from perdure.core.identity import InvocationKey
+from perdure.core.retry import Retry
+
+T = TypeVar("T")
+
+
+class Function(Protocol):
+    """A registered function as the engine sees it. The api layer implements it."""
+
+    @property
+    def name(self) -> str:
+        """Registered name."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """"task" or "workflow"."""
+        ...
+
+    @property
+    def is_async(self) -> bool:
+        """Whether calling it gives a coroutine."""
+        ...
+
+    @property
+    def retry(self) -> Retry:
+        """Policy for failed attempts."""
+        ...
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that one attempt may take, or None."""
+        ...
+
+    def bind(self, arguments: bytes) -> Callable[[], object]:
+        """The function bound to freshly decoded arguments, not called yet."""
+        ...
+
+    def encode_result(self, value: object) -> tuple[bytes, object]:
+        """The recorded form of a result, and its decoded round trip."""
+        ...
+
+    def decode_result(self, body: bytes) -> object:
+        """A result from its recorded form."""
+        ...
+
+    def same_arguments(self, recorded: bytes, asked: bytes) -> bool:
+        """Whether two encoded argument sets mean one call (new defaults are no difference)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function plus its encoded arguments, as an operation carries it."""
+
+    function: Function
+    arguments: bytes
+    digest: bytes
+    call_id: str
+
+
+@dataclass(slots=True, eq=False)
+class Wait:
+    """Something an operation waits for. The attempt fills in `delivery` when it arrives.
+
+    Attributes:
+        place: scope path and ordinal of the command that a TASK or FIRED entry answers.
+        source: the invocation whose DONE entry answers.
+        due: for a timer, when it fires (absolute).
+        silent: the timer is not recorded when it fires (a pause between attempts).
+        satisfied: it came; wake: called then, by an attempt that steps a loop.
+    """
+
+    place: tuple[str, int] | None = None
+    source: InvocationKey | None = None
+    due: int | None = None
+    silent: bool = False
+    delivery: Entry | None = None
+    satisfied: bool = False
+    wake: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """Give the state backend's time (int, microseconds)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Make everything staged durable. Gives True, or False if a child's id was taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """Give the latest record of this invocation id, or None."""
+
+    invocation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Run a function of the user inline with operations refused; gives an `Outcome`.
+
+    A value that `encode` refuses is an outcome as well: the refusal.
+    """
+
+    name: str
+    run: Callable[[], object]
+    encode: Callable[[object], tuple[bytes, object]]
+
+
+@dataclass(frozen=True, slots=True)
+class RunBody:
+    """Run one attempt of a task body here; gives an `Outcome`."""
+
+    call: Call
+    invocation_id: str
+    clock: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaitAny:
+    """Wait for the first of these in journal order; gives that `Wait`."""
+
+    waits: tuple[Wait, ...]
+
+
+Effect: TypeAlias = Now | Flush | Find | Compute | RunBody | WaitAny
+Flow: TypeAlias = Generator[Effect, Any, T]

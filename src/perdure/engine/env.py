@@ -1,0 +1,103 @@
+"""The seam between the engine and the world: time, entropy, threads, waiting. Nothing else.
+
+Everything in the engine, worker and api that needs one of these takes it from an `Env`, so that a
+simulation can run the same code on virtual time with chosen chances.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+if sys.version_info >= (3, 14):
+    from uuid import uuid7
+else:
+    from uuid_utils import uuid7
+
+MICROSECONDS = 1_000_000
+
+
+class Signal(Protocol):
+    """A flag that one thread waits for and others set. Setting it twice is setting it once."""
+
+    def set(self) -> None:
+        """Raise the flag and wake the waiter."""
+        ...
+
+    def clear(self) -> None:
+        """Lower the flag."""
+        ...
+
+    def is_set(self) -> bool:
+        """Whether the flag is up."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait at most `timeout` seconds; True if the flag is up."""
+        ...
+
+
+class Env(Protocol):
+    """What the engine takes from the world."""
+
+    def now(self) -> int:
+        """Wall clock, microseconds since 1970 UTC. May jump; only a backend decides by it."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds of a clock that never jumps back."""
+        ...
+
+    def entropy(self, count: int) -> bytes:
+        """`count` bytes from the operating system, fit for secrets."""
+        ...
+
+    def new_id(self) -> str:
+        """A fresh id for an invocation; ids sort by their time of creation."""
+        ...
+
+    def spawn(self, name: str, run: Callable[[], None]) -> None:
+        """Run on a new daemon thread with an empty context."""
+        ...
+
+    def signal(self) -> Signal:
+        """A new flag, down."""
+        ...
+
+
+class SystemEnv:
+    """The real world."""
+
+    def now(self) -> int:
+        """Wall clock, microseconds since 1970 UTC."""
+        return time.time_ns() // 1_000
+
+    def monotonic(self) -> float:
+        """Seconds of the monotonic clock."""
+        return time.monotonic()
+
+    def entropy(self, count: int) -> bytes:
+        """Bytes of `os.urandom`."""
+        return os.urandom(count)
+
+    def new_id(self) -> str:
+        """A UUID of version 7 (RFC 9562 section 5.7)."""
+        return str(uuid7())
+
+    def spawn(self, name: str, run: Callable[[], None]) -> None:
+        """Start a daemon thread.
+
+        It starts in an empty context: a thread that we start while a workflow runs must not look
+        like one that the workflow's code started (see `perdure.engine.context`).
+        """
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        contextvars.Context().run(thread.start)
+
+    def signal(self) -> Signal:
+        """A `threading.Event`."""
+        return threading.Event()

@@ -1,0 +1,414 @@
+"""Every operation of a workflow, written once, as a generator that yields what it wants done.
+
+No operation here knows a clock, a thread, a loop or a store; `perdure.engine.drive` does what they
+ask, for sync and async workflows alike. The rhythm is always the same: count and compare with the
+journal, do what is new, stage what must be remembered, wait for one's turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from perdure.backends.base import NewInvocation
+from perdure.core.divergence import describe_arguments
+from perdure.core.draws import derive_id
+from perdure.core.entries import Entry, EntryKind
+from perdure.core.identity import InvocationKey
+from perdure.core.journal import Command, Draft, Journal
+from perdure.core.scope import Scope
+from perdure.engine.effects import (
+    Call,
+    Compute,
+    Find,
+    Flow,
+    Flush,
+    Now,
+    RunBody,
+    Wait,
+    WaitAny,
+)
+from perdure.engine.outcome import (
+    Outcome,
+    Raised,
+    Returned,
+    due_body,
+    invocation_body,
+    outcome_body,
+    read_body,
+)
+from perdure.errors import Divergence, InternalError, ResultTimeout, StartConflict
+
+MICROSECONDS = 1_000_000
+
+
+class Place(Protocol):
+    """What an operation knows of where it stands: a `WorkflowContext`, seen from here."""
+
+    @property
+    def key(self) -> InvocationKey: ...
+    @property
+    def journal(self) -> Journal: ...
+    @property
+    def scope(self) -> Scope: ...
+    @property
+    def template(self) -> NewInvocation: ...
+    def line(self) -> str:
+        """`file:line` of the workflow code that asks."""
+        ...
+
+    @property
+    def careful(self) -> bool:
+        """Whether each body is preceded by a durable start entry (after a crash)."""
+        ...
+
+    @property
+    def halted(self) -> bool: ...
+    def rebuilt(self, body: bytes) -> BaseException: ...
+    def raised(self, error: BaseException) -> Raised: ...
+    def add_child(self, new: NewInvocation) -> None: ...
+    def add_watch(self, key: InvocationKey) -> None: ...
+    def add_data(self, name: str, body: bytes) -> None: ...
+    def progressed(self) -> None:
+        """A task ended after a crash; forget the crashes."""
+        ...
+
+
+DecodeResult = Callable[[bytes], object]
+
+
+def _begin(place: Place, kind: EntryKind, prefix: str, name: str, digest: bytes = b"") -> Command:
+    return place.journal.begin(place.scope, kind, prefix, name, digest, place.line)
+
+
+def _stage(
+    place: Place, command: Command, body: bytes, at: int, *, observed: bool = False
+) -> None:
+    draft = Draft(
+        command.kind,
+        command.scope.path,
+        command.ordinal,
+        command.key,
+        command.name,
+        command.digest,
+        body,
+        command.meta,
+        at,
+    )
+    place.journal.stage(draft, observed=observed)
+
+
+def _note(place: Place, command: Command, kind: EntryKind, body: bytes, at: int) -> None:
+    scope, ordinal = command.place
+    place.journal.stage(Draft(kind, scope, ordinal, command.key, command.name, b"", body, b"{}", at))
+
+
+def _recorded_outcome(place: Place, body: bytes, decode: DecodeResult) -> Outcome:
+    members = read_body(body)
+    if members.error:
+        error = bytes(members.error)
+        return Raised(error, place.rebuilt(error))
+    result = bytes(members.result)
+    return Returned(result, decode(result))
+
+
+def _check_arguments(place: Place, entry: Entry, call: Call, recorded: bytes) -> None:
+    """Equal digests, or equal after defaults that the record does not know, else divergence."""
+    if entry.digest == call.digest or call.function.same_arguments(recorded, call.arguments):
+        return
+    then = place.journal.line_of(entry)
+    raise Divergence(
+        describe_arguments(place.key, entry, then, recorded, call.arguments, place.line())
+    )
+
+
+# --- recorded values ----------------------------------------------------------------------------
+
+
+def record(
+    place: Place,
+    name: str,
+    run: Callable[[], object],
+    encode: Callable[[object], tuple[bytes, object]],
+    decode: DecodeResult,
+) -> Flow[Outcome]:
+    """Record what `run` returned or raised, once; it never runs again once that is durable.
+
+    It may run again after a crash before that, so it must not have effects that matter.
+    """
+    command = _begin(place, EntryKind.RECORD, name, name)
+    if (entry := command.recorded) is not None:
+        place.scope.event(entry.at)
+        return _recorded_outcome(place, entry.body, decode)
+    outcome: Outcome = yield Compute(f"wf.record({name!r}, ...)", run, encode)
+    at: int = yield Now()
+    _stage(place, command, outcome_body(outcome), at, observed=True)
+    place.scope.event(at)
+    if isinstance(outcome, Raised):
+        return Raised(outcome.body, place.rebuilt(outcome.body))
+    return outcome
+
+
+def set_data(place: Place, name: str, body: bytes, digest: bytes) -> Flow[Outcome]:
+    """Publish a value of the workflow's data with the next commit."""
+    command = _begin(place, EntryKind.DATA, "data", name, digest)
+    if (entry := command.recorded) is not None:
+        if entry.digest != digest:
+            then = place.journal.line_of(entry)
+            raise Divergence(
+                describe_arguments(place.key, entry, then, entry.body, body, place.line())
+            )
+        place.scope.event(entry.at)
+    else:
+        at: int = yield Now()
+        _stage(place, command, body, at, observed=True)
+        place.add_data(name, body)
+        place.scope.event(at)
+    return Returned(b"null", None)
+
+
+# --- direct task calls --------------------------------------------------------------------------
+
+
+def call_task(place: Place, call: Call) -> Flow[Outcome]:
+    """Run a task in this worker, record its outcome, and give it; on replay, give the record.
+
+    At least once: a crash between the body and its entry runs the body again. After the entry is
+    durable it never runs again.
+    """
+    command = _begin(place, EntryKind.TASK, "task", call.function.name, call.digest)
+    wait = Wait(place=command.place)
+    fresh: Outcome | None = None
+    if (entry := command.recorded) is not None:
+        _check_arguments(place, entry, call, bytes(read_body(entry.body).arguments))
+    else:
+        try:
+            fresh = yield from _attempts(place, command, call)
+        except BaseException:
+            _drop(place, command, call)
+            raise
+    yield WaitAny((wait,))
+    delivery = _delivered(wait)
+    place.scope.event(delivery.at)
+    if isinstance(fresh, Returned):
+        return fresh
+    return _recorded_outcome(place, delivery.body, call.function.decode_result)
+
+
+def _drop(place: Place, command: Command, call: Call) -> None:
+    """The workflow itself cancelled the call (asyncio.timeout, Task.cancel) while it ran.
+
+    The command keeps its place, or the next one of this scope would be taken for it on replay.
+    """
+    if not place.halted:
+        command.kind = EntryKind.DROPPED
+        body = b'{"arguments":' + call.arguments + b"}"
+        _stage(place, command, body, place.scope.clock)
+
+
+def _attempts(place: Place, command: Command, call: Call) -> Flow[Outcome]:
+    """Run attempts until one succeeds or the policy gives up; stages the final entry."""
+    failed = [note for note in command.notes if note.kind == EntryKind.ATTEMPT]
+    invocation_id = derive_id(place.journal.seed, "task", command.scope.path, str(command.ordinal))
+    pause = read_body(failed[-1].body).due if failed else 0
+    number = len(failed)
+    while True:
+        number += 1
+        if pause:
+            yield WaitAny((Wait(due=pause, silent=True),))
+        if place.careful:
+            at: int = yield Now()
+            _note(place, command, EntryKind.BEGAN, b"{}", at)
+        if place.careful or place.journal.observed:
+            yield Flush()
+        outcome: Outcome = yield RunBody(call, invocation_id, place.scope.clock)
+        at = yield Now()
+        delay = _retry_delay(place, command, call, outcome, number)
+        if delay is None:
+            break
+        pause = at + delay
+        _note(place, command, EntryKind.ATTEMPT, due_body(pause, outcome.body), at)
+        yield Flush()
+    if place.careful:
+        place.progressed()
+    _stage(place, command, outcome_body(outcome, call.arguments), at)
+    return outcome
+
+
+def _retry_delay(
+    place: Place, command: Command, call: Call, outcome: Outcome, number: int
+) -> int | None:
+    """Microseconds before the next attempt, or None when this outcome is final."""
+    if isinstance(outcome, Returned) or outcome.final:
+        return None
+    chance_id = derive_id(place.journal.seed, "retry", command.key, str(number))
+    chance = int(chance_id, 16) / 2.0**128
+    delay = call.function.retry.delay_after(number, outcome.error, chance)
+    return None if delay is None else int(delay * MICROSECONDS)
+
+
+def _delivered(wait: Wait) -> Entry:
+    if wait.delivery is None:
+        raise InternalError("A wait ended without its delivery. Please report this.")
+    return wait.delivery
+
+
+# --- starting other invocations -----------------------------------------------------------------
+
+
+def start(place: Place, call: Call, wanted: NewInvocation) -> Flow[Outcome]:
+    """Start an invocation for any worker; gives its key as (id, generation).
+
+    Args:
+        wanted: what to start. An empty `invocation_id` gets one derived from this place.
+
+    The child, the entry and its queue row are one transaction. A user-given id that exists with
+    the same input is linked to; with other input the recorded outcome is a `StartConflict`.
+    """
+    command = _begin(place, EntryKind.START, "start", call.function.name, call.digest)
+    if (entry := command.recorded) is not None:
+        members = read_body(entry.body)
+        _check_arguments(place, entry, call, bytes(members.arguments))
+        place.scope.event(entry.at)
+        if members.error:
+            error = bytes(members.error)
+            return Raised(error, place.rebuilt(error))
+        key = InvocationKey(members.id, members.generation)
+        return Returned(entry.body, key)
+    given = wanted.invocation_id
+    if given:
+        yield Flush()
+    scope, ordinal = command.place
+    invocation_id = given or derive_id(place.journal.seed, "start", scope, str(ordinal))
+    new = msgspec.structs.replace(wanted, invocation_id=invocation_id)
+    at: int = yield Now()
+    outcome = yield from _insert_or_link(place, command, call, new, at, given=bool(given))
+    place.scope.event(at)
+    return outcome
+
+
+def _insert_or_link(
+    place: Place, command: Command, call: Call, new: NewInvocation, at: int, *, given: bool
+) -> Flow[Outcome]:
+    """Insert the child, or link to what has its id; the backend decides a race between the two."""
+    key = InvocationKey(new.invocation_id, 1)
+    existing = (yield Find(new.invocation_id)) if given else None
+    while True:
+        outcome: Outcome
+        if existing is None:
+            outcome = Returned(b"", key)
+            body = invocation_body(key, call.arguments)
+            place.add_child(new)
+        elif existing.name == new.name and (
+            existing.fingerprint == new.fingerprint
+            or call.function.same_arguments(existing.arguments, new.arguments)
+        ):
+            key = existing.key
+            outcome = Returned(b"", key)
+            body = invocation_body(key, call.arguments)
+        else:
+            outcome = place.raised(conflict(existing.key, existing.name, new.name))
+            body = outcome_body(outcome, call.arguments)
+        _stage(place, command, body, at)
+        if (yield Flush()):
+            return outcome
+        place.journal.unstage()
+        existing = yield Find(new.invocation_id)
+
+
+def conflict(key: InvocationKey, name: str, asked: str) -> StartConflict:
+    """The error for an id that is taken by something else."""
+    what = (
+        f"as {name!r}, and now {asked!r} is asked for"
+        if name != asked
+        else f"as {name!r} with other input"
+    )
+    return StartConflict(
+        f"Invocation {key.invocation_id!r} (generation {key.generation}) was started before {what}. "
+        "Nothing was started. Use another id for another piece of work, or the same input to get "
+        "the same invocation."
+    )
+
+
+def execute_task(place: Place, call: Call, wanted: NewInvocation) -> Flow[Outcome]:
+    """One invocation per `call_id` within the workflow, whichever branch asks first."""
+    memo_key = f"task_invocation:{call.call_id}"
+    journal = place.journal
+    child = InvocationKey(derive_id(journal.seed, "memo", call.call_id), 1)
+    if memo_key not in journal.memos:
+        at: int = yield Now()
+        body = msgspec.json.encode(child.invocation_id)
+        draft = Draft(
+            EntryKind.MEMO, "", 0, memo_key, call.function.name, call.digest, body, b"{}", at
+        )
+        journal.stage(draft)
+        place.add_child(msgspec.structs.replace(wanted, invocation_id=child.invocation_id))
+        if not (yield Flush()):
+            raise InternalError(f"The derived id of {memo_key!r} is taken. Please report this.")
+    return Returned(b"", child)
+
+
+# --- waiting ------------------------------------------------------------------------------------
+
+
+def result(
+    place: Place, key: InvocationKey, decode: DecodeResult, timeout: int | None
+) -> Flow[Outcome]:
+    """Wait for another invocation's end, at most `timeout` microseconds. Durable on both sides."""
+    name = f"{key.invocation_id}#{key.generation}"
+    command = _begin(place, EntryKind.WATCH, "result", name)
+    ended = Wait(source=key)
+    if (entry := command.recorded) is not None:
+        place.scope.event(entry.at)
+    else:
+        at: int = yield Now()
+        _stage(place, command, invocation_body(key), at)
+        place.add_watch(key)
+        place.scope.event(at)
+    waits: tuple[Wait, ...] = (ended,)
+    if timeout is not None:
+        waits = (ended, (yield from timer(place, timeout)))
+    yield WaitAny(waits)
+    if ended.satisfied:
+        delivery = _delivered(ended)
+        place.scope.event(delivery.at)
+        return _recorded_outcome(place, delivery.body, decode)
+    place.scope.event(_delivered(waits[1]).at)
+    seconds = (timeout or 0) / MICROSECONDS
+    return place.raised(
+        ResultTimeout(
+            f"Invocation {key.invocation_id!r} did not end within {seconds} seconds. It goes on; "
+            "ask again, or give it more time."
+        )
+    )
+
+
+def sleep(place: Place, duration: int) -> Flow[Outcome]:
+    """Wait `duration` microseconds by the state backend's clock; holds nothing meanwhile."""
+    wait = yield from timer(place, duration)
+    yield WaitAny((wait,))
+    place.scope.event(_delivered(wait).at)
+    return Returned(b"null", None)
+
+
+def timer(place: Place, duration: int) -> Flow[Wait]:
+    """Set a durable timer and give what to wait for; it does not wait."""
+    digest = duration.to_bytes(8, "big")
+    command = _begin(place, EntryKind.SLEEP, "sleep", "sleep", digest)
+    if (entry := command.recorded) is not None:
+        if entry.digest != digest:
+            then = place.journal.line_of(entry)
+            was, now = (str(int.from_bytes(d, "big") / 1e6).encode() for d in (entry.digest, digest))
+            raise Divergence(
+                describe_arguments(place.key, entry, then, was, now, place.line())
+            )
+        due = read_body(entry.body).due
+        place.scope.event(entry.at)
+    else:
+        at: int = yield Now()
+        due = at + duration
+        _stage(place, command, due_body(due), at)
+        place.scope.event(at)
+    return Wait(place=command.place, due=due)

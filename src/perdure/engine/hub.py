@@ -1,0 +1,80 @@
+"""Who in this process wants to know what happened: a table of flags, without any decision.
+
+A poke is only a hint. Whoever is poked looks at the state backend; whoever is not poked looks
+there by itself after its poll interval, so a lost hint costs time and never work.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from perdure.core.identity import InvocationKey
+
+Poke = Callable[[], None]
+
+
+class Hub:
+    """Subscriptions by invocation, and of workers for anything claimable. Thread-safe."""
+
+    def __init__(self) -> None:
+        """Start with nobody listening."""
+        self._lock = threading.Lock()
+        self._by_key: dict[InvocationKey, list[Poke]] = defaultdict(list)
+        self._workers: list[Poke] = []
+
+    def subscribe(self, key: InvocationKey, poke: Poke) -> None:
+        """Call `poke` whenever something about `key` changes here."""
+        with self._lock:
+            self._by_key[key].append(poke)
+
+    def unsubscribe(self, key: InvocationKey, poke: Poke) -> None:
+        """Undo one `subscribe`."""
+        with self._lock:
+            pokes = self._by_key[key]
+            pokes.remove(poke)
+            if not pokes:
+                del self._by_key[key]
+
+    @contextmanager
+    def listening(self, key: InvocationKey, poke: Poke) -> Iterator[None]:
+        """Subscribe for the time of a with block."""
+        self.subscribe(key, poke)
+        try:
+            yield
+        finally:
+            self.unsubscribe(key, poke)
+
+    def add_worker(self, poke: Poke) -> None:
+        """Call `poke` whenever something became claimable here."""
+        with self._lock:
+            self._workers.append(poke)
+
+    def remove_worker(self, poke: Poke) -> None:
+        """Undo one `add_worker`."""
+        with self._lock:
+            self._workers.remove(poke)
+
+    def touched(self, keys: Iterable[InvocationKey]) -> None:
+        """These became claimable or got an inbox row."""
+        with self._lock:
+            pokes = [poke for key in keys for poke in self._by_key.get(key, ())]
+            pokes += self._workers
+        for poke in pokes:
+            poke()
+
+    def ended(self, key: InvocationKey) -> None:
+        """This one changed its state for good, or stopped."""
+        with self._lock:
+            pokes = list(self._by_key.get(key, ()))
+        for poke in pokes:
+            poke()
+
+    def everyone(self) -> None:
+        """Something that concerns all who listen for an invocation."""
+        with self._lock:
+            pokes = [poke for pokes in self._by_key.values() for poke in pokes]
+        for poke in pokes:
+            poke()

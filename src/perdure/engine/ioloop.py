@@ -1,0 +1,77 @@
+"""The real asyncio loop of this process for async task bodies, on a thread of its own.
+
+Workflow code never runs here, and nothing here commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable, Coroutine
+
+from perdure.engine.env import Env
+
+
+class IOLoop:
+    """Starts at the first use; ends with the process (its thread is a daemon)."""
+
+    def __init__(self, env: Env) -> None:
+        """Remember where threads come from; start nothing."""
+        self._env = env
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = loop = asyncio.new_event_loop()
+                self._env.spawn("perdure-io", lambda: _run(loop))
+            return self._loop
+
+    def start(
+        self,
+        coroutine: Coroutine[object, object, object],
+        context: contextvars.Context,
+        done: Callable[[object, BaseException | None], None],
+    ) -> Callable[[], None]:
+        """Run a coroutine there and call `done(value, error)` on that thread when it ended.
+
+        Returns:
+            A function that asks it to cancel; safe from any thread, harmless when it ended.
+        """
+        loop = self._running()
+        tasks: list[asyncio.Task[object]] = []
+
+        def begin() -> None:
+            task = loop.create_task(coroutine, context=context)
+            tasks.append(task)
+            task.add_done_callback(finish)
+
+        def finish(task: asyncio.Task[object]) -> None:
+            if task.cancelled():
+                done(None, asyncio.CancelledError())
+            elif (error := task.exception()) is not None:
+                done(None, error)
+            else:
+                done(task.result(), None)
+
+        def cancel() -> None:
+            for task in tasks:
+                task.cancel()
+
+        def ask() -> None:
+            loop.call_soon_threadsafe(cancel)
+
+        loop.call_soon_threadsafe(begin)
+        return ask
+
+    def after(self, delay: float, run: Callable[[], None]) -> None:
+        """Call `run` there after `delay` seconds. It must be short."""
+        loop = self._running()
+        loop.call_soon_threadsafe(lambda: loop.call_later(delay, run))
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    loop.run_forever()

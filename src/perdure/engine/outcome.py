@@ -1,0 +1,95 @@
+"""The bodies of journal entries: small JSON objects whose members are values encoded elsewhere.
+
+Values are embedded as they are (they are JSON texts already) and taken out again as raw bytes, so
+nothing is encoded or decoded twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from perdure.core.identity import InvocationKey
+from perdure.errors import JournalCorrupted
+
+_NOTHING = msgspec.Raw(b"")
+
+
+class Body(msgspec.Struct):
+    """Every member any entry body may have. Absent ones stay empty, which no JSON value is.
+
+    Attributes:
+        arguments: encoded arguments of a call.
+        result: encoded value; error: encoded exception. Never both.
+        id, generation: an invocation.
+        due: microseconds since 1970 UTC.
+    """
+
+    arguments: msgspec.Raw = _NOTHING
+    result: msgspec.Raw = _NOTHING
+    error: msgspec.Raw = _NOTHING
+    id: str = ""
+    generation: int = 0
+    due: int = 0
+
+
+_decode = msgspec.json.Decoder(Body).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def read_body(body: bytes) -> Body:
+    """Take the members of an entry body apart.
+
+    Raises:
+        JournalCorrupted: it is not such an object (the chain was intact, so a bug wrote it).
+    """
+    try:
+        return _decode(body)
+    except msgspec.MsgspecError as error:
+        raise JournalCorrupted(
+            f"An entry body cannot be read ({error}): {body[:200]!r}. Restore a backup."
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """A body or function returned. `value` is the decoded round trip of `body`."""
+
+    body: bytes
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """A body or function raised. `error` is what it raised, `body` the record of it."""
+
+    body: bytes
+    error: BaseException
+    final: bool = False
+    """True when another attempt cannot help (its result cannot be recorded)."""
+
+
+Outcome = Returned | Raised
+
+
+def outcome_body(outcome: Outcome, arguments: bytes = b"") -> bytes:
+    """The entry body of an ended call, with its arguments in front when given."""
+    member = b'"result":' if isinstance(outcome, Returned) else b'"error":'
+    if arguments:
+        return b'{"arguments":' + arguments + b"," + member + outcome.body + b"}"
+    return b"{" + member + outcome.body + b"}"
+
+
+def invocation_body(key: InvocationKey, arguments: bytes = b"") -> bytes:
+    """The entry body that names an invocation, with its arguments when given."""
+    named = _encode({"id": key.invocation_id, "generation": key.generation})
+    if arguments:
+        return b'{"arguments":' + arguments + b"," + named[1:]
+    return named
+
+
+def due_body(due: int, error: bytes = b"") -> bytes:
+    """The entry body of a timer, or of a failed attempt with its error."""
+    head = b'{"due":' + str(due).encode()
+    return head + b',"error":' + error + b"}" if error else head + b"}"

@@ -1,0 +1,57 @@
+"""A bounded pool of daemon threads that are made when needed and reused. Knows nothing of work."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from perdure.engine.env import Env, Signal
+
+Job = Callable[[], None]
+
+
+class Pool:
+    """Runs jobs on at most `size` threads. A job must handle its own errors.
+
+    Threads are daemons: the interpreter never waits for a task body at exit. The lease of what
+    they were doing is found to be ownerless by the next claim.
+    """
+
+    def __init__(self, env: Env, name: str, size: int) -> None:
+        """Make an empty pool; its first thread starts with the first job."""
+        self._env = env
+        self._name = name
+        self._size = size
+        self._lock = threading.Lock()
+        self._jobs: deque[Job] = deque()
+        self._idle: list[Signal] = []
+        self._threads = 0
+
+    def submit(self, job: Job) -> None:
+        """Run `job` on a free thread, a new one, or when one gets free."""
+        start = False
+        with self._lock:
+            self._jobs.append(job)
+            if self._idle:
+                self._idle.pop().set()
+            elif self._threads < self._size:
+                self._threads += 1
+                start = True
+            number = self._threads
+        if start:
+            self._env.spawn(f"{self._name}-{number}", self._serve)
+
+    def _serve(self) -> None:
+        wake = self._env.signal()
+        while True:
+            with self._lock:
+                job = self._jobs.popleft() if self._jobs else None
+                if job is None:
+                    wake.clear()
+                    self._idle.append(wake)
+            if job is None:
+                wake.wait()
+            else:
+                job()
+                del job

@@ -1,0 +1,62 @@
+"""Attempts of sync workflows: the function runs on this thread and blocks in its operations."""
+
+from __future__ import annotations
+
+from perdure.engine.attempt import PARKING, Attempt
+from perdure.engine.context import WorkflowContext, enter, leave
+from perdure.engine.drive import drive
+from perdure.engine.effects import Flow, RunBody, Wait
+from perdure.engine.outcome import Outcome
+from perdure.errors import BackendError, ControlFlow, InternalError, Suspended, WrongColour
+
+
+class SyncAttempt(Attempt):
+    """Runs one claimed sync workflow."""
+
+    def execute(self, context: WorkflowContext) -> Outcome:
+        """Run the function to its end, or to where its frame is dropped."""
+        run = self.function.bind(self.record.arguments)
+        token = enter(context)
+        try:
+            return self.returned(run())
+        except ControlFlow as signal:
+            if not self.halted:
+                raise InternalError("A control signal came without its cause.") from signal
+            return self.raised(signal)
+        except BaseException as error:  # noqa: BLE001 - what the function raises is its outcome
+            return self.raised(error)
+        finally:
+            leave(token)
+
+    def perform(self, flow: Flow[Outcome]) -> Outcome:
+        """Drive an operation; errors of the engine itself drop the frame instead of reaching it."""
+        try:
+            return drive(flow, self)
+        except PARKING as error:
+            self.stop(error)
+            raise Suspended("The workflow is parked.") from error
+        except BackendError as error:
+            self.fail(error)
+            raise Suspended("The state backend failed; the workflow goes on later.") from error
+
+    async def perform_async(self, flow: Flow[Outcome]) -> Outcome:
+        """Refuse: nothing awaits inside a sync workflow."""
+        raise WrongColour("A sync workflow cannot await. Use the sync spelling: task.call(...).")
+
+    def run_body(self, effect: RunBody) -> Outcome:
+        """Run a task body and wait for it."""
+        self.before_body()
+        return self.runtime.bodies.run(effect.call, self.task_context(effect))
+
+    def wait_any(self, waits: tuple[Wait, ...]) -> Wait:
+        """Block until the first of these is delivered."""
+        for wait in waits:
+            self.mailbox.add(wait)
+        while True:
+            for wait in waits:
+                if wait.satisfied:
+                    for other in waits:
+                        self.mailbox.abandon(other)
+                    return wait
+            if not self.deliver_next():
+                self.idle(busy=False)

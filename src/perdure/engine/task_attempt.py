@@ -1,0 +1,108 @@
+"""One claim of one task that was started for any worker: run its body once, settle the outcome.
+
+A task has no journal: its row holds the attempts, its outcome is its record. At least once: a crash
+between the body and the settlement runs the body again.
+"""
+
+from __future__ import annotations
+
+from perdure.backends.base import (
+    Committed,
+    Disposition,
+    Finish,
+    InvocationRecord,
+    NewInvocation,
+    RetryLater,
+    Stop,
+    Transition,
+)
+from perdure.core.draws import derive_id
+from perdure.core.lifecycle import InvocationState
+from perdure.engine.context import TaskContext
+from perdure.engine.effects import Call, Function
+from perdure.engine.outcome import Outcome, Returned
+from perdure.engine.runtime import Runtime, logger
+from perdure.errors import BackendError, PerdureError
+
+
+class TaskAttempt:
+    """Runs one claimed task."""
+
+    def __init__(self, runtime: Runtime, record: InvocationRecord, function: Function) -> None:
+        """Prepare an attempt on a claimed record."""
+        self.runtime = runtime
+        self.record = record
+        self.function = function
+        self.error: PerdureError | None = None
+
+    def run(self) -> None:
+        """Run the body and settle; a stale lease or a failing backend changes nothing."""
+        try:
+            self._settle(self._disposition())
+        except BackendError as error:
+            logger.warning("outcome of %s not recorded: %s", self.record.key, error)
+            self.error = error
+
+    def _disposition(self) -> Disposition:
+        record, limit = self.record, self.runtime.settings.crash_limit
+        if record.crashes >= limit:
+            return Stop(
+                InvocationState.DEAD,
+                f"The process crashed {record.crashes} times in a row while it ran the body of "
+                f"task {record.name!r}. Find out why it dies (memory, a native library, a signal), "
+                f"then let it go on with: perdure workflow resume {record.key.invocation_id}",
+            )
+        call = Call(self.function, record.arguments, record.fingerprint, record.call_id)
+        outcome = self.runtime.bodies.run(call, self._context())
+        delay = self._retry_delay(outcome)
+        if delay is not None:
+            return RetryLater(delay)
+        if isinstance(outcome, Returned):
+            return Finish(InvocationState.COMPLETED, outcome.body)
+        return Finish(InvocationState.FAILED, outcome.body)
+
+    def _context(self) -> TaskContext:
+        record = self.record
+        template = NewInvocation(
+            invocation_id="",
+            app=record.app,
+            kind="task",
+            name=record.name,
+            arguments=b"",
+            fingerprint=b"",
+            call_id="",
+            parent=record.key,
+            root=record.root,
+            workflow=record.workflow,
+        )
+        return TaskContext(
+            record.key,
+            lambda: record.seed,
+            record.base_time or 0,
+            workflow=record.workflow,
+            template=template,
+            owner=self.runtime.owner,
+        )
+
+    def _retry_delay(self, outcome: Outcome) -> int | None:
+        """Microseconds before the next attempt, or None when this outcome is final."""
+        if isinstance(outcome, Returned) or outcome.final:
+            return None
+        number = self.record.attempts + 1
+        chance = int(derive_id(self.record.seed, "retry", str(number)), 16) / 2.0**128
+        delay = self.function.retry.delay_after(number, outcome.error, chance)
+        return None if delay is None else int(delay * 1e6)
+
+    def _settle(self, disposition: Disposition) -> None:
+        record = self.record
+        if isinstance(disposition, Stop):
+            logger.error("%s is %s: %s", record.key, disposition.state, disposition.reason)
+        transition = Transition(
+            key=record.key,
+            epoch=record.epoch,
+            head=record.head,
+            token=self.runtime.env.entropy(16),
+            disposition=disposition,
+        )
+        if not isinstance(self.runtime.committer.submit(transition), Committed):
+            logger.info("lease of %s lost; its late outcome is dropped", record.key)

@@ -1,0 +1,1 @@
+"""Workers: claim, attempt, settle; and the housekeeping that keeps their leases alive."""

@@ -1,0 +1,191 @@
+"""A worker: claims what it can run, gives it to a pool, and keeps the leases. One per app.
+
+It makes no decision about a workflow; it finds work, finds it a thread, and looks away.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+
+from perdure.backends.base import ClaimRequest, InvocationRecord
+from perdure.core.identity import InvocationKey
+from perdure.engine.async_attempt import AsyncAttempt
+from perdure.engine.attempt import Attempt
+from perdure.engine.effects import Function
+from perdure.engine.pool import Pool
+from perdure.engine.runtime import Runtime, logger
+from perdure.engine.sync_attempt import SyncAttempt
+from perdure.engine.task_attempt import TaskAttempt
+from perdure.errors import BackendError, PerdureError
+from perdure.worker.owner import is_gone, owner_name
+
+POLL_SECONDS = 0.25
+"""How often a worker looks for work that other processes made ready."""
+OWNER_CHECK_SECONDS = 1.0
+"""How often it looks for owners of this host that are gone."""
+FAILURES_MAX = 3
+"""Failed claims in a row after which a local worker stops and tells who waits."""
+
+
+def make_attempt(
+    runtime: Runtime, record: InvocationRecord, function: Function
+) -> Attempt | TaskAttempt:
+    """The attempt that fits a claimed record."""
+    if record.kind == "task":
+        return TaskAttempt(runtime, record, function)
+    kind = AsyncAttempt if function.is_async else SyncAttempt
+    return kind(runtime, record, function)
+
+
+class Worker:
+    """Runs claimed invocations on a bounded pool of threads until it is stopped.
+
+    Args:
+        functions: what this process can run, by registered name; may grow while it runs.
+        roots: gives the trees to run now; None for all.
+        concurrency: attempts at a time. A waiting workflow is none of them.
+        failed: told when claiming fails for good; the worker has stopped then.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        functions: Mapping[str, Function],
+        *,
+        roots: Callable[[], frozenset[InvocationKey]] | None,
+        concurrency: int,
+        failed: Callable[[PerdureError], None],
+    ) -> None:
+        """Prepare; nothing runs yet."""
+        self._runtime = runtime
+        self._functions = functions
+        self._roots = roots
+        self._concurrency = concurrency
+        self._failed = failed
+        self._pool = Pool(runtime.env, "perdure-run", concurrency)
+        self._owner = owner_name(runtime.env.entropy(4).hex())
+        self._wake = runtime.env.signal()
+        self._renew_wake = runtime.env.signal()
+        self._idle = runtime.env.signal()
+        self._idle.set()
+        self._lock = threading.Lock()
+        self._running = 0
+        self._owners_checked = float("-inf")
+        self._failures = 0
+        self._last_error: PerdureError | None = None
+
+    def start(self) -> None:
+        """Start the dispatcher and the renewal thread."""
+        self._runtime.hub.add_worker(self._wake.set)
+        self._runtime.env.spawn("perdure-dispatch", self._dispatch)
+        self._runtime.env.spawn("perdure-lease", self._keep_leases)
+
+    def poke(self) -> None:
+        """There may be something to claim."""
+        self._wake.set()
+
+    def join(self, timeout: float) -> bool:
+        """After `stopping` was set: wait until no attempt runs; False if the time was up."""
+        self._wake.set()
+        self._renew_wake.set()
+        return self._idle.wait(timeout)
+
+    # --- claiming -------------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        stopping = self._runtime.stopping
+        while not stopping.is_set():
+            self._wake.clear()
+            try:
+                pause = self._claim_and_run()
+                self._failures = 0
+            except BackendError as error:
+                self._failures += 1
+                logger.warning("claim failed: %s", error)
+                if self._failures >= FAILURES_MAX:
+                    break
+                pause = POLL_SECONDS
+                self._last_error = error
+            self._wake.wait(pause)
+        self._runtime.hub.remove_worker(self._wake.set)
+        if self._failures >= FAILURES_MAX and self._last_error is not None:
+            self._failed(self._last_error)
+
+    def _claim_and_run(self) -> float:
+        """Claim as much as there are free slots; gives how long to wait before the next look."""
+        runtime = self._runtime
+        free = self._concurrency - self._running
+        roots = None if self._roots is None else self._roots()
+        if free <= 0 or not self._functions or (roots is not None and not roots):
+            return POLL_SECONDS
+        lease = runtime.settings.lease
+        asked_at = runtime.env.monotonic()
+        request = ClaimRequest(
+            app=runtime.app_name,
+            owner=self._owner,
+            names=frozenset(self._functions),
+            roots=roots,
+            limit=free,
+            lease=int(lease * 1e6),
+            dead_owners=self._gone_owners(asked_at),
+        )
+        batch = runtime.backend.claim(request)
+        for record in batch.records:
+            runtime.leases.add(record.key, record.epoch, asked_at, lease)
+            self._run(record)
+        if batch.records:
+            return 0.0
+        if batch.next_due is None:
+            return POLL_SECONDS
+        return min(POLL_SECONDS, max(0.0, (batch.next_due - batch.now) / 1e6))
+
+    def _gone_owners(self, now: float) -> frozenset[str]:
+        if now - self._owners_checked < OWNER_CHECK_SECONDS:
+            return frozenset()
+        self._owners_checked = now
+        return frozenset(owner for owner in self._runtime.backend.owners() if is_gone(owner))
+
+    def _run(self, record: InvocationRecord) -> None:
+        attempt = make_attempt(self._runtime, record, self._functions[record.name])
+        with self._lock:
+            self._running += 1
+            self._idle.clear()
+
+        def job() -> None:
+            try:
+                attempt.run()
+            except Exception:
+                logger.exception("attempt of %s failed inside perdure; please report", record.key)
+            finally:
+                self._done(record)
+
+        self._pool.submit(job)
+
+    def _done(self, record: InvocationRecord) -> None:
+        self._runtime.leases.remove(record.key, record.epoch)
+        with self._lock:
+            self._running -= 1
+            if self._running == 0:
+                self._idle.set()
+        self._wake.set()
+
+    # --- keeping leases -------------------------------------------------------------------------
+
+    def _keep_leases(self) -> None:
+        """Renew on a thread of its own, three times per lease, so one lost try does no harm."""
+        runtime = self._runtime
+        lease = runtime.settings.lease
+        while not (runtime.stopping.is_set() and self._idle.is_set()):
+            self._renew_wake.wait(lease / 3)
+            self._renew_wake.clear()
+            held = runtime.leases.held()
+            if not held:
+                continue
+            asked_at = runtime.env.monotonic()
+            try:
+                kept = runtime.backend.renew(self._owner, held, int(lease * 1e6))
+            except BackendError as error:
+                logger.warning("lease renewal failed: %s", error)
+                continue
+            runtime.leases.renewed(held, kept, asked_at + lease)

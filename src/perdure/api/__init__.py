@@ -1,0 +1,1 @@
+"""What users touch: tasks, workflows, invocations, operations, settings. Thin over the engine."""

@@ -1,0 +1,245 @@
+"""Starting invocations, reading them and waiting for their end, from outside of workflows."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from perdure.api.definition import Definition
+from perdure.api.registry import Registry
+from perdure.backends.base import InvocationRecord, NewInvocation, OnExisting
+from perdure.core.identity import InvocationKey
+from perdure.core.lifecycle import TERMINAL, InvocationState
+from perdure.engine.flows import conflict
+from perdure.engine.runtime import Runtime
+from perdure.errors import (
+    InvocationCancelled,
+    InvocationDead,
+    InvocationNotFound,
+    InvocationParked,
+    PerdureError,
+    ResultTimeout,
+    StartConflict,
+    Superseded,
+)
+from perdure.values import Codec, TypeRegistry, codec_for, decode_exception
+
+POLL_FIRST_SECONDS = 0.02
+POLL_MAX_SECONDS = 0.5
+"""Other processes cannot poke a waiter here, so it looks by itself, at growing intervals."""
+
+
+
+class Client:
+    """What tasks, workflows and handles use of their app. Thread-safe.
+
+    Args:
+        runtime: gives the runtime of this process (another one after a fork).
+        here: while somebody waits for something in a tree, this process runs it (if it is to).
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        types: TypeRegistry,
+        runtime: Callable[[], Runtime],
+        here: Callable[[InvocationKey], AbstractContextManager[None]],
+        code_version: str = "",
+    ) -> None:
+        """Bind to an app."""
+        self.registry = registry
+        self.types = types
+        self._runtime = runtime
+        self._here = here
+        self.untyped: Codec = codec_for(Any, types)
+        self.code_version = code_version
+        self.failure: PerdureError | None = None
+
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime of this process."""
+        return self._runtime()
+
+    @property
+    def template(self) -> NewInvocation:
+        """What every invocation started from outside has in common."""
+        return NewInvocation(
+            invocation_id="",
+            app=self.runtime.app_name,
+            kind="task",
+            name="",
+            arguments=b"",
+            fingerprint=b"",
+            call_id="",
+            code_version=self.code_version,
+        )
+
+    def fresh_id(self) -> str:
+        """A new id, fit for sorting by time of creation."""
+        return self.runtime.env.new_id()
+
+    def definition_of(self, record: InvocationRecord) -> Definition | None:
+        """The code of a record, if it is registered here."""
+        return self.registry.get(record.name)
+
+    # --- starting -------------------------------------------------------------------------------
+
+    def start(self, new: NewInvocation, on_existing: OnExisting) -> InvocationKey:
+        """Start, or find what has this id with the same input.
+
+        Raises:
+            StartConflict: the id belongs to something else, or exists and `on_existing="raise"`.
+        """
+        started = self.runtime.backend.start(new, on_existing)
+        record = started.record
+        if started.created:
+            self.runtime.hub.touched((record.key,))
+            return record.key
+        definition = self.registry.get(new.name)
+        same = record.fingerprint == new.fingerprint or (
+            definition is not None and definition.same_arguments(record.arguments, new.arguments)
+        )
+        if self._canonical(record.name) != self._canonical(new.name) or not same:
+            raise conflict(record.key, record.name, new.name)
+        if on_existing == "raise":
+            raise StartConflict(
+                f"Invocation {record.key.invocation_id!r} exists already ({record.state}). Use "
+                'another id, or on_existing="return" to get it.'
+            )
+        return record.key
+
+    def _canonical(self, name: str) -> str:
+        definition = self.registry.get(name)
+        return name if definition is None else definition.name
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def read(self, key: InvocationKey) -> InvocationRecord:
+        """The record of this generation.
+
+        Raises:
+            InvocationNotFound: there is none.
+            Superseded: the id lives in a later generation by now.
+        """
+        record = self.runtime.backend.read(key.invocation_id)
+        if record is None or record.key.generation < key.generation:
+            raise InvocationNotFound(
+                f"There is no invocation {key.invocation_id!r} (generation {key.generation}) in "
+                "this state backend. Is it the right database?"
+            )
+        if record.key != key:
+            raise Superseded(
+                f"Invocation {key.invocation_id!r} was started again: this handle is bound to "
+                f"generation {key.generation}, the latest is {record.key.generation}. Get a new "
+                "handle by its id."
+            )
+        return record
+
+    def latest(self, invocation_id: str) -> InvocationRecord:
+        """The latest generation of an id.
+
+        Raises:
+            InvocationNotFound: there is none.
+        """
+        record = self.runtime.backend.read(invocation_id)
+        if record is None:
+            raise InvocationNotFound(
+                f"There is no invocation {invocation_id!r} in this state backend. Is it the right "
+                "database, and was it started?"
+            )
+        return record
+
+    def outcome(self, record: InvocationRecord) -> object:
+        """The result of an ended record, or raise what it recorded.
+
+        Raises:
+            InvocationCancelled: it ended without a result.
+        """
+        body = record.outcome or b"null"
+        if record.state is InvocationState.COMPLETED:
+            definition = self.definition_of(record)
+            if definition is not None:
+                return definition.decode_result(body)
+            return self.untyped.decode(body, f"result of {record.name!r}")
+        if record.state is InvocationState.FAILED:
+            raise decode_exception(body, self.types)
+        raise InvocationCancelled(
+            f"Invocation {record.key.invocation_id!r} was {record.state}, so it has no result."
+        )
+
+    # --- waiting --------------------------------------------------------------------------------
+
+    def _ended(self, key: InvocationKey) -> InvocationRecord | None:
+        """The record if it ended, None if it goes on; raises if it cannot by itself."""
+        record = self.read(key)
+        if record.state in TERMINAL:
+            return record
+        if record.state is InvocationState.PARKED:
+            raise InvocationParked(record.reason)
+        if record.state is InvocationState.DEAD:
+            raise InvocationDead(record.reason)
+        if self.failure is not None:
+            failure, self.failure = self.failure, None
+            raise failure
+        return None
+
+    def wait(self, key: InvocationKey, timeout: float | None) -> object:
+        """Block until the invocation ends; its result, or what it raised.
+
+        Raises:
+            ResultTimeout: it goes on after `timeout` seconds.
+            InvocationParked, InvocationDead: it will not end by itself.
+        """
+        env, hub = self.runtime.env, self.runtime.hub
+        deadline = None if timeout is None else env.monotonic() + timeout
+        signal = env.signal()
+        pause = POLL_FIRST_SECONDS
+        with self._here(self.read(key).root), hub.listening(key, signal.set):
+            while True:
+                signal.clear()
+                if (record := self._ended(key)) is not None:
+                    return self.outcome(record)
+                left = pause if deadline is None else min(pause, deadline - env.monotonic())
+                if left <= 0:
+                    raise _timed_out(key, timeout)
+                signal.wait(left)
+                pause = min(pause * 2, POLL_MAX_SECONDS)
+
+    async def wait_async(self, key: InvocationKey, timeout: float | None) -> object:
+        """As `wait`, without blocking the running loop between looks."""
+        loop = asyncio.get_running_loop()
+        event = asyncio.Event()
+
+        def poke() -> None:
+            with contextlib.suppress(RuntimeError):  # that loop has ended meanwhile
+                loop.call_soon_threadsafe(event.set)
+
+        pause = POLL_FIRST_SECONDS
+        deadline = None if timeout is None else loop.time() + timeout
+        with self._here(self.read(key).root), self.runtime.hub.listening(key, poke):
+            while True:
+                event.clear()
+                if (record := self._ended(key)) is not None:
+                    return self.outcome(record)
+                left = pause if deadline is None else min(pause, deadline - loop.time())
+                if left <= 0:
+                    raise _timed_out(key, timeout)
+                try:
+                    await asyncio.wait_for(event.wait(), left)
+                except TimeoutError:
+                    pause = min(pause * 2, POLL_MAX_SECONDS)
+
+    def fail(self, error: PerdureError) -> None:
+        """The local worker gave up: whoever waits here is told."""
+        self.failure = error
+        self.runtime.hub.everyone()
+
+
+def _timed_out(key: InvocationKey, timeout: float | None) -> ResultTimeout:
+    return ResultTimeout(
+        f"Invocation {key.invocation_id!r} did not end within {timeout} seconds. It goes on; ask "
+        "again, or give it more time."
+    )

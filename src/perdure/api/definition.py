@@ -1,0 +1,247 @@
+"""A registered function: its name, signature, codecs and policies. The engine's `Function`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from perdure.api.arguments import Arguments, Binder
+from perdure.backends.base import InvocationKind
+from perdure.core.identity import validate_identifier
+from perdure.core.retry import NO_RETRY, Retry
+from perdure.engine.effects import Call as EngineCall
+from perdure.errors import DeserializationError, RegistrationError
+from perdure.values import (
+    Codec,
+    TypeRegistry,
+    codec_for,
+    decode_arguments,
+    encode_arguments,
+    fingerprint,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How attempts of a function are made.
+
+    Attributes:
+        retry: what happens after a failed attempt.
+        timeout: seconds for one attempt, or None for no limit.
+    """
+
+    retry: Retry = NO_RETRY
+    timeout: float | None = None
+
+
+class Definition:
+    """One function under one name. Immutable after registration; used from any thread.
+
+    Attributes:
+        public: the task or workflow object that users hold.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        kind: InvocationKind,
+        name: str,
+        types: TypeRegistry,
+        policy: Policy,
+    ) -> None:
+        """Read the signature; annotations are resolved at the first use, once.
+
+        (Not earlier, because an annotation may name a class that is defined further down.)
+        """
+        self.function = function
+        self.kind = kind
+        self.name = name
+        self.is_async = is_async_function(function)
+        self.retry = policy.retry
+        self.timeout = policy.timeout
+        self.binder = Binder(function)
+        self.public: object = None
+        self._types = types
+
+    # --- codecs ---------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _hints(self) -> dict[str, Any]:
+        target = inspect.unwrap(self.function)
+        try:
+            return typing.get_type_hints(target, include_extras=True)
+        except Exception:  # noqa: BLE001 - an annotation may raise anything; it is only a hint
+            return {name: Any for name in getattr(target, "__annotations__", {})}
+
+    @functools.cached_property
+    def untyped(self) -> Codec:
+        """The codec of values without an annotation."""
+        return codec_for(Any, self._types)
+
+    @functools.cached_property
+    def parameters(self) -> dict[str, Codec]:
+        """The codec of each annotated parameter."""
+        return {
+            name: codec_for(annotation, self._types)
+            for name, annotation in self._hints.items()
+            if name != "return"
+        }
+
+    @functools.cached_property
+    def _result(self) -> Codec:
+        return codec_for(self._hints.get("return", Any), self._types)
+
+    @functools.cached_property
+    def _where(self) -> str:
+        return f"arguments of {self.kind} {self.name!r}"
+
+    @functools.cached_property
+    def _where_result(self) -> str:
+        return f"result of {self.kind} {self.name!r}"
+
+    # --- calls ----------------------------------------------------------------------------------
+
+    def call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> EngineCall:
+        """Bind and encode one call.
+
+        Raises:
+            TypeError: the arguments do not fit the signature.
+            SerializationError: one of them cannot be recorded; nothing was.
+        """
+        return self.call_with(self.binder.bind(args, kwargs))
+
+    def call_with(self, values: Mapping[str, Any]) -> EngineCall:
+        """Encode bound arguments."""
+        body = encode_arguments(self.parameters, values, self._where, untyped=self.untyped)
+        digest = fingerprint(body)
+        return EngineCall(self, body, digest, call_id(self.name, digest))
+
+    def decode_call(self, arguments: bytes) -> dict[str, Any]:
+        """Arguments by parameter name, as fresh objects."""
+        return decode_arguments(self.parameters, arguments, self._where, untyped=self.untyped)
+
+    def bind(self, arguments: bytes) -> Callable[[], object]:
+        """The function bound to freshly decoded arguments, not called yet."""
+        args, kwargs = self.binder.spell(self.decode_call(arguments))
+        return functools.partial(self.function, *args, **kwargs)
+
+    def encode_result(self, value: object) -> tuple[bytes, object]:
+        """The recorded form of a result and its decoded round trip."""
+        return self._result.encode_and_decode(value, self._where_result)
+
+    def decode_result(self, body: bytes) -> object:
+        """A result from its recorded form."""
+        return self._result.decode(body, self._where_result)
+
+    def same_arguments(self, recorded: bytes, asked: bytes) -> bool:
+        """Whether two argument sets mean one call.
+
+        A parameter that the record does not have, at its present default, is no difference.
+        """
+        if recorded == asked:
+            return True
+        try:
+            old = self._bound(recorded)
+            new = self._bound(asked)
+            full = {**self.binder.defaults, **old}
+            return self.call_with({k: full[k] for k in new if k in full}).digest == (
+                self.call_with(new).digest
+            )
+        except (DeserializationError, TypeError):
+            return False
+
+    def _bound(self, arguments: bytes) -> dict[str, Any]:
+        args, kwargs = self.binder.spell(self.decode_call(arguments))
+        return self.binder.bind(tuple(args), kwargs)
+
+
+def call_id(name: str, digest: bytes) -> str:
+    """The stable fingerprint of a registered name and its arguments."""
+    return f"{name}:{digest.hex()}"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A task (or workflow) plus its arguments, not run yet.
+
+    Args:
+        task: a function decorated with `@app.task` or `@app.workflow`.
+        arguments: `Arguments.from_call(task, ...)`.
+
+    Two calls with equal arguments have one `call_id`, in any process and on any machine.
+    """
+
+    task: Any
+    arguments: Arguments
+    _encoded: EngineCall = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Encode the arguments, so that what cannot be recorded is refused here."""
+        definition = getattr(self.task, "definition", None)
+        if not isinstance(definition, Definition):
+            raise RegistrationError(
+                f"Call(task, ...) got {self.task!r}, which is no task. Decorate it with @app.task."
+            )
+        object.__setattr__(self, "_encoded", definition.call_with(self.arguments.values))
+
+    @property
+    def call_id(self) -> str:
+        """Name and argument fingerprint; equal for equal calls."""
+        return self._encoded.call_id
+
+
+# --- names --------------------------------------------------------------------------------------
+
+
+def unwrap_static(function: object) -> Callable[..., Any]:
+    """The function inside of a `staticmethod`, or the function itself.
+
+    Raises:
+        RegistrationError: it is not callable.
+    """
+    if isinstance(function, staticmethod):
+        inner: Callable[..., Any] = function.__func__
+        return inner
+    if not callable(function):
+        raise RegistrationError(
+            f"{function!r} is not callable, so it cannot be a task or workflow. Decorate a "
+            "function: @app.task above its def."
+        )
+    return function
+
+
+def is_async_function(function: Callable[..., Any]) -> bool:
+    """Whether calling it gives a coroutine (also behind decorators that use functools.wraps)."""
+    call = getattr(function, "__call__", None)  # noqa: B004 - the method itself is looked at
+    return inspect.iscoroutinefunction(function) or (
+        not inspect.isroutine(function) and inspect.iscoroutinefunction(call)
+    )
+
+
+def default_name(function: Callable[..., Any]) -> str:
+    """`module.qualname`, with `__main__` replaced by the stem of the script's file.
+
+    So a script that is run, and the same file when it is imported, name their functions alike.
+    """
+    module = str(getattr(function, "__module__", "") or "")
+    qualname = str(getattr(function, "__qualname__", "") or "")
+    if not qualname:
+        raise RegistrationError(f"{function!r} has no name of its own. Give it one with name=.")
+    if module == "__main__":
+        main = sys.modules.get("__main__")
+        spec = getattr(main, "__spec__", None)
+        file = getattr(main, "__file__", None)
+        if spec is not None and spec.name != "__main__":
+            module = spec.name.removesuffix(".__main__")
+        elif file:
+            module = Path(file).stem
+        else:
+            module = "notebook"
+    return validate_identifier(f"{module}.{qualname}" if module else qualname, "name")

@@ -1,0 +1,307 @@
+"""Tasks and workflows as users hold them: callables with a colour, `start`, `options` and `get`.
+
+One class per kind and colour, because a type checker must know what a call gives; what they do is
+in `Registered`, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import functools
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import Any, Generic, ParamSpec, TypeVar, cast
+
+import msgspec
+from typing_extensions import Self
+
+from perdure.api.client import Client
+from perdure.api.definition import Definition
+from perdure.api.invocation import DistributedInvocation, loop_is_running
+from perdure.backends.base import NewInvocation, OnExisting
+from perdure.core.identity import InvocationKey, validate_identifier
+from perdure.core.retry import seconds
+from perdure.engine import flows
+from perdure.engine.context import TaskContext, WorkflowContext, current
+from perdure.engine.effects import Call
+from perdure.errors import ConfigurationError, WrongColour
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class StartOptions(msgspec.Struct, frozen=True):
+    """How the next start is made. See `Registered.options`."""
+
+    id: str = ""
+    on_existing: OnExisting = "return"
+    delay: float = 0.0
+    priority: int = 0
+
+
+class Registered(Generic[P, R]):
+    """What tasks and workflows have in common."""
+
+    def __init__(self, definition: Definition, client: Client) -> None:
+        """Made by `@app.task` and `@app.workflow`, not by users."""
+        self.definition = definition
+        self._client = client
+        self._options = StartOptions()
+        definition.public = self
+        functools.update_wrapper(cast("Callable[..., Any]", self), definition.function)
+
+    @property
+    def name(self) -> str:
+        """Registered name."""
+        return self.definition.name
+
+    def options(
+        self,
+        *,
+        id: str | None = None,  # noqa: A002 - the word users know
+        on_existing: OnExisting = "return",
+        delay: float | timedelta = 0.0,
+        priority: int = 0,
+    ) -> Self:
+        """The same function with other options for its next starts.
+
+        Args:
+            id: the invocation id, and so the idempotency key of the start: the same id with the
+                same input is the same invocation. Default: a fresh one (inside a workflow or task:
+                one derived from the place of the call).
+            on_existing: what a start does when the id exists with the same input: "return" gives
+                that invocation, "raise" raises `StartConflict`, "new_generation_if_failed" starts
+                it again if its last life failed or was cancelled. Other input always raises.
+            delay: seconds or timedelta before it may run.
+            priority: higher ones are claimed first.
+
+        Raises:
+            InvalidIdentifier: the id is empty, too long or has control characters.
+        """
+        if id is not None:
+            validate_identifier(id, "id")
+        if on_existing not in _ON_EXISTING:
+            raise ConfigurationError(
+                f"on_existing={on_existing!r}: expected one of {', '.join(_ON_EXISTING)}."
+            )
+        changed = copy.copy(self)
+        changed._options = StartOptions(id or "", on_existing, seconds(delay, "delay"), priority)
+        return changed
+
+    def start(self, *args: P.args, **kwargs: P.kwargs) -> DistributedInvocation[R]:
+        """Start it for any worker and give the handle at once.
+
+        Durable when this returns. Inside a workflow the start is recorded with the workflow's own
+        entry in one transaction, so it happens exactly once; inside a task its id is derived from
+        the task, so a retry of the task finds it again.
+
+        Raises:
+            StartConflict: the id belongs to something else.
+            SerializationError: an argument cannot be recorded; nothing was started.
+        """
+        return self._handle(self._start(self.definition.call(args, kwargs)))
+
+    def get(self, invocation_id: str) -> DistributedInvocation[R]:
+        """The typed handle of the latest generation of an id.
+
+        Raises:
+            InvocationNotFound: there is none.
+        """
+        validate_identifier(invocation_id, "id")
+        return self._handle(self._client.latest(invocation_id).key)
+
+    def _handle(self, key: InvocationKey) -> DistributedInvocation[R]:
+        return DistributedInvocation(self._client, key, self.definition)
+
+    def _start(self, call: Call) -> InvocationKey:
+        context = current()
+        if isinstance(context, WorkflowContext):
+            context.check()
+            if self._options.on_existing != "return":
+                raise ConfigurationError(
+                    f"on_existing={self._options.on_existing!r} is not available inside a workflow, "
+                    "where a start is recorded. Start it from a task or from outside."
+                )
+            key = context.perform(flows.start(context, call, self._new(call, context)))
+            return cast("InvocationKey", key)
+        new = self._new(call, context)
+        if not new.invocation_id:
+            fresh = (
+                context.next_start_id()
+                if isinstance(context, TaskContext)
+                else self._client.fresh_id()
+            )
+            new = msgspec.structs.replace(new, invocation_id=fresh)
+        return self._client.start(new, self._options.on_existing)
+
+    def _new(self, call: Call, context: WorkflowContext | TaskContext | None) -> NewInvocation:
+        options, definition = self._options, self.definition
+        template = self._client.template if context is None else context.template
+        return msgspec.structs.replace(
+            template,
+            invocation_id=options.id,
+            kind=definition.kind,
+            name=definition.name,
+            arguments=call.arguments,
+            fingerprint=call.digest,
+            call_id=call.call_id,
+            delay=int(options.delay * flows.MICROSECONDS),
+            priority=options.priority,
+            code_version=self._client.template.code_version,
+        )
+
+    def new_for_memo(self, call: Call, context: WorkflowContext) -> NewInvocation:
+        """What `execute_task` starts for a call; its id is derived from the call."""
+        return self._new(call, context)
+
+    def _in_workflow(self, *, awaited: bool) -> WorkflowContext | None:
+        """The workflow of a durable call, or None outside of one (and inside a task).
+
+        Raises:
+            WrongColour: the spelling does not fit the colour of the workflow.
+        """
+        context = current()
+        if not isinstance(context, WorkflowContext):
+            return None
+        context.check()
+        if context.is_async and not awaited:
+            raise WrongColour(
+                f"{self.name!r} was called without await inside an async workflow, which it would "
+                f"block. Write: {_await_spelling(self)}"
+            )
+        if not context.is_async and awaited:
+            raise WrongColour(
+                f"{self.name!r} was called with await inside a sync workflow, which has no event "
+                f"loop. Write: {_sync_spelling(self)}"
+            )
+        return context
+
+    def __repr__(self) -> str:
+        """Kind and name."""
+        return f"<{self.definition.kind} {self.name!r}>"
+
+
+_ON_EXISTING = ("return", "raise", "new_generation_if_failed")
+
+
+def _short_name(registered: Registered[..., Any]) -> str:
+    return registered.name.rpartition(".")[2]
+
+
+def _await_spelling(registered: Registered[..., Any]) -> str:
+    short = _short_name(registered)
+    return f"await {short}(...)" if registered.definition.is_async else f"await {short}.acall(...)"
+
+
+def _sync_spelling(registered: Registered[..., Any]) -> str:
+    short = _short_name(registered)
+    return f"{short}.call(...)" if registered.definition.is_async else f"{short}(...)"
+
+
+def refuse_running_loop(what: str, spelling: str) -> None:
+    """Refuse to block a running event loop.
+
+    Raises:
+        WrongColour: there is one on this thread.
+    """
+    if loop_is_running():
+        raise WrongColour(f"{what} would block the running event loop. Write: {spelling}")
+
+
+# --- tasks --------------------------------------------------------------------------------------
+
+
+class Task(Registered[P, R]):
+    """A registered function whose result is recorded; it may do side effects."""
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+        context = self._in_workflow(awaited=False)
+        if context is None:
+            raise AssertionError("outside of a workflow the function itself is called")
+        call = self.definition.call(args, kwargs)
+        return cast("R", context.perform(flows.call_task(context, call)))
+
+    async def _acall(
+        self, context: WorkflowContext, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> R:
+        call = self.definition.call(args, kwargs)
+        return cast("R", await context.perform_async(flows.call_task(context, call)))
+
+
+class SyncTask(Task[P, R]):
+    """A task made of a `def`."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run it durably inside a workflow; elsewhere it is just the function."""
+        if self._in_workflow(awaited=False) is None:
+            return cast("R", self.definition.function(*args, **kwargs))
+        return self._call(args, kwargs)
+
+    async def acall(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The same in async code: durable in an async workflow, else on a thread of its own."""
+        context = self._in_workflow(awaited=True)
+        if context is None:
+            return cast("R", await asyncio.to_thread(self.definition.function, *args, **kwargs))
+        return await self._acall(context, args, kwargs)
+
+
+class AsyncTask(Task[P, R]):
+    """A task made of an `async def`."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Await it: durable inside an async workflow; elsewhere it is just the function."""
+        context = self._in_workflow(awaited=True)
+        if context is None:
+            return cast("Coroutine[Any, Any, R]", self.definition.function(*args, **kwargs))
+        return self._acall(context, args, kwargs)
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The same in sync code: durable in a sync workflow, else run to its end right here."""
+        if self._in_workflow(awaited=False) is None:
+            refuse_running_loop(f"{self.name!r}.call()", _await_spelling(self))
+            return cast("R", asyncio.run(self.definition.function(*args, **kwargs)))
+        return self._call(args, kwargs)
+
+
+# --- workflows ----------------------------------------------------------------------------------
+
+
+class Workflow(Registered[P, R]):
+    """A registered function that is replayed; each start has a deterministic context of its own."""
+
+    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+        return self._handle(self._start(self.definition.call(args, kwargs))).result()
+
+    async def _arun(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+        return await self._handle(self._start(self.definition.call(args, kwargs)))
+
+
+class SyncWorkflow(Workflow[P, R]):
+    """A workflow made of a `def`."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Start it and wait for its result; inside a workflow it is a child workflow."""
+        if self._in_workflow(awaited=False) is None:
+            refuse_running_loop(f"workflow {self.name!r}", _await_spelling(self))
+        return self._run(args, kwargs)
+
+    async def acall(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The same in async code."""
+        self._in_workflow(awaited=True)
+        return await self._arun(args, kwargs)
+
+
+class AsyncWorkflow(Workflow[P, R]):
+    """A workflow made of an `async def`."""
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Start it and await its result; inside an async workflow it is a child workflow."""
+        self._in_workflow(awaited=True)
+        return await self._arun(args, kwargs)
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The same in sync code."""
+        if self._in_workflow(awaited=False) is None:
+            refuse_running_loop(f"workflow {self.name!r}", _await_spelling(self))
+        return self._run(args, kwargs)

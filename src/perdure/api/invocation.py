@@ -1,0 +1,200 @@
+"""The handle that a user holds of one execution. It knows an id and asks the state backend."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from datetime import timedelta
+from typing import Any, Generic, TypeVar, cast
+
+from perdure.api.arguments import Arguments
+from perdure.api.client import Client
+from perdure.api.definition import Call, Definition
+from perdure.core.identity import InvocationKey, WorkflowIdentity
+from perdure.core.lifecycle import InvocationState
+from perdure.core.retry import seconds
+from perdure.engine import flows
+from perdure.engine.context import WorkflowContext, current
+from perdure.engine.effects import Flow
+from perdure.engine.outcome import Outcome
+from perdure.errors import OperationRefused, WrongColour
+from perdure.values import decode_exception
+
+R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
+_MISSING: Any = object()
+
+
+def loop_is_running() -> bool:
+    """Whether an event loop runs on this thread, which nothing may block."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+class DistributedInvocation(Generic[R_co]):
+    """One execution of a call, anywhere. Bound to one generation of its id.
+
+    Equal when id and generation are. May be an argument or a result of tasks and workflows, and
+    inside a workflow waiting for it is a durable operation.
+    """
+
+    __slots__ = ("_client", "_definition", "key")
+
+    def __init__(
+        self, client: Client, key: InvocationKey, definition: Definition | None = None
+    ) -> None:
+        """Made by `start`, `get` and `app.invocation`, not by users."""
+        self._client = client
+        self._definition = definition
+        self.key = key
+
+    @property
+    def invocation_id(self) -> str:
+        """The id; for a workflow it is the workflow id."""
+        return self.key.invocation_id
+
+    @property
+    def generation(self) -> int:
+        """Which life of the id this is, from 1."""
+        return self.key.generation
+
+    @property
+    def status(self) -> InvocationState:
+        """Where it stands now (one read of the state backend).
+
+        Raises:
+            OperationRefused: inside a workflow, where another answer on replay would be a
+                divergence; `wf.record("status", lambda: ...)` it.
+        """
+        if isinstance(current(), WorkflowContext):
+            raise OperationRefused(
+                "invocation.status was read inside a workflow; it changes with time, so a replay "
+                "would see something else. Wait for its result(), or record what you saw: "
+                'wf.record("status", lambda: ...) around a task that reads it.'
+            )
+        return self._client.read(self.key).state
+
+    @property
+    def name(self) -> str:
+        """Registered name of the function."""
+        return self._client.read(self.key).name
+
+    @property
+    def identity(self) -> WorkflowIdentity:
+        """The identity under which its deterministic values are stored."""
+        record = self._client.read(self.key)
+        parent = record.parent.invocation_id if record.parent else None
+        return WorkflowIdentity(self.key.invocation_id, record.name, parent)
+
+    @property
+    def call(self) -> Call:
+        """The task or workflow and its arguments, decoded afresh.
+
+        Raises:
+            UnknownName: the code is not registered in this process.
+        """
+        record = self._client.read(self.key)
+        definition = self._client.registry.require(record.name)
+        return Call(definition.public, Arguments(definition.decode_call(record.arguments)))
+
+    def result(self, timeout: float | timedelta | None = None) -> R_co:
+        """Wait for the end and give the result, or raise what it raised.
+
+        Args:
+            timeout: seconds or timedelta; None waits for ever. In a workflow it is a durable timer.
+
+        Raises:
+            ResultTimeout: it goes on.
+            InvocationParked, InvocationDead: it will not end by itself (outside of workflows).
+            WrongColour: on a running event loop or in an async workflow; `await` the handle.
+        """
+        limit = None if timeout is None else seconds(timeout, "timeout")
+        context = current()
+        if isinstance(context, WorkflowContext):
+            context.check()
+            if context.is_async:
+                raise self._must_await()
+            return cast("R_co", context.perform(self._flow(limit)))
+        if loop_is_running():
+            raise self._must_await()
+        return cast("R_co", self._client.wait(self.key, limit))
+
+    async def result_async(self, timeout: float | timedelta | None = None) -> R_co:
+        """As `result`, awaited. `await invocation` is this without a timeout."""
+        limit = None if timeout is None else seconds(timeout, "timeout")
+        context = current()
+        if isinstance(context, WorkflowContext):
+            context.check()
+            return cast("R_co", await context.perform_async(self._flow(limit)))
+        return cast("R_co", await self._client.wait_async(self.key, limit))
+
+    def __await__(self) -> Generator[Any, None, R_co]:
+        """Wait for the end and give the result, or raise what it raised."""
+        return self.result_async().__await__()
+
+    def _must_await(self) -> WrongColour:
+        return WrongColour(
+            f"result() of {self.key.invocation_id!r} was called where an event loop runs, which it "
+            "would block. Write `await invocation` (or `await invocation.result_async(timeout)`)."
+        )
+
+    def _flow(self, limit: float | None) -> Flow[Outcome]:
+        microseconds = None if limit is None else int(limit * flows.MICROSECONDS)
+        return flows.result(self._context_place(), self.key, self._decode, microseconds)
+
+    def _context_place(self) -> WorkflowContext:
+        context = current()
+        if not isinstance(context, WorkflowContext):
+            raise OperationRefused("The workflow of this operation has ended.")
+        return context
+
+    def _decode(self, body: bytes) -> object:
+        definition = self._definition
+        if definition is None:
+            record = self._client.latest(self.key.invocation_id)
+            definition = self._definition = self._client.definition_of(record)
+        if definition is not None:
+            return definition.decode_result(body)
+        return self._client.untyped.decode(body, f"result of {self.key.invocation_id!r}")
+
+    def get_data(self, name: str, default: T = _MISSING) -> Any | T:  # noqa: ANN401 - any value
+        """What the workflow published as `name` with `wf.set_data`, as last committed.
+
+        Raises:
+            KeyError: it published no such name and no default is given.
+        """
+        body = self._client.runtime.backend.read_data(self.key).get(name)
+        if body is not None:
+            return self._client.untyped.decode(body, f"data {name!r}")
+        if default is _MISSING:
+            raise KeyError(name)
+        return default
+
+    def resume(self) -> bool:
+        """Let a parked or dead invocation go on; False if it was neither."""
+        resumed = self._client.runtime.backend.resume(self.key)
+        if resumed:
+            self._client.runtime.hub.touched((self.key,))
+        return resumed
+
+    def exception(self) -> BaseException | None:
+        """What a failed invocation raised; None when it did not fail (or not yet)."""
+        record = self._client.read(self.key)
+        if record.state is InvocationState.FAILED:
+            return decode_exception(record.outcome or b"null", self._client.types)
+        return None
+
+    def __eq__(self, other: object) -> bool:
+        """Same id and generation."""
+        return isinstance(other, DistributedInvocation) and other.key == self.key
+
+    def __hash__(self) -> int:
+        """By id and generation."""
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        """Id and generation; nothing is read."""
+        return f"<DistributedInvocation {self.key.invocation_id!r} #{self.key.generation}>"

@@ -1,0 +1,267 @@
+"""The operations of a workflow, as functions on the current context. `perdure.wf` re-exports them.
+
+Each finds its context, refuses what does not belong there, and runs the flow of the same name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, ParamSpec, TypeVar, cast
+
+from perdure.api.client import Client
+from perdure.api.definition import Definition
+from perdure.api.functions import Registered
+from perdure.api.invocation import DistributedInvocation
+from perdure.core.identity import InvocationKey, validate_identifier
+from perdure.core.retry import seconds
+from perdure.engine import flows
+from perdure.engine.context import (
+    TaskContext,
+    WorkflowContext,
+    current,
+    current_workflow,
+)
+from perdure.errors import InvalidIdentifier, NotInWorkflow, RegistrationError
+from perdure.values import fingerprint
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+_NAME = re.compile(r"[A-Za-z_][\w.-]*")
+RESERVED = frozenset(
+    {
+        "random",
+        "uuid",
+        "time",
+        "bits",
+        "key",
+        "task",
+        "start",
+        "sleep",
+        "result",
+        "now",
+        "token",
+        "data",
+        "counter",
+        "workflow",
+        "task_invocation",
+        "end",
+        "draws",
+        "timer",
+    }
+)
+"""Sequences of our own; a `record` of such a name would share keys with them."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def check_record_name(name: object) -> str:
+    """A name that `record` may use.
+
+    Raises:
+        InvalidIdentifier: malformed, or one of ours.
+    """
+    text = validate_identifier(name, "the name given to record")
+    if not _NAME.fullmatch(text) or not text.isascii():
+        raise InvalidIdentifier(
+            f"record name {text!r}: expected a letter or underscore, then letters, digits and _ . -"
+        )
+    if text in RESERVED:
+        raise InvalidIdentifier(
+            f"record name {text!r} is one of perdure's own sequences. Use another, such as "
+            f"'my_{text}'."
+        )
+    return text
+
+
+def require_context(operation: str) -> WorkflowContext | TaskContext:
+    """The context of an operation that both workflows and tasks may use.
+
+    Raises:
+        NotInWorkflow: outside of both.
+    """
+    context = current()
+    if context is None:
+        raise NotInWorkflow(
+            f"{operation} was called outside of any workflow and task. Call it from a function "
+            "that is decorated with @app.workflow and was started, or from one of its tasks."
+        )
+    if isinstance(context, WorkflowContext):
+        context.check()
+    return context
+
+
+def client_of(context: WorkflowContext | TaskContext) -> Client:
+    """The client of the app that runs this context."""
+    return cast("Client", context.owner)
+
+
+# --- observed values ----------------------------------------------------------------------------
+
+
+def record_in(context: WorkflowContext, name: str, run: Callable[[], T]) -> T:
+    """Record under a sequence that may be one of ours."""
+    if asyncio.iscoroutinefunction(run):
+        raise RegistrationError(
+            f"record({name!r}, ...) got an async function. It records what a plain function "
+            "returns; do async work in a task."
+        )
+    codec = client_of(context).untyped
+    where = f"value of record {name!r}"
+
+    def encode(value: object) -> tuple[bytes, object]:
+        return codec.encode_and_decode(value, where)
+
+    def decode(body: bytes) -> object:
+        return codec.decode(body, where)
+
+    return cast("T", context.perform(flows.record(context, name, run, encode, decode)))
+
+
+def record(name: str, run: Callable[[], T]) -> T:
+    """Record what `run()` returns or raises, once, and give that ever after.
+
+    For values that come from outside and are cheap: an environment variable, a file's size. Runs
+    inline, without retries; operations inside of it are refused. It may run again after a crash
+    that came before the next commit, and never after that.
+
+    Raises:
+        InvalidIdentifier: the name is malformed or one of ours.
+        SerializationError: the value cannot be recorded (the refusal is recorded in its place).
+    """
+    context = current_workflow("wf.record")
+    return record_in(context, check_record_name(name), run)
+
+
+def now() -> datetime:
+    """The real time, read once and recorded: an aware UTC datetime. In a task: just the time."""
+    context = require_context("wf.now")
+    backend = client_of(context).runtime.backend
+
+    def read() -> datetime:
+        return _EPOCH + timedelta(microseconds=backend.now())
+
+    return record_in(context, "now", read) if isinstance(context, WorkflowContext) else read()
+
+
+def token(nbytes: int = 32) -> str:
+    """A secret of `nbytes` bytes from the operating system, in hexadecimal, recorded.
+
+    Unlike the draws it cannot be computed by who knows the database's seed; it can be read there.
+    In a task it is fresh on each attempt.
+    """
+    context = require_context("wf.token")
+    env = client_of(context).runtime.env
+
+    def read() -> str:
+        return env.entropy(nbytes).hex()
+
+    return record_in(context, "token", read) if isinstance(context, WorkflowContext) else read()
+
+
+# --- waiting ------------------------------------------------------------------------------------
+
+
+async def _nothing() -> None:
+    return None
+
+
+def sleep(duration: float | timedelta) -> Awaitable[None]:
+    """Wait durably; the workflow holds no thread meanwhile and goes on after a restart.
+
+    Args:
+        duration: seconds or timedelta, by the state backend's clock.
+
+    In an async workflow: `await wf.sleep(...)`. In a sync one it has slept when it returns.
+    """
+    context = current_workflow("wf.sleep")
+    flow = flows.sleep(context, int(seconds(duration, "wf.sleep") * flows.MICROSECONDS))
+    if context.is_async:
+        return cast("Awaitable[None]", context.perform_async(flow))
+    context.perform(flow)
+    return _Slept()
+
+
+class _Slept:
+    """What a sync `sleep` gives: nothing left to wait for, and no warning if it is dropped."""
+
+    def __await__(self) -> Any:  # noqa: ANN401 - a generator that yields nothing
+        return _nothing().__await__()
+
+
+# --- data ---------------------------------------------------------------------------------------
+
+
+def set_data(name: str, value: object) -> None:
+    """Publish a value under `name`: tasks of the workflow and clients can read it.
+
+    Committed with the workflow's next commit, and before any task body starts. Only the workflow
+    itself writes its data.
+
+    Raises:
+        SerializationError: the value cannot be recorded; nothing was.
+    """
+    context = current_workflow("wf.set_data")
+    validate_identifier(name, "the name given to set_data")
+    body, _ = client_of(context).untyped.encode_and_decode(value, f"data {name!r}")
+    context.perform(flows.set_data(context, name, body, fingerprint(body)))
+    context.data[name] = body
+
+
+_MISSING: Any = object()
+
+
+def get_data(name: str, default: T = _MISSING) -> Any | T:  # noqa: ANN401 - any value
+    """What the workflow published under `name`.
+
+    In the workflow: its own last `set_data`. In a task of it: as last committed.
+
+    Raises:
+        KeyError: nothing was published under it, and no default is given.
+    """
+    context = require_context("wf.get_data")
+    client = client_of(context)
+    body: bytes | None
+    if isinstance(context, WorkflowContext):
+        body = context.data.get(name)
+    elif context.workflow is None:
+        body = None
+    else:
+        body = client.runtime.backend.read_data(context.workflow).get(name)
+    if body is not None:
+        return client.untyped.decode(body, f"data {name!r}")
+    if default is _MISSING:
+        raise KeyError(name)
+    return default
+
+
+# --- memoised starts ----------------------------------------------------------------------------
+
+
+def execute_task(
+    context: WorkflowContext, task: Registered[P, R], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> DistributedInvocation[R]:
+    """The one invocation of this call within the workflow, started if it is new."""
+    definition = require_task(task)
+    call = definition.call(args, kwargs)
+    new = task.new_for_memo(call, context)
+    key = cast("InvocationKey", context.perform(flows.execute_task(context, call, new)))
+    return DistributedInvocation(client_of(context), key, definition)
+
+
+def require_task(task: object) -> Definition:
+    """The definition behind a task or workflow object.
+
+    Raises:
+        RegistrationError: it is something else.
+    """
+    if not isinstance(task, Registered):
+        raise RegistrationError(
+            f"execute_task got {task!r}, which is no task. Decorate the function with @app.task "
+            "and pass the decorated object, not its name."
+        )
+    return cast("Registered[..., object]", task).definition

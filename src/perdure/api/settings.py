@@ -1,0 +1,109 @@
+"""Settings of an app: arguments over environment over files over defaults. Reads, never writes."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from perdure.errors import ConfigurationError
+
+DEFAULT_URL = "sqlite:///perdure.db"
+_PREFIX = "PERDURE_"
+_OTHER = frozenset({"PERDURE_APP"})
+"""Environment variables of ours that are not settings of an app."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an app goes by. Durations are seconds.
+
+    Attributes:
+        database_url: `sqlite:///path` (relative to the working directory), `sqlite:////abs/path`
+            or `memory://`.
+        name: the app's name; part of every seed. Apps of other names share a database unseen.
+        synchronous: "full" survives power loss; "normal" may lose the newest commits then.
+        local_worker: whether this process runs what it waits for.
+        concurrency: attempts at a time in this process.
+        lease: how long a claim holds without renewal.
+        grace: how long a waiting workflow keeps its frame in memory.
+        crash_limit: crashes without progress after which an invocation is dead.
+        code_version: stored with every start.
+    """
+
+    database_url: str = DEFAULT_URL
+    name: str = "perdure"
+    synchronous: Literal["full", "normal"] = "full"
+    local_worker: bool = True
+    concurrency: int = 16
+    lease: float = 30.0
+    grace: float = 0.1
+    crash_limit: int = 10
+    code_version: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that could not mean anything."""
+        for name, least in (("concurrency", 1), ("crash_limit", 1), ("lease", 0.5), ("grace", 0)):
+            value = getattr(self, name)
+            if not value >= least:
+                raise ConfigurationError(f"{name}={value!r}: expected at least {least}.")
+        if not self.name:
+            raise ConfigurationError("name is empty. Leave it out or give the app a name.")
+
+
+def load_settings(
+    given: Mapping[str, Any],
+    *,
+    environ: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+) -> Settings:
+    """Merge the layers; None in `given` means "not given".
+
+    Raises:
+        ConfigurationError: an unknown key or an unusable value; names the layer it came from.
+    """
+    environ = os.environ if environ is None else environ
+    merged: dict[str, Any] = {}
+    for source, values in (
+        *_file_layers(directory or Path.cwd()),
+        ("the environment", _from_environment(environ)),
+        ("Perdure(...)", {key: value for key, value in given.items() if value is not None}),
+    ):
+        _check(source, values)
+        merged.update(values)
+    return msgspec.convert(merged, Settings, strict=False)
+
+
+def _check(source: str, values: Mapping[str, Any]) -> None:
+    try:
+        msgspec.convert(dict(values), Settings, strict=False)
+    except msgspec.ValidationError as error:
+        known = ", ".join(Settings.__struct_fields__)
+        raise ConfigurationError(f"Setting in {source}: {error}. Known settings: {known}.") from error
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    return {
+        key.removeprefix(_PREFIX).lower(): value
+        for key, value in environ.items()
+        if key.startswith(_PREFIX) and key not in _OTHER and not key.startswith("PERDURE_TEST_")
+    }
+
+
+def _file_layers(directory: Path) -> list[tuple[str, dict[str, Any]]]:
+    layers: list[tuple[str, dict[str, Any]]] = []
+    for file in (directory / "pyproject.toml", directory / "perdure.toml"):
+        if not file.is_file():
+            continue
+        try:
+            table = tomllib.loads(file.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"{file} cannot be read: {error}. Mend or remove it.") from error
+        if file.name == "pyproject.toml":
+            table = table.get("tool", {}).get("perdure", {})
+        table.pop("app", None)  # for the command line, not for the app itself
+        layers.append((str(file), table))
+    return layers

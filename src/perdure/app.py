@@ -1,0 +1,484 @@
+"""The app: puts settings, backend, engine and worker together. The only importer of drivers."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
+
+from typing_extensions import Self
+
+from perdure.api.client import Client
+from perdure.api.definition import Definition, Policy, default_name, unwrap_static
+from perdure.api.functions import AsyncTask, AsyncWorkflow, Registered, SyncTask, SyncWorkflow
+from perdure.api.info import InvocationInfo, info_of
+from perdure.api.invocation import DistributedInvocation
+from perdure.api.named import NamedDefinition
+from perdure.api.registry import Registry
+from perdure.api.settings import Settings, load_settings
+from perdure.api.state_backend import StateBackend
+from perdure.backends.base import Backend, Health, InvocationKind, InvocationQuery
+from perdure.core.identity import InvocationKey, validate_identifier
+from perdure.core.lifecycle import InvocationState
+from perdure.core.retry import NO_RETRY, Retry, seconds
+from perdure.engine.bodies import BodyRunner
+from perdure.engine.committer import Committer
+from perdure.engine.env import Env, SystemEnv
+from perdure.engine.hub import Hub
+from perdure.engine.runtime import EngineSettings, LeaseTable, Runtime
+from perdure.errors import ConfigurationError, RegistrationError
+from perdure.values import TypeRegistry
+from perdure.worker.local import LocalWorker
+from perdure.worker.verify import Verification, verify
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+EXIT_SECONDS = 2.0
+"""How long the end of the interpreter waits for attempts to let go of their leases."""
+CLOSE_SECONDS = 30.0
+"""The same for an explicit `close()`, which may wait for a task body to return."""
+
+
+class TaskDecorator(Protocol):
+    """What `@app.task(...)` gives: takes sync and async functions."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
+
+
+class WorkflowDecorator(Protocol):
+    """What `@app.workflow(...)` gives: takes sync and async functions."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncWorkflow[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> SyncWorkflow[P, R]: ...
+
+
+class Perdure:
+    """An app: configuration, registered functions, and a state backend.
+
+    It touches no file before its first use. It may be used from any thread, and after a fork from
+    the child. Use it as a context manager, or `close()` it, to let go of leases and files early;
+    at the end of the interpreter that happens by itself.
+
+    Args:
+        url: `sqlite:///relative/path.db`, `sqlite:////absolute/path.db` or `memory://`. Default:
+            `PERDURE_DATABASE_URL`, a settings file, else `sqlite:///perdure.db`.
+        name: the app's name, part of every seed. Apps of other names share a database unseen.
+        synchronous: "full" (default) survives power loss; "normal" may lose the newest commits.
+        local_worker: False if this process only starts and reads, and workers run elsewhere.
+        concurrency: attempts at a time in this process.
+        lease: seconds that a claim holds without renewal.
+        grace: seconds that a waiting workflow keeps its frame before it is dropped.
+        crash_limit: crashes without progress after which an invocation is dead.
+        code_version: stored with every start.
+        backend: a state backend object instead of a url.
+        env: where time, chance and threads come from; for simulations.
+
+    Raises:
+        ConfigurationError: a setting cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        name: str | None = None,
+        synchronous: Literal["full", "normal"] | None = None,
+        local_worker: bool | None = None,
+        concurrency: int | None = None,
+        lease: float | None = None,
+        grace: float | None = None,
+        crash_limit: int | None = None,
+        code_version: str | None = None,
+        backend: Backend | None = None,
+        env: Env | None = None,
+    ) -> None:
+        """Read the settings; open nothing."""
+        self.settings: Settings = load_settings(
+            {
+                "database_url": url,
+                "name": name,
+                "synchronous": synchronous,
+                "local_worker": local_worker,
+                "concurrency": concurrency,
+                "lease": lease,
+                "grace": grace,
+                "crash_limit": crash_limit,
+                "code_version": code_version,
+            }
+        )
+        self._env: Env = env or SystemEnv()
+        self._backend = backend or make_backend(self.settings, self._env)
+        self._types = TypeRegistry()
+        self.registry = Registry()
+        self.client = Client(
+            self.registry,
+            self._types,
+            runtime=lambda: self.runtime,
+            here=self._here,
+            code_version=self.settings.code_version,
+        )
+        self.state_backend = StateBackend(self.client)
+        self._types.register_extension(
+            DistributedInvocation,
+            "invocation",
+            lambda handle: [handle.invocation_id, handle.generation],
+            lambda plain: DistributedInvocation(
+                self.client, InvocationKey(str(plain[0]), int(plain[1]))
+            ),
+        )
+        self._lock = threading.RLock()
+        self._runtime: Runtime | None = None
+        self._local: LocalWorker | None = None
+        self._pid = os.getpid()
+        atexit.register(_close_at_exit, weakref.ref(self))
+
+    # --- registration ---------------------------------------------------------------------------
+
+    @overload
+    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
+    @overload
+    def task(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        retry: Retry | None = None,
+        timeout: float | timedelta | None = None,
+        raises: Iterable[type[BaseException]] = (),
+    ) -> TaskDecorator: ...
+    def task(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        retry: Retry | None = None,
+        timeout: float | timedelta | None = None,
+        raises: Iterable[type[BaseException]] = (),
+    ) -> Any:
+        """Register a function as a task: its result is recorded, it may do side effects.
+
+        A body runs at least once: after a crash between its effect and its record it runs again,
+        with the same `wf.idempotency_key()`.
+
+        Args:
+            name: registered name; default `module.qualname`.
+            aliases: older names under which recorded work may still be found.
+            retry: policy for failed attempts; default: none.
+            timeout: seconds or timedelta for one attempt. A sync body past it runs on unseen.
+            raises: exception classes to give back as themselves instead of as `TaskError`.
+
+        Raises:
+            RegistrationError: not callable, a name that is taken, or no readable signature.
+        """
+
+        def register(target: Callable[..., Any]) -> Any:
+            limit = None if timeout is None else seconds(timeout, "timeout")
+            policy = Policy(retry=retry or NO_RETRY, timeout=limit)
+            definition = self._define(target, "task", name, aliases, policy)
+            self.register(*raises)
+            kind = AsyncTask if definition.is_async else SyncTask
+            return kind(definition, self.client)
+
+        return register if function is None else register(function)
+
+    @overload
+    def workflow(
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncWorkflow[P, R]: ...
+    @overload
+    def workflow(self, function: Callable[P, R], /) -> SyncWorkflow[P, R]: ...
+    @overload
+    def workflow(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        raises: Iterable[type[BaseException]] = (),
+    ) -> WorkflowDecorator: ...
+    def workflow(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        raises: Iterable[type[BaseException]] = (),
+    ) -> Any:
+        """Register a function as a workflow: it is replayed, and must be deterministic.
+
+        Args:
+            name: registered name; default `module.qualname`.
+            aliases: older names under which recorded work may still be found.
+            raises: exception classes to give back as themselves instead of as `TaskError`.
+
+        Raises:
+            RegistrationError: not callable, a name that is taken, or no readable signature.
+        """
+
+        def register(target: Callable[..., Any]) -> Any:
+            definition = self._define(target, "workflow", name, aliases, Policy())
+            self.register(*raises)
+            kind = AsyncWorkflow if definition.is_async else SyncWorkflow
+            return kind(definition, self.client)
+
+        return register if function is None else register(function)
+
+    def _define(
+        self,
+        target: Callable[..., Any],
+        kind: InvocationKind,
+        name: str | None,
+        aliases: Sequence[str],
+        policy: Policy,
+    ) -> Definition:
+        if isinstance(target, Registered):
+            raise RegistrationError(
+                f"{target!r} is registered already. Decorate the plain function, once."
+            )
+        function = unwrap_static(target)
+        chosen = default_name(function) if name is None else validate_identifier(name, "name")
+        for alias in aliases:
+            validate_identifier(alias, "alias")
+        definition = Definition(
+            function, kind=kind, name=chosen, types=self._types, policy=policy
+        )
+        self.registry.add(definition, aliases)
+        return definition
+
+    def register(self, *classes: type) -> None:
+        """Let values and exceptions of these classes be recorded and given back as themselves.
+
+        Classes in the annotations of tasks and workflows are registered already.
+        """
+        for cls in classes:
+            self._types.register(cls)
+
+    # --- invocations ----------------------------------------------------------------------------
+
+    def start(self, name: str, /, *args: Any, **kwargs: Any) -> DistributedInvocation[Any]:
+        """Start a workflow by its registered name; its code need not be in this process."""
+        return self.named(name).start(*args, **kwargs)
+
+    def named(self, name: str, kind: InvocationKind = "workflow") -> Registered[..., Any]:
+        """A function by its registered name, for `options(...)`, `start(...)` and `get(...)`.
+
+        Args:
+            kind: what it is, where its code is not registered in this process.
+        """
+        definition = self.registry.get(name)
+        if definition is not None and isinstance(definition.public, Registered):
+            return definition.public
+        validate_identifier(name, "name")
+        return Registered(NamedDefinition(name, kind, self._types), self.client)
+
+    def invocation(self, invocation_id: str) -> DistributedInvocation[Any]:
+        """The handle of the latest generation of an id.
+
+        Raises:
+            InvocationNotFound: there is none.
+        """
+        validate_identifier(invocation_id, "id")
+        return self.state_backend.get_invocation(invocation_id)
+
+    def workflows(
+        self,
+        *,
+        name: str | None = None,
+        status: str | InvocationState | Iterable[str] | None = None,
+        id_prefix: str | None = None,
+        limit: int = 100,
+        after: InvocationInfo | None = None,
+    ) -> list[InvocationInfo]:
+        """One page of workflows, newest first.
+
+        Args:
+            name: only of this registered name.
+            status: only in this state, or one of these.
+            id_prefix: only ids that start so.
+            limit: at most so many, 1 to 10,000.
+            after: the last item of the page before.
+        """
+        return self._list("workflow", name, status, id_prefix, limit, after)
+
+    def tasks(
+        self,
+        *,
+        name: str | None = None,
+        status: str | InvocationState | Iterable[str] | None = None,
+        id_prefix: str | None = None,
+        limit: int = 100,
+        after: InvocationInfo | None = None,
+    ) -> list[InvocationInfo]:
+        """One page of started tasks, newest first; arguments as for `workflows`."""
+        return self._list("task", name, status, id_prefix, limit, after)
+
+    def _list(
+        self,
+        kind: InvocationKind,
+        name: str | None,
+        status: str | InvocationState | Iterable[str] | None,
+        id_prefix: str | None,
+        limit: int,
+        after: InvocationInfo | None,
+    ) -> list[InvocationInfo]:
+        if not 1 <= limit <= 10_000:
+            raise ConfigurationError(f"limit={limit!r}: expected 1 to 10,000.")
+        wanted = [status] if isinstance(status, str) else list(status or ())
+        try:
+            states = tuple(InvocationState(item) for item in wanted)
+        except ValueError as error:
+            known = ", ".join(InvocationState)
+            raise ConfigurationError(f"status: {error}. Known: {known}.") from error
+        query = InvocationQuery(
+            app=self.settings.name,
+            kind=kind,
+            name=name,
+            states=states,
+            id_prefix=id_prefix,
+            limit=limit,
+            after=None if after is None else after.key,
+        )
+        return [info_of(record) for record in self.runtime.backend.query(query)]
+
+    def verify(self, invocation_id: str) -> Verification:
+        """Run a workflow's code on its recorded journal, calling and recording nothing.
+
+        Raises:
+            Divergence: the code asks for something else than the journal holds.
+            JournalCorrupted: the journal is damaged.
+            UnknownName: its code is not registered here.
+        """
+        record = self.client.latest(invocation_id)
+        return verify(self.runtime, record, self.registry.require(record.name))
+
+    def health(self) -> Health:
+        """Settings, counts and problems of the state backend. Reads only; may take long."""
+        return self.runtime.backend.health()
+
+    # --- resources ------------------------------------------------------------------------------
+
+    @property
+    def runtime(self) -> Runtime:
+        """The engine of this process, opened at the first use (and anew after a fork)."""
+        if self._runtime is None or self._pid != os.getpid():
+            with self._lock if self._pid == os.getpid() else contextlib.nullcontext():
+                if self._runtime is None or self._pid != os.getpid():
+                    self._open()
+        runtime = self._runtime
+        if runtime is None:
+            raise AssertionError("opened above")
+        return runtime
+
+    def _open(self) -> None:
+        settings, env, backend = self.settings, self._env, self._backend
+        hub = Hub()
+        runtime = Runtime(
+            app_name=settings.name,
+            env=env,
+            backend=backend,
+            types=self._types,
+            settings=EngineSettings(settings.lease, settings.grace, settings.crash_limit),
+            hub=hub,
+            committer=Committer(backend, hub),
+            bodies=BodyRunner(env, self._types, settings.concurrency),
+            leases=LeaseTable(env, settings.lease),
+            store_id=backend.store_id(),
+            owner=self.client,
+        )
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._local = LocalWorker(runtime, self.registry, settings.concurrency, self.client.fail)
+        self._runtime = runtime
+
+    @contextlib.contextmanager
+    def _here(self, root: InvocationKey) -> Iterator[None]:
+        local = self._local
+        if not self.settings.local_worker or local is None:
+            yield
+            return
+        local.hold(root)
+        try:
+            yield
+        finally:
+            local.drop(root)
+
+    def close(self, timeout: float = CLOSE_SECONDS) -> None:
+        """Let attempts go to their next wait, release leases, close the state backend.
+
+        Args:
+            timeout: seconds to wait for task bodies that run. One that is still running then goes
+                on unseen; its lease is taken over as soon as this process is gone.
+
+        Calling it twice is harmless; using the app afterwards opens it again.
+        """
+        runtime, local = self._runtime, self._local
+        if runtime is None or local is None or self._pid != os.getpid():
+            return
+        runtime.stopping.set()
+        if local.stop(timeout):
+            runtime.backend.close()
+        self._runtime = self._local = None
+
+    def __enter__(self) -> Self:
+        """The app itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Name and number of functions; no URL, it may hold a password one day."""
+        return f"<Perdure {self.settings.name!r} with {len(self.registry)} functions>"
+
+
+def _close_at_exit(reference: weakref.ref[Perdure]) -> None:
+    app = reference()
+    if app is not None:
+        app.close(EXIT_SECONDS)
+
+
+def make_backend(settings: Settings, env: Env) -> Backend:
+    """The state backend of a URL; touches no file.
+
+    Raises:
+        ConfigurationError: the URL cannot be used.
+    """
+    url = settings.database_url
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme == "memory" and not rest:
+        from perdure.backends.memory import MemoryBackend  # noqa: PLC0415 - only who uses it pays
+
+        return MemoryBackend(env.now)
+    if separator and scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
+        from perdure.backends.sqlite import SQLiteBackend  # noqa: PLC0415 - only who uses it pays
+
+        return SQLiteBackend(Path(rest[1:]), synchronous=settings.synchronous, now=env.now)
+    raise ConfigurationError(
+        f"Database URL {url!r} cannot be used. Expected 'sqlite:///relative/path.db', "
+        "'sqlite:////absolute/path.db' or 'memory://'."
+    )

@@ -1,0 +1,88 @@
+"""The operations that workflow code uses: `from perdure import wf`.
+
+Inside a workflow they are deterministic or recorded; inside a task the ones that make sense there
+work too. Outside of both they raise `NotInWorkflow`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ParamSpec, TypeVar
+
+from perdure.api.executor import DeterministicExecutor
+from perdure.api.functions import Registered
+from perdure.api.invocation import DistributedInvocation
+from perdure.api.operations import (
+    get_data,
+    now,
+    record,
+    require_context,
+    set_data,
+    sleep,
+    token,
+)
+from perdure.api.randomness import WorkflowRandom
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+__all__ = [
+    "execute_task",
+    "executor",
+    "get_data",
+    "idempotency_key",
+    "now",
+    "random",
+    "record",
+    "set_data",
+    "sleep",
+    "token",
+    "utc_now",
+    "uuid",
+]
+
+
+def executor() -> DeterministicExecutor:
+    """The deterministic executor of the running workflow or task."""
+    return DeterministicExecutor.of_context(require_context("wf"))
+
+
+def _next_float() -> float:
+    return DeterministicExecutor.of_context(require_context("wf.random")).random()
+
+
+def _next_bits(width: int) -> int:
+    return DeterministicExecutor.of_context(require_context("wf.random")).bits(width)
+
+
+random = WorkflowRandom(_next_float, _next_bits)
+"""`wf.random()` is a float in [0, 1); `wf.random.choice(...)` and the rest of `random.Random` too."""
+
+
+def uuid() -> str:
+    """A UUID in version-4 layout, as text; the same on every replay. Not a secret."""
+    return DeterministicExecutor.of_context(require_context("wf.uuid")).uuid()
+
+
+def utc_now() -> datetime:
+    """Read the workflow clock: aware UTC, strictly increasing, the same on every replay.
+
+    One second later than the reading before, and never before a durable event of the workflow.
+    For the real time use `wf.now()`.
+    """
+    return DeterministicExecutor.of_context(require_context("wf.utc_now")).utc_now()
+
+
+def idempotency_key() -> str:
+    """A key for one intended outside effect: 32 hexadecimal characters, the same on every replay.
+
+    In a workflow each call gives the next key; in a task there is one for all its attempts.
+    """
+    return DeterministicExecutor.of_context(require_context("wf.idempotency_key")).idempotency_key()
+
+
+def execute_task(
+    task: Registered[P, R], *args: P.args, **kwargs: P.kwargs
+) -> DistributedInvocation[R]:
+    """The one invocation of this call within the workflow: equal arguments, same invocation."""
+    return executor().execute_task(task, *args, **kwargs)

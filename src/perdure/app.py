@@ -7,18 +7,16 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
-
-from typing_extensions import Self
+from typing import Any, Literal, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from perdure.api.client import Client
 from perdure.api.definition import Definition, Policy, default_name, unwrap_static
 from perdure.api.functions import AsyncTask, AsyncWorkflow, Registered, SyncTask, SyncWorkflow
-from perdure.api.info import InvocationInfo, info_of
+from perdure.api.info import InvocationInfo, Verification, info_of
 from perdure.api.invocation import DistributedInvocation
 from perdure.api.named import NamedDefinition
 from perdure.api.registry import Registry
@@ -36,7 +34,6 @@ from perdure.engine.runtime import EngineSettings, LeaseTable, Runtime
 from perdure.errors import ConfigurationError, RegistrationError
 from perdure.values import TypeRegistry
 from perdure.worker.local import LocalWorker
-from perdure.worker.verify import Verification, verify
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,8 +47,10 @@ CLOSE_SECONDS = 30.0
 class TaskDecorator(Protocol):
     """What `@app.task(...)` gives: takes sync and async functions."""
 
-    @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    @overload  # a coroutine function is a function too, so the order of the two is what counts
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
 
@@ -60,7 +59,9 @@ class WorkflowDecorator(Protocol):
     """What `@app.workflow(...)` gives: takes sync and async functions."""
 
     @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncWorkflow[P, R]: ...
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncWorkflow[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> SyncWorkflow[P, R]: ...
 
@@ -90,7 +91,7 @@ class Perdure:
         ConfigurationError: a setting cannot be used.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings, all by keyword
         self,
         url: str | None = None,
         *,
@@ -134,10 +135,8 @@ class Perdure:
         self._types.register_extension(
             DistributedInvocation,
             "invocation",
-            lambda handle: [handle.invocation_id, handle.generation],
-            lambda plain: DistributedInvocation(
-                self.client, InvocationKey(str(plain[0]), int(plain[1]))
-            ),
+            lambda handle: [handle.key.invocation_id, handle.key.generation],
+            self._handle_of,
         )
         self._lock = threading.RLock()
         self._runtime: Runtime | None = None
@@ -145,10 +144,16 @@ class Perdure:
         self._pid = os.getpid()
         atexit.register(_close_at_exit, weakref.ref(self))
 
+    def _handle_of(self, plain: Sequence[Any]) -> DistributedInvocation[Any]:
+        """A handle from its recorded form."""
+        return DistributedInvocation(self.client, InvocationKey(str(plain[0]), int(plain[1])))
+
     # --- registration ---------------------------------------------------------------------------
 
     @overload
-    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    def task(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
     @overload
     def task(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
     @overload
@@ -195,12 +200,12 @@ class Perdure:
             definition = self._define(target, "task", name, aliases, policy)
             self.register(*raises)
             kind = AsyncTask if definition.is_async else SyncTask
-            return kind(definition, self.client)
+            return cast("Any", kind)(definition, self.client)
 
         return register if function is None else register(function)
 
     @overload
-    def workflow(
+    def workflow(  # type: ignore[overload-overlap]
         self, function: Callable[P, Coroutine[Any, Any, R]], /
     ) -> AsyncWorkflow[P, R]: ...
     @overload
@@ -238,7 +243,7 @@ class Perdure:
             definition = self._define(target, "workflow", name, aliases, Policy())
             self.register(*raises)
             kind = AsyncWorkflow if definition.is_async else SyncWorkflow
-            return kind(definition, self.client)
+            return cast("Any", kind)(definition, self.client)
 
         return register if function is None else register(function)
 
@@ -258,9 +263,7 @@ class Perdure:
         chosen = default_name(function) if name is None else validate_identifier(name, "name")
         for alias in aliases:
             validate_identifier(alias, "alias")
-        definition = Definition(
-            function, kind=kind, name=chosen, types=self._types, policy=policy
-        )
+        definition = Definition(function, kind=kind, name=chosen, types=self._types, policy=policy)
         self.registry.add(definition, aliases)
         return definition
 
@@ -286,7 +289,7 @@ class Perdure:
         """
         definition = self.registry.get(name)
         if definition is not None and isinstance(definition.public, Registered):
-            return definition.public
+            return cast("Registered[..., Any]", definition.public)
         validate_identifier(name, "name")
         return Registered(NamedDefinition(name, kind, self._types), self.client)
 
@@ -367,6 +370,8 @@ class Perdure:
             JournalCorrupted: the journal is damaged.
             UnknownName: its code is not registered here.
         """
+        from perdure.worker.verify import verify  # noqa: PLC0415 - it brings asyncio, 50 ms
+
         record = self.client.latest(invocation_id)
         return verify(self.runtime, record, self.registry.require(record.name))
 
@@ -410,7 +415,7 @@ class Perdure:
         self._runtime = runtime
 
     @contextlib.contextmanager
-    def _here(self, root: InvocationKey) -> Iterator[None]:
+    def _here(self, root: InvocationKey) -> Generator[None]:
         local = self._local
         if not self.settings.local_worker or local is None:
             yield

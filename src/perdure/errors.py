@@ -1,4 +1,4 @@
-"""Every exception of perdure. It sits at the bottom of the import graph and must import nothing of ours.
+"""Every exception of perdure. The bottom of the import graph: it imports nothing of ours.
 
 Two families, and the difference is a promise:
 
@@ -171,7 +171,7 @@ class ForeignScope(PerdureError):
 
 
 class OperationRefused(PerdureError):
-    """This operation is not allowed here (inside `record`, inside a task, on a random generator)."""
+    """This operation is not allowed here (inside `record`, in a task, on a generator)."""
 
     code = "PRD033"
 

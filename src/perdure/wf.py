@@ -56,7 +56,7 @@ def _next_bits(width: int) -> int:
 
 
 random = WorkflowRandom(_next_float, _next_bits)
-"""`wf.random()` is a float in [0, 1); `wf.random.choice(...)` and the rest of `random.Random` too."""
+"""`wf.random()` is a float in [0, 1); `wf.random.choice(...)` and the like work too."""
 
 
 def uuid() -> str:

@@ -83,8 +83,8 @@ class Binder:
         if any(name.isdigit() for name in values):
             args = [values[name] for name in sorted(values, key=_number) if name.isdigit()]
             return args, {name: v for name, v in values.items() if not name.isdigit()}
-        args = []
-        kwargs = {}
+        args: list[Any] = []
+        kwargs: dict[str, Any] = {}
         for parameter in self.signature.parameters.values():
             label = self._label(parameter.name)
             if label not in values:
@@ -129,7 +129,7 @@ class Arguments:
     values: Mapping[str, Any]
 
     @classmethod
-    def from_call(cls, func: Callable[..., object], *args: Any, **kwargs: Any) -> Arguments:  # noqa: ANN401
+    def from_call(cls, func: Callable[..., object], *args: Any, **kwargs: Any) -> Arguments:
         """Bind `args` and `kwargs` to `func` (a function, task or workflow).
 
         Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -30,7 +29,6 @@ from perdure.values import Codec, TypeRegistry, codec_for, decode_exception
 POLL_FIRST_SECONDS = 0.02
 POLL_MAX_SECONDS = 0.5
 """Other processes cannot poke a waiter here, so it looks by itself, at growing intervals."""
-
 
 
 class Client:
@@ -208,8 +206,10 @@ class Client:
                 signal.wait(left)
                 pause = min(pause * 2, POLL_MAX_SECONDS)
 
-    async def wait_async(self, key: InvocationKey, timeout: float | None) -> object:
+    async def wait_async(self, key: InvocationKey, limit: float | None) -> object:
         """As `wait`, without blocking the running loop between looks."""
+        import asyncio  # noqa: PLC0415 - asyncio costs 50 ms at import; only async code pays
+
         loop = asyncio.get_running_loop()
         event = asyncio.Event()
 
@@ -218,7 +218,7 @@ class Client:
                 loop.call_soon_threadsafe(event.set)
 
         pause = POLL_FIRST_SECONDS
-        deadline = None if timeout is None else loop.time() + timeout
+        deadline = None if limit is None else loop.time() + limit
         with self._here(self.read(key).root), self.runtime.hub.listening(key, poke):
             while True:
                 event.clear()
@@ -226,7 +226,7 @@ class Client:
                     return self.outcome(record)
                 left = pause if deadline is None else min(pause, deadline - loop.time())
                 if left <= 0:
-                    raise _timed_out(key, timeout)
+                    raise _timed_out(key, limit)
                 try:
                     await asyncio.wait_for(event.wait(), left)
                 except TimeoutError:

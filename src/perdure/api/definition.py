@@ -78,7 +78,7 @@ class Definition:
         try:
             return typing.get_type_hints(target, include_extras=True)
         except Exception:  # noqa: BLE001 - an annotation may raise anything; it is only a hint
-            return {name: Any for name in getattr(target, "__annotations__", {})}
+            return dict.fromkeys(getattr(target, "__annotations__", {}), Any)
 
     @functools.cached_property
     def untyped(self) -> Codec:

@@ -47,7 +47,7 @@ class Source(Protocol):
     def idempotency_key(self) -> str: ...
     def base_time(self) -> datetime: ...
     def count(self, operation: str) -> int: ...
-    def record(self, operation: str, generator: Callable[[], Any]) -> Any: ...  # noqa: ANN401
+    def record(self, operation: str, generator: Callable[[], Any]) -> Any: ...
     def execute(
         self, task: Registered[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> DistributedInvocation[Any]: ...
@@ -78,14 +78,14 @@ class DeterministicExecutor:
         """The executor of a running workflow or task; one per scope."""
         if context.executor is None:
             made = cls.__new__(cls)
-            made._app = None
+            made._app = None  # noqa: SLF001 - our own class
             if isinstance(context, WorkflowContext):
                 made.workflow_identity = context.identity
-                made._source = _WorkflowSource(context)
+                made._source = _WorkflowSource(context)  # noqa: SLF001
             else:
                 key = context.workflow or context.invocation
                 made.workflow_identity = WorkflowIdentity(key.invocation_id, context.template.name)
-                made._source = _TaskSource(context)
+                made._source = _TaskSource(context)  # noqa: SLF001
             context.executor = made
         return cast("DeterministicExecutor", context.executor)
 
@@ -214,7 +214,7 @@ class _WorkflowSource(_ScopeSource):
             return super().count(operation)
         return self._context.journal.ordinal(self._scope, operation)
 
-    def record(self, operation: str, generator: Callable[[], Any]) -> Any:  # noqa: ANN401
+    def record(self, operation: str, generator: Callable[[], Any]) -> Any:
         self._context.check()
         return operations.record_in(self._context, operation, generator)
 
@@ -247,16 +247,17 @@ class _TaskSource(_ScopeSource):
     def idempotency_key(self) -> str:
         return self._context.idempotency_key()
 
-    def record(self, operation: str, generator: Callable[[], Any]) -> Any:  # noqa: ANN401
+    def record(self, operation: str, generator: Callable[[], Any]) -> Any:
         raise OperationRefused(
-            f"record({operation!r}, ...) was called inside a task. A task is recorded as a whole: "
-            "return the value, or record it in the workflow."
+            f"record({operation!r}, {generator!r}) was called inside a task. A task is recorded "
+            "as a whole: return the value, or record it in the workflow."
         )
 
     def execute(
         self, task: Registered[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> DistributedInvocation[Any]:
         raise OperationRefused(
-            f"execute_task({task!r}) was called inside a task. Use task.start(...): its id is "
-            "derived from this task, so a retry finds it again."
+            f"execute_task({task!r}, ...) with {len(args) + len(kwargs)} arguments was called "
+            "inside a task. Use task.start(...): its id is derived from this task, so a retry "
+            "finds it again."
         )

@@ -6,15 +6,13 @@ in `Registered`, once.
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import functools
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from typing import Any, Generic, ParamSpec, Self, TypeVar, cast
 
 import msgspec
-from typing_extensions import Self
 
 from perdure.api.client import Client
 from perdure.api.definition import Definition
@@ -59,7 +57,7 @@ class Registered(Generic[P, R]):
     def options(
         self,
         *,
-        id: str | None = None,  # noqa: A002 - the word users know
+        id: str | None = None,
         on_existing: OnExisting = "return",
         delay: float | timedelta = 0.0,
         priority: int = 0,
@@ -86,7 +84,8 @@ class Registered(Generic[P, R]):
                 f"on_existing={on_existing!r}: expected one of {', '.join(_ON_EXISTING)}."
             )
         changed = copy.copy(self)
-        changed._options = StartOptions(id or "", on_existing, seconds(delay, "delay"), priority)
+        chosen = StartOptions(id or "", on_existing, seconds(delay, "delay"), priority)
+        changed._options = chosen  # noqa: SLF001 - our own class
         return changed
 
     def start(self, *args: P.args, **kwargs: P.kwargs) -> DistributedInvocation[R]:
@@ -120,8 +119,8 @@ class Registered(Generic[P, R]):
             context.check()
             if self._options.on_existing != "return":
                 raise ConfigurationError(
-                    f"on_existing={self._options.on_existing!r} is not available inside a workflow, "
-                    "where a start is recorded. Start it from a task or from outside."
+                    f"on_existing={self._options.on_existing!r} is not available inside a "
+                    "workflow, where a start is recorded. Start it from a task or from outside."
                 )
             key = context.perform(flows.start(context, call, self._new(call, context)))
             return cast("InvocationKey", key)
@@ -242,6 +241,8 @@ class SyncTask(Task[P, R]):
         """The same in async code: durable in an async workflow, else on a thread of its own."""
         context = self._in_workflow(awaited=True)
         if context is None:
+            import asyncio  # noqa: PLC0415 - asyncio costs 50 ms at import; only async code pays
+
             return cast("R", await asyncio.to_thread(self.definition.function, *args, **kwargs))
         return await self._acall(context, args, kwargs)
 
@@ -260,6 +261,8 @@ class AsyncTask(Task[P, R]):
         """The same in sync code: durable in a sync workflow, else run to its end right here."""
         if self._in_workflow(awaited=False) is None:
             refuse_running_loop(f"{self.name!r}.call()", _await_spelling(self))
+            import asyncio  # noqa: PLC0415 - asyncio costs 50 ms at import; only async code pays
+
             return cast("R", asyncio.run(self.definition.function(*args, **kwargs)))
         return self._call(args, kwargs)
 

@@ -1,4 +1,4 @@
-"""One line of a listing: what is known of an invocation without its values."""
+"""What the app tells about invocations: a line of a listing, the outcome of a verification."""
 
 from __future__ import annotations
 
@@ -58,3 +58,17 @@ def info_of(record: InvocationRecord) -> InvocationInfo:
         crashes=record.crashes,
         reason=record.reason,
     )
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """What a verification found: no difference, or it would have raised.
+
+    Attributes:
+        entries: length of the journal.
+        finished: the function ended where its record ended; else it reached the end of the record.
+        value: its result, when it returned.
+    """
+
+    entries: int
+    finished: bool
+    value: object = None

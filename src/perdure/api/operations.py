@@ -5,7 +5,7 @@ Each finds its context, refuses what does not belong there, and runs the flow of
 
 from __future__ import annotations
 
-import asyncio
+import inspect
 import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -105,7 +105,7 @@ def client_of(context: WorkflowContext | TaskContext) -> Client:
 
 def record_in(context: WorkflowContext, name: str, run: Callable[[], T]) -> T:
     """Record under a sequence that may be one of ours."""
-    if asyncio.iscoroutinefunction(run):
+    if inspect.iscoroutinefunction(run):
         raise RegistrationError(
             f"record({name!r}, ...) got an async function. It records what a plain function "
             "returns; do async work in a task."
@@ -189,7 +189,7 @@ def sleep(duration: float | timedelta) -> Awaitable[None]:
 class _Slept:
     """What a sync `sleep` gives: nothing left to wait for, and no warning if it is dropped."""
 
-    def __await__(self) -> Any:  # noqa: ANN401 - a generator that yields nothing
+    def __await__(self) -> Any:
         return _nothing().__await__()
 
 
@@ -215,7 +215,7 @@ def set_data(name: str, value: object) -> None:
 _MISSING: Any = object()
 
 
-def get_data(name: str, default: T = _MISSING) -> Any | T:  # noqa: ANN401 - any value
+def get_data(name: str, default: T = _MISSING) -> Any | T:
     """What the workflow published under `name`.
 
     In the workflow: its own last `set_data`. In a task of it: as last committed.

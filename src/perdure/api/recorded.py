@@ -35,7 +35,7 @@ class RecordedSource:
         self._state = state
         self._counts: Counter[str] = Counter()
 
-    def _next(self, operation: str) -> Any:  # noqa: ANN401 - any value
+    def _next(self, operation: str) -> Any:
         ordinal = self._counts[operation] + 1
         found = find_value(self._entries, f"{operation}:{ordinal}")
         if found is None:
@@ -45,8 +45,8 @@ class RecordedSource:
 
     def _refuse(self, key: str) -> NoReturn:
         raise LeaseRequired(
-            f"{key!r} is past the recorded end of workflow {self._record.key.invocation_id!r}. Only "
-            "the worker that holds its lease may record more; use another workflow id for an "
+            f"{key!r} is past the recorded end of workflow {self._record.key.invocation_id!r}. "
+            "Only the worker that holds its lease may record more; use another workflow id for an "
             "executor of your own."
         )
 
@@ -81,7 +81,7 @@ class RecordedSource:
         """Handed out by this executor."""
         return self._counts[operation]
 
-    def record(self, operation: str, generator: Callable[[], Any]) -> Any:  # noqa: ANN401
+    def record(self, operation: str, generator: Callable[[], Any]) -> Any:
         """The next recorded value; `generator` is never run."""
         del generator
         entry: Entry = self._next(operation)

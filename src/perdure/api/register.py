@@ -25,9 +25,7 @@ from perdure.errors import OperationRefused
 class RegisterSource:
     """Put-if-absent by key. Thread-safe; kinds may be used in any order and do not disturb."""
 
-    def __init__(
-        self, identity: WorkflowIdentity, client: Client, state: StateBackend
-    ) -> None:
+    def __init__(self, identity: WorkflowIdentity, client: Client, state: StateBackend) -> None:
         """Bind to an identity without a workflow row."""
         self._identity = identity
         self._client = client
@@ -57,7 +55,7 @@ class RegisterSource:
         body: bytes,
         counter: tuple[str, int] | None = None,
         child: NewInvocation | None = None,
-    ) -> Any:  # noqa: ANN401 - any value
+    ) -> Any:
         runtime, identity = self._client.runtime, self._identity
         stored = runtime.backend.register_put(
             RegisterPut(
@@ -72,7 +70,7 @@ class RegisterSource:
         )
         return self._state.decode(stored.body, key)
 
-    def _value(self, operation: str, ordinal: int, make: Callable[[], object]) -> Any:  # noqa: ANN401
+    def _value(self, operation: str, ordinal: int, make: Callable[[], object]) -> Any:
         """The stored value of `operation:ordinal`, or what `make()` gives, stored."""
         key = f"{operation}:{ordinal}"
         body = self._state.register_get(self._identity, key)
@@ -81,7 +79,7 @@ class RegisterSource:
         fresh, _ = self._client.untyped.encode_and_decode(make(), f"value of {key!r}")
         return self._put(key, fresh, counter=(f"counter:{operation}", ordinal))
 
-    def _draw(self, kind: str, make: Callable[[int], object]) -> Any:  # noqa: ANN401 - any value
+    def _draw(self, kind: str, make: Callable[[int], object]) -> Any:
         with self._lock:
             self._counts[kind] += 1
             ordinal = self._counts[kind]
@@ -126,7 +124,7 @@ class RegisterSource:
         """Handed out by this executor."""
         return self._counts[operation]
 
-    def record(self, operation: str, generator: Callable[[], Any]) -> Any:  # noqa: ANN401
+    def record(self, operation: str, generator: Callable[[], Any]) -> Any:
         """The next value of `operation`.
 
         One at a time per operation: a generator that raises gives its number back, which nobody

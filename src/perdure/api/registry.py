@@ -83,6 +83,8 @@ def _is_redefinition(older: Definition, newer: Definition) -> bool:
     if "/ipykernel_" in new_file:
         return True  # notebook cells are temporary files named by their content
     qualname = getattr(newer.function, "__qualname__", "")
-    return bool(old_file) and (old_file, old_line) == (new_file, new_line) and (
-        "<locals>" not in qualname
+    return (
+        bool(old_file)
+        and (old_file, old_line) == (new_file, new_line)
+        and ("<locals>" not in qualname)
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -82,7 +81,9 @@ def _check(source: str, values: Mapping[str, Any]) -> None:
         msgspec.convert(dict(values), Settings, strict=False)
     except msgspec.ValidationError as error:
         known = ", ".join(Settings.__struct_fields__)
-        raise ConfigurationError(f"Setting in {source}: {error}. Known settings: {known}.") from error
+        raise ConfigurationError(
+            f"Setting in {source}: {error}. Known settings: {known}."
+        ) from error
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -98,10 +99,14 @@ def _file_layers(directory: Path) -> list[tuple[str, dict[str, Any]]]:
     for file in (directory / "pyproject.toml", directory / "perdure.toml"):
         if not file.is_file():
             continue
+        import tomllib  # noqa: PLC0415 - only who has such a file pays for the parser
+
         try:
             table = tomllib.loads(file.read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise ConfigurationError(f"{file} cannot be read: {error}. Mend or remove it.") from error
+            raise ConfigurationError(
+                f"{file} cannot be read: {error}. Mend or remove it."
+            ) from error
         if file.name == "pyproject.toml":
             table = table.get("tool", {}).get("perdure", {})
         table.pop("app", None)  # for the command line, not for the app itself

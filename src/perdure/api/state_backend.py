@@ -53,8 +53,8 @@ class StateBackend:
         self,
         identity: WorkflowIdentity,
         key: str,
-        default: Any = None,  # noqa: ANN401 - any value
-    ) -> Any:  # noqa: ANN401 - any value
+        default: Any = None,
+    ) -> Any:
         """The stored value of `key` (such as "random:1"), or `default` if there is none.
 
         A stored None is a value like any other; give a `default` to tell it from an absent one.
@@ -72,7 +72,7 @@ class StateBackend:
             runtime.app_name, identity.workflow_type, identity.workflow_id, key
         )
 
-    def decode(self, body: bytes, key: str) -> Any:  # noqa: ANN401 - any value
+    def decode(self, body: bytes, key: str) -> Any:
         """A value of the register."""
         return self._client.untyped.decode(body, f"deterministic value {key!r}")
 
@@ -80,7 +80,7 @@ class StateBackend:
         self,
         identity: WorkflowIdentity,
         key: str,
-        value: Any,  # noqa: ANN401 - any value
+        value: Any,
     ) -> None:
         """Store a value under a key that is absent; an equal value that is there is fine.
 
@@ -126,7 +126,7 @@ class StateBackend:
         verify_chain(record.key, record.seed, entries, len(entries))
         return entries
 
-    def _from_journal(self, record: InvocationRecord, key: str, default: Any) -> Any:  # noqa: ANN401
+    def _from_journal(self, record: InvocationRecord, key: str, default: Any) -> Any:
         if key == BASE_TIME_KEY:
             return default if record.base_time is None else to_datetime(record.base_time)
         entries = self.verified_journal(record)
@@ -155,5 +155,3 @@ class StateBackend:
         if entry.kind == EntryKind.TASK and members.result and definition is not None:
             return definition.decode_result(body)
         return self.decode(body, key)
-
-

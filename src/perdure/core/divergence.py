@@ -1,4 +1,4 @@
-"""How a difference between journal and code is told: both sides, the lines, the cause, the remedy."""
+"""How a difference between journal and code is told: both sides, lines, cause, remedy."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
 
 _REMEDY = (
-    "The workflow is parked and its journal is untouched. If the code was changed, bring the old\n"
-    "order back for workflows that are under way; if it was not, something in the workflow function\n"
-    "is not deterministic (time, chance, environment, set order): draw it from wf, or wf.record it.\n"
+    "The workflow is parked and its journal is untouched. If the code was changed, bring the\n"
+    "old order back for workflows that are under way; if it was not, something in the workflow\n"
+    "function is not deterministic (time, chance, environment, set order): draw it from wf, or\n"
+    "wf.record it.\n"
     "Then let it go on with: perdure workflow resume {id}"
 )
 
@@ -113,12 +114,13 @@ def describe_surplus(key: InvocationKey, end: Entry, command: _Asked, line: str)
 
 def describe_leftover(key: InvocationKey, entry: Entry, then: _Recorded, scope: _Place) -> str:
     """The code ended; the journal holds more."""
+    name = scope.path or "root"
     return _frame(
         key,
         entry.position,
         [
             _side("recorded:", entry.kind, entry.key, entry.name, then.draws, then.line),
-            f"  now:      the end of scope {scope.path or 'root'!r} after {scope.commands} commands",
+            f"  now:      the end of scope {name!r} after {scope.commands} commands",
             "  cause:    the code asks for fewer operations than before",
         ],
     )

@@ -1,4 +1,4 @@
-"""Journal entries: what one is, how it is sealed into the chain, and how the chain is checked. Pure."""
+"""Journal entries: what one is, how it is sealed into the chain, how that is checked. Pure."""
 
 from __future__ import annotations
 
@@ -128,9 +128,7 @@ def checksum(previous: bytes, entry: Entry) -> bytes:
             entry.key_id,
         )
     )
-    return blake2b(
-        previous + content, digest_size=CHECKSUM_BYTES, person=b"perdure-entry"
-    ).digest()
+    return blake2b(previous + content, digest_size=CHECKSUM_BYTES, person=b"perdure-entry").digest()
 
 
 def verify_chain(key: InvocationKey, seed: bytes, entries: Iterable[Entry], head: int) -> bytes:

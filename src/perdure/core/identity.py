@@ -33,7 +33,9 @@ def validate_identifier(value: object, what: str) -> str:
             f"{what} must be a str, got {type(value).__name__}. Pass a text such as 'order-42'."
         )
     if not value:
-        raise InvalidIdentifier(f"{what} is empty. Pass a text such as 'order-42', or leave it out.")
+        raise InvalidIdentifier(
+            f"{what} is empty. Pass a text such as 'order-42', or leave it out."
+        )
     if len(value) > ID_LENGTH_MAX:
         raise InvalidIdentifier(
             f"{what} has {len(value)} characters, at most {ID_LENGTH_MAX} are allowed. "

@@ -100,7 +100,9 @@ class Journal:
         data: workflow data as set so far by this attempt.
     """
 
-    def __init__(self, key: InvocationKey, seed: bytes, entries: Sequence[Entry], head: int) -> None:
+    def __init__(
+        self, key: InvocationKey, seed: bytes, entries: Sequence[Entry], head: int
+    ) -> None:
         """Check the chain and index the entries.
 
         Raises:
@@ -109,7 +111,9 @@ class Journal:
         self.key = key
         self.seed = seed
         self.head = head
-        self.seal = verify_chain(key, seed, entries, head) if entries or head else genesis(key, seed)
+        self.seal = (
+            verify_chain(key, seed, entries, head) if entries or head else genesis(key, seed)
+        )
         self.deliveries: deque[Entry] = deque()
         self.end: Entry | None = None
         self.memos: dict[str, Entry] = {}
@@ -277,8 +281,8 @@ class Journal:
         if then != counts or recorded.name != name or recorded.body != body:
             raise Divergence(
                 f"Workflow {self.key.invocation_id!r}: scope {scope.path or 'root'!r} ended as "
-                f"{recorded.name!r} after the draws {then}; now it ends as {name!r} after {counts}, "
-                f"or with another outcome.\n  recorded: {recorded.body[:200]!r}\n  now:      "
+                f"{recorded.name!r} after the draws {then}; now it ends as {name!r} after "
+                f"{counts}, or with another outcome.\n  recorded: {recorded.body[:200]!r}\n  now:      "
                 f"{body[:200]!r}\nSomething in the workflow function is not deterministic."
             )
         return False
@@ -392,7 +396,9 @@ def _find_draw(entries: Sequence[Entry], path: str, kind: str, ordinal: int) -> 
 def find_counter(entries: Sequence[Entry], operation: str) -> int:
     """The highest sequence of an operation in the root scope; 0 if there is none."""
     if operation in DRAW_KINDS:
-        blocks = (_decode_block(e.body) for e in entries if e.kind == EntryKind.DRAWS and not e.scope)
+        blocks = (
+            _decode_block(e.body) for e in entries if e.kind == EntryKind.DRAWS and not e.scope
+        )
         return sum(len(block[operation][1]) for block in blocks if operation in block)
     prefix = f"{operation}:"
     return sum(

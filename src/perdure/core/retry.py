@@ -17,7 +17,8 @@ def seconds(value: float | timedelta, what: str) -> float:
     Raises:
         ConfigurationError: negative, not finite, or not a number.
     """
-    result = value.total_seconds() if isinstance(value, timedelta) else value
+    given: object = value  # callers without a type checker may pass anything
+    result = given.total_seconds() if isinstance(given, timedelta) else given
     if isinstance(result, bool) or not isinstance(result, (int, float)):
         raise ConfigurationError(
             f"{what} must be seconds (float) or a timedelta, got {type(value).__name__}."

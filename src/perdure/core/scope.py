@@ -56,9 +56,7 @@ class Scope:
 
     __slots__ = ("branches", "clock", "commands", "on_fresh", "path", "sequences", "source")
 
-    def __init__(
-        self, path: str, seed: bytes, clock: int, on_fresh: Callable[[], None]
-    ) -> None:
+    def __init__(self, path: str, seed: bytes, clock: int, on_fresh: Callable[[], None]) -> None:
         """Make a scope that has counted nothing yet."""
         self.path = path
         self.source = DrawSource(seed, path)
@@ -87,7 +85,7 @@ class Scope:
         return value
 
     def random(self) -> float:
-        """The next float in [0, 1). (JSON writes an exact 0.0 or 0.5 as such, so it stays one.)"""
+        """The next float in [0, 1)."""
         return float(self._draw(RANDOM, self.source.random))
 
     def uuid(self) -> str:

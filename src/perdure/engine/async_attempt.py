@@ -100,8 +100,8 @@ class AsyncAttempt(Attempt):
             task.values.run(self._drop_frame, task)
 
     def _drop_frame(self, task: ScopedTask) -> None:
-        coroutine = task.get_coro()
-        if task.done() or coroutine is None:
+        coroutine = cast("Coroutine[Any, Any, Any]", task.get_coro())
+        if task.done():
             return
         for _ in range(REFUSALS_MAX):
             try:
@@ -184,11 +184,11 @@ class AsyncAttempt(Attempt):
 
     def run_body(self, effect: RunBody) -> Outcome:
         """Refuse: the api layer lets no blocking call through in an async workflow."""
-        raise InternalError("A body was to block an async workflow.")
+        raise InternalError(f"A body was to block an async workflow: {effect}.")
 
     def wait_any(self, waits: tuple[Wait, ...]) -> Wait:
         """Refuse: the api layer lets no blocking wait through in an async workflow."""
-        raise InternalError("A wait was to block an async workflow.")
+        raise InternalError(f"A wait was to block an async workflow: {waits}.")
 
     async def run_body_async(self, effect: RunBody) -> Outcome:
         """Run a task body on the real loop or a pool thread and await it."""

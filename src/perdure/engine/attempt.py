@@ -88,7 +88,13 @@ class Attempt(ABC):
         self._watches: list[InvocationKey] = []
         self._consumed: list[int] = []
         self._data: list[tuple[str, bytes]] = []
-        self._template = NewInvocation(
+        self.is_async = function.is_async
+        self.base_time = record.base_time or 0
+        self.owner = runtime.owner
+        self.published: dict[str, bytes] = {}
+        parent = record.parent.invocation_id if record.parent else None
+        self.identity = WorkflowIdentity(record.key.invocation_id, record.name, parent)
+        self.template = NewInvocation(
             invocation_id="",
             app=record.app,
             kind="task",
@@ -133,7 +139,7 @@ class Attempt(ABC):
                 self.halt(Stop(InvocationState.DEAD, self._cause_of_death()))
             else:
                 watch_threads()
-                outcome = self.execute(self.make_context("", record.base_time or 0))
+                outcome = self.execute(self.make_context("", self.base_time))
                 if not self.halted:
                     self.conclude(outcome)
                     return
@@ -141,7 +147,7 @@ class Attempt(ABC):
             self.stop(error)
         except PerdureError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a bug of ours parks this workflow, not more
             logger.exception("attempt of %s met a bug of perdure", record.key)
             self.stop(InternalError(f"A bug of perdure: {type(error).__name__}: {error}"))
         self._settle()
@@ -152,18 +158,7 @@ class Attempt(ABC):
 
     def make_context(self, path: str, clock: int) -> WorkflowContext:
         """Open a scope and bind it to this thread."""
-        record = self.record
-        parent = record.parent.invocation_id if record.parent else None
-        return WorkflowContext(
-            self,
-            self.journal,
-            self.journal.open_scope(path, clock),
-            self._template,
-            identity=WorkflowIdentity(record.key.invocation_id, record.name, parent),
-            is_async=self.function.is_async,
-            base_time=record.base_time or 0,
-            owner=self.runtime.owner,
-        )
+        return WorkflowContext(self, self.journal.open_scope(path, clock))
 
     def returned(self, value: object) -> Outcome:
         """The outcome of a function that returned `value`; a refusal to record it is one too."""
@@ -370,7 +365,7 @@ class Attempt(ABC):
             seed,
             effect.clock,
             workflow=record.key,
-            template=msgspec.structs.replace(self._template, name=name),
+            template=msgspec.structs.replace(self.template, name=name),
             owner=runtime.owner,
         )
 

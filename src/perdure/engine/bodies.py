@@ -6,20 +6,22 @@ does ends as an `Outcome`; nothing that it raises gets past this file but our ow
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
+import functools
 import threading
 from collections.abc import Awaitable, Callable
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from perdure.engine.context import TaskContext, enter, leave
 from perdure.engine.effects import Call
 from perdure.engine.env import Env
-from perdure.engine.ioloop import IOLoop
 from perdure.engine.outcome import Outcome, Raised, Returned
 from perdure.engine.pool import Pool
 from perdure.errors import ControlFlow, SerializationError, TaskTimeout
 from perdure.values import TypeRegistry, decode_exception, encode_exception
+
+if TYPE_CHECKING:  # no cycle: it brings asyncio, which only async bodies need
+    from perdure.engine.ioloop import IOLoop
 
 Deliver = Callable[[Outcome], None]
 
@@ -46,7 +48,12 @@ class BodyRunner:
         self._env = env
         self._types = types
         self._pool = Pool(env, "perdure-task", size)
-        self._io = IOLoop(env)
+
+    @functools.cached_property
+    def _io(self) -> IOLoop:
+        from perdure.engine.ioloop import IOLoop  # noqa: PLC0415 - asyncio costs 50 ms at import; only async code pays
+
+        return IOLoop(self._env)
 
     def raised(self, error: BaseException, *, final: bool = False) -> Raised:
         """The outcome of something that raised; `error` is the original, not the round trip."""
@@ -113,6 +120,8 @@ class BodyRunner:
     def _start_async(
         self, call: Call, context: TaskContext, deliver: Deliver
     ) -> Callable[[], None]:
+        import asyncio  # noqa: PLC0415 - asyncio costs 50 ms at import; only async code pays
+
         values = contextvars.copy_context()
         values.run(enter, context)
 

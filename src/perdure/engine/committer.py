@@ -11,8 +11,8 @@ from collections import deque
 
 from perdure.backends.base import (
     Backend,
-    Committed,
     CommitResult,
+    Committed,
     Finish,
     Refusal,
     Stop,

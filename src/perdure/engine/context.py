@@ -7,7 +7,6 @@ no replay could repeat, or silently not be durable at all.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import threading
@@ -40,6 +39,41 @@ os.register_at_fork(after_in_child=_after_fork)
 
 class AttemptPort(Protocol):
     """What a context needs of the attempt that runs it."""
+
+    @property
+    def journal(self) -> Journal:
+        """The journal of the workflow."""
+        ...
+
+    @property
+    def template(self) -> NewInvocation:
+        """What every child of the workflow has in common."""
+        ...
+
+    @property
+    def identity(self) -> WorkflowIdentity:
+        """Whose values the operations give."""
+        ...
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the workflow function is a coroutine function."""
+        ...
+
+    @property
+    def base_time(self) -> int:
+        """When the workflow began, microseconds since 1970 UTC."""
+        ...
+
+    @property
+    def published(self) -> dict[str, bytes]:
+        """The workflow's data as set so far by this attempt; one for all scopes."""
+        ...
+
+    @property
+    def owner(self) -> object:
+        """What the api layer attached to the runtime; the engine only carries it."""
+        ...
 
     @property
     def halted(self) -> bool:
@@ -96,8 +130,8 @@ class WorkflowContext:
     """One scope of a running workflow attempt: what every operation in it goes through."""
 
     __slots__ = (
+        "_is_current",
         "_pid",
-        "_task",
         "_thread",
         "attempt",
         "base_time",
@@ -113,43 +147,27 @@ class WorkflowContext:
         "template",
     )
 
-    def __init__(
-        self,
-        attempt: AttemptPort,
-        journal: Journal,
-        scope: Scope,
-        template: NewInvocation,
-        *,
-        identity: WorkflowIdentity,
-        is_async: bool,
-        base_time: int,
-        owner: object,
-    ) -> None:
-        """Bind a scope to the current thread.
-
-        Args:
-            owner: what the api layer attached to the runtime; the engine only carries it.
-            template: what every child of this workflow has in common (app, root, parent, ...).
-        """
+    def __init__(self, attempt: AttemptPort, scope: Scope) -> None:
+        """Bind a scope of an attempt to the current thread."""
         self.attempt = attempt
-        self.journal = journal
+        self.journal = attempt.journal
         self.scope = scope
-        self.key = journal.key
-        self.template = template
-        self.identity = identity
-        self.is_async = is_async
+        self.key = self.journal.key
+        self.template = attempt.template
+        self.identity = attempt.identity
+        self.is_async = attempt.is_async
+        self.base_time = attempt.base_time
+        self.owner = attempt.owner
         self.refusing = ""
-        self.base_time = base_time
         self.executor: object = None
-        self.owner = owner
-        self.data: dict[str, bytes] = {}
+        self.data: dict[str, bytes] = attempt.published
         self._pid = _pid
         self._thread = get_ident()
-        self._task: asyncio.Task[object] | None = None
+        self._is_current: Callable[[], bool] | None = None
 
-    def bind_task(self, task: asyncio.Task[object]) -> None:
-        """Bind the scope to this asyncio task as well."""
-        self._task = task
+    def bind_task(self, is_current: Callable[[], bool]) -> None:
+        """Bind the scope to an asyncio task as well; `is_current` tells whether it runs now."""
+        self._is_current = is_current
 
     def check(self) -> None:
         """Refuse an operation that does not come from the owner, or comes too late.
@@ -161,7 +179,7 @@ class WorkflowContext:
         """
         if self._pid != _pid or self._thread != get_ident():
             raise self._foreign()
-        if self._task is not None and asyncio.current_task() is not self._task:
+        if self._is_current is not None and not self._is_current():
             raise self._foreign()
         if self.refusing:
             raise OperationRefused(
@@ -385,14 +403,9 @@ def _mark_thread(event: str, args: tuple[object, ...]) -> None:
 
 def calling_line() -> str:
     """`file:line` of the nearest frame outside of this package, or "" if there is none."""
-    frame = sys._getframe(1)  # noqa: SLF001 - the documented way is many times slower
-    while frame is not None:
-        code = frame.f_code
-        if not code.co_filename.startswith(_PACKAGE):
-            return f"{code.co_filename}:{frame.f_lineno}"
+    frame = sys._getframe(1)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - documented
+    while frame.f_code.co_filename.startswith(_PACKAGE):
         if frame.f_back is None:
-            break
+            return ""
         frame = frame.f_back
-    return ""
-
-
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -23,7 +23,7 @@ class Function(Protocol):
 
     @property
     def kind(self) -> str:
-        """"task" or "workflow"."""
+        """Either `task` or `workflow`."""
         ...
 
     @property

@@ -14,11 +14,6 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-if sys.version_info >= (3, 14):
-    from uuid import uuid7
-else:
-    from uuid_utils import uuid7
-
 MICROSECONDS = 1_000_000
 
 
@@ -87,6 +82,10 @@ class SystemEnv:
 
     def new_id(self) -> str:
         """A UUID of version 7 (RFC 9562 section 5.7)."""
+        if sys.version_info >= (3, 14):
+            from uuid import uuid7  # noqa: PLC0415 - the older Pythons do not have it
+        else:
+            from uuid_utils import uuid7  # noqa: PLC0415 - the newer ones do not need it
         return str(uuid7())
 
     def spawn(self, name: str, run: Callable[[], None]) -> None:

@@ -83,9 +83,7 @@ def _begin(place: Place, kind: EntryKind, prefix: str, name: str, digest: bytes 
     return place.journal.begin(place.scope, kind, prefix, name, digest, place.line)
 
 
-def _stage(
-    place: Place, command: Command, body: bytes, at: int, *, observed: bool = False
-) -> None:
+def _stage(place: Place, command: Command, body: bytes, at: int, *, observed: bool = False) -> None:
     draft = Draft(
         command.kind,
         command.scope.path,
@@ -102,7 +100,9 @@ def _stage(
 
 def _note(place: Place, command: Command, kind: EntryKind, body: bytes, at: int) -> None:
     scope, ordinal = command.place
-    place.journal.stage(Draft(kind, scope, ordinal, command.key, command.name, b"", body, b"{}", at))
+    place.journal.stage(
+        Draft(kind, scope, ordinal, command.key, command.name, b"", body, b"{}", at)
+    )
 
 
 def _recorded_outcome(place: Place, body: bytes, decode: DecodeResult) -> Outcome:
@@ -326,8 +326,8 @@ def conflict(key: InvocationKey, name: str, asked: str) -> StartConflict:
         else f"as {name!r} with other input"
     )
     return StartConflict(
-        f"Invocation {key.invocation_id!r} (generation {key.generation}) was started before {what}. "
-        "Nothing was started. Use another id for another piece of work, or the same input to get "
+        f"Invocation {key.invocation_id!r} (generation {key.generation}) was started before "
+        f"{what}. Nothing was started. Use another id for another piece of work, or the same input to get "
         "the same invocation."
     )
 
@@ -367,15 +367,13 @@ def result(
         _stage(place, command, invocation_body(key), at)
         place.add_watch(key)
         place.scope.event(at)
-    waits: tuple[Wait, ...] = (ended,)
-    if timeout is not None:
-        waits = (ended, (yield from timer(place, timeout)))
-    yield WaitAny(waits)
-    if ended.satisfied:
+    limit = None if timeout is None else (yield from timer(place, timeout))
+    yield WaitAny((ended,) if limit is None else (ended, limit))
+    if ended.satisfied or limit is None:
         delivery = _delivered(ended)
         place.scope.event(delivery.at)
         return _recorded_outcome(place, delivery.body, decode)
-    place.scope.event(_delivered(waits[1]).at)
+    place.scope.event(_delivered(limit).at)
     seconds = (timeout or 0) / MICROSECONDS
     return place.raised(
         ResultTimeout(
@@ -400,10 +398,10 @@ def timer(place: Place, duration: int) -> Flow[Wait]:
     if (entry := command.recorded) is not None:
         if entry.digest != digest:
             then = place.journal.line_of(entry)
-            was, now = (str(int.from_bytes(d, "big") / 1e6).encode() for d in (entry.digest, digest))
-            raise Divergence(
-                describe_arguments(place.key, entry, then, was, now, place.line())
+            was, now = (
+                str(int.from_bytes(d, "big") / 1e6).encode() for d in (entry.digest, digest)
             )
+            raise Divergence(describe_arguments(place.key, entry, then, was, now, place.line()))
         due = read_body(entry.body).due
         place.scope.event(entry.at)
     else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 
 from perdure.core.identity import InvocationKey
@@ -39,7 +39,7 @@ class Hub:
                 del self._by_key[key]
 
     @contextmanager
-    def listening(self, key: InvocationKey, poke: Poke) -> Iterator[None]:
+    def listening(self, key: InvocationKey, poke: Poke) -> Generator[None]:
         """Subscribe for the time of a with block."""
         self.subscribe(key, poke)
         try:

@@ -14,11 +14,10 @@ import asyncio
 import contextvars
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeVarTuple, Unpack
+from typing import Any, Protocol, TypeVarTuple
 
 from perdure.engine.context import WorkflowContext, enter
 from perdure.errors import ForeignScope, OperationRefused
-
 
 Ts = TypeVarTuple("Ts")
 
@@ -126,7 +125,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         task = ScopedTask(coroutine, self._created, self, values, name)
         task.scope_context = context
         task.values = values
-        context.bind_task(task)
+        context.bind_task(lambda: asyncio.current_task() is task)
         self.tasks.append(task)
         return task
 
@@ -134,7 +133,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def create_task(
         self,
-        coro: Any,  # noqa: ANN401 - as asyncio declares it
+        coro: Any,
         *,
         name: object = None,
         context: contextvars.Context | None = None,
@@ -160,8 +159,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def call_soon(
         self,
-        callback: Callable[[Unpack[Ts]], object],
-        *args: Unpack[Ts],
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
         """Run the callback after what is ready now."""
@@ -171,11 +170,12 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def call_soon_threadsafe(
         self,
-        callback: Callable[[Unpack[Ts]], object],
-        *args: Unpack[Ts],
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
         """Refuse: what comes from another thread comes at a time that no replay could repeat."""
+        del callback, args, context
         raise ForeignScope(
             "call_soon_threadsafe was called on the loop of a workflow. What another thread does "
             "is not recorded; do the threaded work inside a task and await that."
@@ -184,8 +184,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def call_later(
         self,
         delay: float,
-        callback: Callable[[Unpack[Ts]], object],
-        *args: Unpack[Ts],
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         """Set a durable timer, a command of the current scope."""
@@ -199,8 +199,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def call_at(
         self,
         when: float,
-        callback: Callable[[Unpack[Ts]], object],
-        *args: Unpack[Ts],
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         """Set a durable timer for a time of `time()`."""

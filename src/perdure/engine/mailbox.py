@@ -1,4 +1,4 @@
-"""What a workflow waits for and what has arrived for it: routes deliveries to waits. Pure tables."""
+"""What a workflow waits for and what has arrived: routes deliveries to waits. Pure tables."""
 
 from __future__ import annotations
 

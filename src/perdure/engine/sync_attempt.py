@@ -41,6 +41,7 @@ class SyncAttempt(Attempt):
 
     async def perform_async(self, flow: Flow[Outcome]) -> Outcome:
         """Refuse: nothing awaits inside a sync workflow."""
+        flow.close()
         raise WrongColour("A sync workflow cannot await. Use the sync spelling: task.call(...).")
 
     def run_body(self, effect: RunBody) -> Outcome:

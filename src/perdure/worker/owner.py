@@ -7,7 +7,6 @@ host is gone, instead of waiting for its leases to run out.
 from __future__ import annotations
 
 import os
-import platform
 from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -38,7 +37,7 @@ def _start_time(pid: int) -> str:
 def owner_name(nonce: str) -> str:
     """Host, boot, pid, start time of this process, and a nonce per worker."""
     pid = os.getpid()
-    parts = (platform.node(), _boot_id(), str(pid), _start_time(pid), nonce)
+    parts = (os.uname().nodename, _boot_id(), str(pid), _start_time(pid), nonce)
     return _SEPARATOR.join(part.replace(_SEPARATOR, "_") for part in parts)
 
 
@@ -48,10 +47,10 @@ def is_gone(owner: str) -> bool:
     Where the system does not tell (no /proc), nothing is certain and the lease decides.
     """
     parts = owner.split(_SEPARATOR)
-    if len(parts) != 5 or not Path("/proc/self/stat").exists():  # noqa: PLR2004 - the parts above
+    if len(parts) != 5 or not Path("/proc/self/stat").exists():
         return False
     host, boot, pid, started, _ = parts
-    if host != platform.node():
+    if host != os.uname().nodename:
         return False
     if boot != _boot_id():
         return True

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-import msgspec
-
+from perdure.api.info import Verification
 from perdure.backends.base import Disposition, InvocationRecord
 from perdure.core.lifecycle import TERMINAL
 from perdure.engine.async_attempt import AsyncAttempt
@@ -15,20 +14,6 @@ from perdure.engine.outcome import Outcome, Returned
 from perdure.engine.runtime import Runtime
 from perdure.engine.sync_attempt import SyncAttempt
 from perdure.errors import RegistrationError, Suspended
-
-
-class Verification(msgspec.Struct, frozen=True, kw_only=True):
-    """What a verification found: no difference, or it would have raised.
-
-    Attributes:
-        entries: length of the journal.
-        finished: the function ended where its record ended; else it reached the end of the record.
-        value: its result, when it returned.
-    """
-
-    entries: int
-    finished: bool
-    value: object = None
 
 
 class _Verifying(Attempt):
@@ -67,7 +52,7 @@ class _Verifying(Attempt):
         record = self.record
         entries = self.runtime.backend.read_journal(record.key)
         self.load(entries)
-        outcome = self.execute(self.make_context("", record.base_time or 0))
+        outcome = self.execute(self.make_context("", self.base_time))
         if self.error is not None:
             raise self.error
         if self.halted:

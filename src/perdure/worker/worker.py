@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 
 from perdure.backends.base import ClaimRequest, InvocationRecord
 from perdure.core.identity import InvocationKey
-from perdure.engine.async_attempt import AsyncAttempt
 from perdure.engine.attempt import Attempt
 from perdure.engine.effects import Function
 from perdure.engine.pool import Pool
@@ -34,8 +33,11 @@ def make_attempt(
     """The attempt that fits a claimed record."""
     if record.kind == "task":
         return TaskAttempt(runtime, record, function)
-    kind = AsyncAttempt if function.is_async else SyncAttempt
-    return kind(runtime, record, function)
+    if function.is_async:
+        from perdure.engine.async_attempt import AsyncAttempt  # noqa: PLC0415 - asyncio costs 50 ms at import; only async code pays
+
+        return AsyncAttempt(runtime, record, function)
+    return SyncAttempt(runtime, record, function)
 
 
 class Worker:
@@ -155,7 +157,7 @@ class Worker:
         def job() -> None:
             try:
                 attempt.run()
-            except Exception:
+            except Exception:  # noqa: BLE001 - one attempt never takes the worker down
                 logger.exception("attempt of %s failed inside perdure; please report", record.key)
             finally:
                 self._done(record)

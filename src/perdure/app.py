@@ -467,8 +467,12 @@ def _close_at_exit(reference: weakref.ref[Perdure]) -> None:
         app.close(EXIT_SECONDS)
 
 
-def make_backend(settings: Settings, env: Env) -> Backend:
+def make_backend(settings: Settings, env: Env, *, read_only: bool = False) -> Backend:
     """The state backend of a URL; touches no file.
+
+    Args:
+        read_only: for tools that only look: makes and migrates no database. (One in memory is
+            new in any case.)
 
     Raises:
         ConfigurationError: the URL cannot be used.
@@ -482,7 +486,12 @@ def make_backend(settings: Settings, env: Env) -> Backend:
     if separator and scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
         from perdure.backends.sqlite import SQLiteBackend  # noqa: PLC0415 - only who uses it pays
 
-        return SQLiteBackend(Path(rest[1:]), synchronous=settings.synchronous, now=env.now)
+        return SQLiteBackend(
+            Path(rest[1:]),
+            synchronous=settings.synchronous,
+            now=env.now,
+            read_only=read_only,
+        )
     raise ConfigurationError(
         f"Database URL {url!r} cannot be used. Expected 'sqlite:///relative/path.db', "
         "'sqlite:////absolute/path.db' or 'memory://'."

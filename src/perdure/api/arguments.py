@@ -81,8 +81,8 @@ class Binder:
         that are missing take their present default, as the function itself would.
         """
         if any(name.isdigit() for name in values):
-            args = [values[name] for name in sorted(values, key=_number) if name.isdigit()]
-            return args, {name: v for name, v in values.items() if not name.isdigit()}
+            numbered = [values[name] for name in sorted(values, key=_number) if name.isdigit()]
+            return numbered, {name: v for name, v in values.items() if not name.isdigit()}
         args: list[Any] = []
         kwargs: dict[str, Any] = {}
         for parameter in self.signature.parameters.values():

@@ -54,7 +54,7 @@ class Client:
         self._here = here
         self.untyped: Codec = codec_for(Any, types)
         self.code_version = code_version
-        self.failure: PerdureError | None = None
+        self._failure: tuple[int, PerdureError | None] = (0, None)
 
     @property
     def runtime(self) -> Runtime:
@@ -170,8 +170,15 @@ class Client:
 
     # --- waiting --------------------------------------------------------------------------------
 
-    def _ended(self, key: InvocationKey) -> InvocationRecord | None:
-        """The record if it ended, None if it goes on; raises if it cannot by itself."""
+    def _ended(self, key: InvocationKey, failures: int) -> InvocationRecord | None:
+        """The record if it ended, None if it goes on; raises if it cannot by itself.
+
+        Args:
+            failures: how many failures of the state backend were known when the wait began.
+        """
+        count, failure = self._failure
+        if count > failures and failure is not None:
+            raise failure
         record = self.read(key)
         if record.state in TERMINAL:
             return record
@@ -179,9 +186,6 @@ class Client:
             raise InvocationParked(record.reason)
         if record.state is InvocationState.DEAD:
             raise InvocationDead(record.reason)
-        if self.failure is not None:
-            failure, self.failure = self.failure, None
-            raise failure
         return None
 
     def wait(self, key: InvocationKey, timeout: float | None) -> object:
@@ -194,11 +198,11 @@ class Client:
         env, hub = self.runtime.env, self.runtime.hub
         deadline = None if timeout is None else env.monotonic() + timeout
         signal = env.signal()
-        pause = POLL_FIRST_SECONDS
+        pause, failures = POLL_FIRST_SECONDS, self._failure[0]
         with self._here(self.read(key).root), hub.listening(key, signal.set):
             while True:
                 signal.clear()
-                if (record := self._ended(key)) is not None:
+                if (record := self._ended(key, failures)) is not None:
                     return self.outcome(record)
                 left = pause if deadline is None else min(pause, deadline - env.monotonic())
                 if left <= 0:
@@ -217,12 +221,12 @@ class Client:
             with contextlib.suppress(RuntimeError):  # that loop has ended meanwhile
                 loop.call_soon_threadsafe(event.set)
 
-        pause = POLL_FIRST_SECONDS
+        pause, failures = POLL_FIRST_SECONDS, self._failure[0]
         deadline = None if limit is None else loop.time() + limit
         with self._here(self.read(key).root), self.runtime.hub.listening(key, poke):
             while True:
                 event.clear()
-                if (record := self._ended(key)) is not None:
+                if (record := self._ended(key, failures)) is not None:
                     return self.outcome(record)
                 left = pause if deadline is None else min(pause, deadline - loop.time())
                 if left <= 0:
@@ -233,8 +237,8 @@ class Client:
                     pause = min(pause * 2, POLL_MAX_SECONDS)
 
     def fail(self, error: PerdureError) -> None:
-        """The local worker gave up: whoever waits here is told."""
-        self.failure = error
+        """The state backend failed what runs here: whoever waits here is told."""
+        self._failure = (self._failure[0] + 1, error)
         self.runtime.hub.everyone()
 
 

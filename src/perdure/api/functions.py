@@ -23,7 +23,7 @@ from perdure.core.retry import seconds
 from perdure.engine import flows
 from perdure.engine.context import TaskContext, WorkflowContext, current
 from perdure.engine.effects import Call
-from perdure.errors import ConfigurationError, WrongColour
+from perdure.errors import ConfigurationError, NotInWorkflow, WrongColour
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,6 +53,11 @@ class Registered(Generic[P, R]):
     def name(self) -> str:
         """Registered name."""
         return self.definition.name
+
+    @property
+    def client(self) -> Client:
+        """What it uses of its app; for tools that stand above the app."""
+        return self._client
 
     def options(
         self,
@@ -221,9 +226,14 @@ class Task(Registered[P, R]):
         call = self.definition.call(args, kwargs)
         return cast("R", context.perform(flows.call_task(context, call)))
 
-    async def _acall(
-        self, context: WorkflowContext, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> R:
+    async def _acall(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+        # Looked up when it runs, not when it was made: under asyncio.gather the coroutine of one
+        # branch runs in the task, and so in the scope, of another.
+        context = self._in_workflow(awaited=True)
+        if context is None:
+            raise NotInWorkflow(
+                f"The coroutine of {self.name!r} was made in a workflow and awaited outside of it."
+            )
         call = self.definition.call(args, kwargs)
         return cast("R", await context.perform_async(flows.call_task(context, call)))
 
@@ -244,7 +254,7 @@ class SyncTask(Task[P, R]):
             import asyncio  # noqa: PLC0415 - asyncio costs 50 ms at import; only async code pays
 
             return cast("R", await asyncio.to_thread(self.definition.function, *args, **kwargs))
-        return await self._acall(context, args, kwargs)
+        return await self._acall(args, kwargs)
 
 
 class AsyncTask(Task[P, R]):
@@ -255,7 +265,7 @@ class AsyncTask(Task[P, R]):
         context = self._in_workflow(awaited=True)
         if context is None:
             return cast("Coroutine[Any, Any, R]", self.definition.function(*args, **kwargs))
-        return self._acall(context, args, kwargs)
+        return self._acall(args, kwargs)
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The same in sync code: durable in a sync workflow, else run to its end right here."""

@@ -119,7 +119,14 @@ def record_in(context: WorkflowContext, name: str, run: Callable[[], T]) -> T:
     def decode(body: bytes) -> object:
         return codec.decode(body, where)
 
-    return cast("T", context.perform(flows.record(context, name, run, encode, decode)))
+    def refusing() -> object:
+        context.refusing = f"wf.record({name!r}, ...)"
+        try:
+            return run()
+        finally:
+            context.refusing = ""
+
+    return cast("T", context.perform(flows.record(context, name, refusing, encode, decode)))
 
 
 def record(name: str, run: Callable[[], T]) -> T:
@@ -179,11 +186,17 @@ def sleep(duration: float | timedelta) -> Awaitable[None]:
     In an async workflow: `await wf.sleep(...)`. In a sync one it has slept when it returns.
     """
     context = current_workflow("wf.sleep")
-    flow = flows.sleep(context, int(seconds(duration, "wf.sleep") * flows.MICROSECONDS))
+    microseconds = int(seconds(duration, "wf.sleep") * flows.MICROSECONDS)
     if context.is_async:
-        return cast("Awaitable[None]", context.perform_async(flow))
-    context.perform(flow)
+        return _sleep_async(microseconds)
+    context.perform(flows.sleep(context, microseconds))
     return _Slept()
+
+
+async def _sleep_async(microseconds: int) -> None:
+    """Sleep in the scope of whichever asyncio task awaits it."""
+    context = current_workflow("wf.sleep")
+    await context.perform_async(flows.sleep(context, microseconds))
 
 
 class _Slept:

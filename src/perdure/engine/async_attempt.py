@@ -73,7 +73,7 @@ class AsyncAttempt(Attempt):
         self._step_until(lambda: not self._loop.tasks)
         if main.cancelled():
             return self.raised(asyncio.CancelledError())
-        error = main.exception() or self._loop.unhandled
+        error = main.exception()
         return self.returned(main.result()) if error is None else self.raised(error)
 
     def _step_until(self, done: Callable[[], bool]) -> None:

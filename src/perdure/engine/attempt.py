@@ -6,7 +6,6 @@ Colour-blind: how the function runs and how an operation blocks is in `sync_atte
 
 from __future__ import annotations
 
-import contextlib
 from abc import ABC, abstractmethod
 from hashlib import blake2b
 
@@ -120,15 +119,20 @@ class Attempt(ABC):
         except BackendError as error:
             logger.warning("attempt of %s given up: %s", key, error)
             self.error = error
-            self._release_quietly()
+            self.give_back()
         finally:
             self.runtime.hub.unsubscribe(key, self.poke)
 
-    def _release_quietly(self) -> None:
-        """Give the lease back if the failing backend lets us; else it runs out by itself."""
+    def give_back(self) -> bool:
+        """Release the lease after the backend failed; False if it fails still."""
         self.halt(Release())
-        with contextlib.suppress(BackendError, LeaseLost):
+        try:
             self._settle()
+        except LeaseLost:
+            return True
+        except BackendError:
+            return False
+        return True
 
     def _run_and_settle(self) -> None:
         record = self.record
@@ -145,7 +149,7 @@ class Attempt(ABC):
                     return
         except PARKING as error:
             self.stop(error)
-        except PerdureError:
+        except BackendError:
             raise
         except Exception as error:  # noqa: BLE001 - a bug of ours parks this workflow, not more
             logger.exception("attempt of %s met a bug of perdure", record.key)
@@ -344,7 +348,7 @@ class Attempt(ABC):
         return self.runtime.backend.read(invocation_id)
 
     def compute(self, effect: Compute) -> Outcome:
-        """Run a user's function inline; the caller sees to it that operations are refused."""
+        """Run a user's function inline."""
         try:
             return Returned(*effect.encode(effect.run()))
         except ControlFlow:

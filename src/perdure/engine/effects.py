@@ -108,7 +108,7 @@ class Find:
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """Run a function of the user inline with operations refused; gives an `Outcome`.
+    """Run a function of the user inline; gives an `Outcome`.
 
     A value that `encode` refuses is an outcome as well: the refusal.
     """

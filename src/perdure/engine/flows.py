@@ -327,8 +327,8 @@ def conflict(key: InvocationKey, name: str, asked: str) -> StartConflict:
     )
     return StartConflict(
         f"Invocation {key.invocation_id!r} (generation {key.generation}) was started before "
-        f"{what}. Nothing was started. Use another id for another piece of work, or the same input to get "
-        "the same invocation."
+        f"{what}. Nothing was started. Use another id for another piece of work, or the same "
+        "input to get the same invocation."
     )
 
 

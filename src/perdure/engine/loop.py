@@ -17,7 +17,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVarTuple
 
 from perdure.engine.context import WorkflowContext, enter
-from perdure.errors import ForeignScope, OperationRefused
+from perdure.engine.runtime import logger
+from perdure.errors import ControlFlow, ForeignScope, OperationRefused
 
 Ts = TypeVarTuple("Ts")
 
@@ -97,7 +98,6 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._ready: deque[asyncio.Handle] = deque()
         self._created = 0
         self.tasks: list[ScopedTask] = []
-        self.unhandled: BaseException | None = None
 
     # --- stepping -------------------------------------------------------------------------------
 
@@ -226,10 +226,14 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Nothing is kept that a cancelled handle could block."""
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Keep the first error that no code of the workflow will see; it fails the workflow."""
+        """Log what no code of the workflow will see.
+
+        It changes nothing in the workflow: some of these come when the garbage collector finds a
+        task, at another time on every run.
+        """
         error = context.get("exception")
-        if isinstance(error, BaseException) and self.unhandled is None:
-            self.unhandled = error
+        if not isinstance(error, ControlFlow):
+            logger.warning("in an async workflow: %s", context.get("message"), exc_info=error)
 
 
 _REFUSED = (

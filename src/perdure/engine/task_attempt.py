@@ -12,6 +12,7 @@ from perdure.backends.base import (
     Finish,
     InvocationRecord,
     NewInvocation,
+    Release,
     RetryLater,
     Stop,
     Transition,
@@ -42,6 +43,15 @@ class TaskAttempt:
         except BackendError as error:
             logger.warning("outcome of %s not recorded: %s", self.record.key, error)
             self.error = error
+            self.give_back()
+
+    def give_back(self) -> bool:
+        """Release the lease after the backend failed; False if it fails still."""
+        try:
+            self._settle(Release())
+        except BackendError:
+            return False
+        return True
 
     def _disposition(self) -> Disposition:
         record, limit = self.record, self.runtime.settings.crash_limit

@@ -45,13 +45,13 @@ class LocalWorker:
         with self._lock:
             self._waits[root] += 1
             worker = self._worker
-            if worker is None:
+            if worker is None or not worker.alive:
                 self._worker = Worker(
                     self._runtime,
                     self._functions,
                     roots=self._roots,
                     concurrency=self._concurrency,
-                    failed=self._failed,
+                    failed=self._tell,
                 )
                 self._worker.start()
                 return
@@ -67,11 +67,6 @@ class LocalWorker:
     def _roots(self) -> frozenset[InvocationKey]:
         with self._lock:
             return frozenset(self._waits)
-
-    def _failed(self, error: PerdureError) -> None:
-        with self._lock:
-            self._worker = None
-        self._tell(error)
 
     def stop(self, timeout: float) -> bool:
         """After `runtime.stopping` was set: wait for attempts to let go; False if time was up."""

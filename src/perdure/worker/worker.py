@@ -6,6 +6,7 @@ It makes no decision about a workflow; it finds work, finds it a thread, and loo
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 
 from perdure.backends.base import ClaimRequest, InvocationRecord
@@ -47,7 +48,11 @@ class Worker:
         functions: what this process can run, by registered name; may grow while it runs.
         roots: gives the trees to run now; None for all.
         concurrency: attempts at a time. A waiting workflow is none of them.
-        failed: told when claiming fails for good; the worker has stopped then.
+        failed: told when the state backend fails a claim again and again (the worker has stopped
+            then) or fails an attempt.
+
+    Attributes:
+        alive: False when it has stopped by itself; make another one.
     """
 
     def __init__(
@@ -75,6 +80,8 @@ class Worker:
         self._running = 0
         self._owners_checked = float("-inf")
         self._failures = 0
+        self._unreleased: deque[Attempt | TaskAttempt] = deque()
+        self.alive = True
         self._last_error: PerdureError | None = None
 
     def start(self) -> None:
@@ -110,6 +117,7 @@ class Worker:
                 pause = POLL_SECONDS
                 self._last_error = error
             self._wake.wait(pause)
+        self.alive = False
         self._runtime.hub.remove_worker(self._wake.set)
         if self._failures >= FAILURES_MAX and self._last_error is not None:
             self._failed(self._last_error)
@@ -117,6 +125,10 @@ class Worker:
     def _claim_and_run(self) -> float:
         """Claim as much as there are free slots; gives how long to wait before the next look."""
         runtime = self._runtime
+        for _ in range(len(self._unreleased)):
+            attempt = self._unreleased.popleft()
+            if not attempt.give_back():
+                self._unreleased.append(attempt)
         free = self._concurrency - self._running
         roots = None if self._roots is None else self._roots()
         if free <= 0 or not self._functions or (roots is not None and not roots):
@@ -157,6 +169,9 @@ class Worker:
         def job() -> None:
             try:
                 attempt.run()
+                if isinstance(attempt.error, BackendError):
+                    self._unreleased.append(attempt)
+                    self._failed(attempt.error)
             except Exception:  # noqa: BLE001 - one attempt never takes the worker down
                 logger.exception("attempt of %s failed inside perdure; please report", record.key)
             finally:

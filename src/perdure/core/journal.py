@@ -283,7 +283,8 @@ class Journal:
                 f"Workflow {self.key.invocation_id!r}: scope {scope.path or 'root'!r} ended as "
                 f"{recorded.name!r} after the draws {then}; now it ends as {name!r} after "
                 f"{counts}, or with another outcome.\n  recorded: {recorded.body[:200]!r}\n"
-                f"  now:      {body[:200]!r}\nSomething in the workflow function is not deterministic."
+                f"  now:      {body[:200]!r}\n"
+                "Something in the workflow function is not deterministic."
             )
         return False
 

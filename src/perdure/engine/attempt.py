@@ -12,17 +12,14 @@ from hashlib import blake2b
 import msgspec
 
 from perdure.backends.base import (
-    Committed,
     Disposition,
     Finish,
     InboxRow,
     InvocationRecord,
     NewInvocation,
-    Refusal,
     Release,
     Stop,
     Suspend,
-    Transition,
 )
 from perdure.core.draws import derive_seed
 from perdure.core.entries import Entry, EntryKind
@@ -32,6 +29,7 @@ from perdure.core.lifecycle import InvocationState
 from perdure.core.scope import Scope
 from perdure.engine.context import TaskContext, WorkflowContext, calling_line, watch_threads
 from perdure.engine.effects import Compute, Flow, Function, RunBody, Wait
+from perdure.engine.ledger import Ledger, settle
 from perdure.engine.mailbox import Mailbox
 from perdure.engine.outcome import Outcome, Raised, Returned, invocation_body, outcome_body
 from perdure.engine.runtime import Runtime, logger
@@ -66,8 +64,6 @@ class Attempt(ABC):
         error: what stopped the attempt, for whoever ran it.
     """
 
-    journal: Journal
-
     def __init__(self, runtime: Runtime, record: InvocationRecord, function: Function) -> None:
         """Prepare an attempt on a claimed record."""
         self.runtime = runtime
@@ -78,15 +74,11 @@ class Attempt(ABC):
         self.error: PerdureError | None = None
         self.mailbox = Mailbox(record.key)
         self.signal = runtime.env.signal()
+        self._ledger: Ledger | None = None
         self._disposition: Disposition | None = None
         self._refusals = 0
         self._poked = True
         self._idle_since: float | None = None
-        self._reset_crashes = False
-        self._children: list[NewInvocation] = []
-        self._watches: list[InvocationKey] = []
-        self._consumed: list[int] = []
-        self._data: list[tuple[str, bytes]] = []
         self.is_async = function.is_async
         self.base_time = record.base_time or 0
         self.owner = runtime.owner
@@ -177,8 +169,19 @@ class Attempt(ABC):
         Raises:
             JournalCorrupted: it is damaged.
         """
-        record = self.record
-        self.journal = Journal(record.key, record.seed, entries, record.head)
+        self._ledger = Ledger(self.runtime, self.record, entries)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The journal and its pending commit; there is one from `load` on."""
+        if self._ledger is None:
+            raise InternalError("The journal was asked for before it was loaded.")
+        return self._ledger
+
+    @property
+    def journal(self) -> Journal:
+        """The journal of the workflow."""
+        return self.ledger.journal
 
     def conclude(self, outcome: Outcome) -> None:
         """The function ended by itself: record the end and the terminal state together."""
@@ -188,7 +191,7 @@ class Attempt(ABC):
         root = self.root_scope
         digest = blake2b(outcome.body, digest_size=16, person=b"perdure-outcome").hexdigest()
         self.journal.end_scope(root, state.value, f'"{digest}"'.encode(), self.now())
-        self._commit(Finish(state, outcome.body))
+        self.commit(Finish(state, outcome.body))
 
     @property
     def root_scope(self) -> Scope:
@@ -197,18 +200,13 @@ class Attempt(ABC):
 
     def _settle(self) -> None:
         """The frame is gone: give the lease back the way that was decided. Records nothing else."""
-        self._children.clear()
-        self._watches.clear()
-        self._consumed.clear()
-        self._data.clear()
         disposition = self._disposition
         if disposition is None:
             raise LeaseLost
-        transition = self._transition((), disposition)
         if isinstance(disposition, Stop):
             logger.error("%s is %s: %s", self.record.key, disposition.state, disposition.reason)
-        if not isinstance(self.runtime.committer.submit(transition), Committed):
-            raise LeaseLost
+        journal = None if self._ledger is None else self._ledger.journal
+        settle(self.runtime, self.record, journal, disposition)
 
     def _cause_of_death(self) -> str:
         crashes = self.record.crashes
@@ -285,9 +283,15 @@ class Attempt(ABC):
             LeaseLost: another attempt owns the workflow, or our lease could not be confirmed.
             BackendError: nothing happened.
         """
-        if not (self.journal.dirty or self._children or self._watches or self._data):
-            return True
-        return self._commit(None)
+        return not self.ledger.dirty or self.commit(None)
+
+    def commit(self, disposition: Disposition | None) -> bool:
+        """Commit what is staged together with a change of state, as `flush` does."""
+        try:
+            return self.ledger.commit(disposition)
+        except LeaseLost:
+            self.halt(None)
+            raise
 
     def flush_draws(self) -> None:
         """Make the buffered draws durable; a failing backend drops the frame."""
@@ -296,50 +300,6 @@ class Attempt(ABC):
         except BackendError as error:
             self.fail(error)
             raise Suspended("The state backend failed; the workflow goes on later.") from error
-
-    def _commit(self, disposition: Disposition | None) -> bool:
-        self._require_lease()
-        env = self.runtime.env
-        token = env.entropy(16)
-        entries = self.journal.seal_pending(self.record.epoch, token, self.now())
-        transition = self._transition(entries, disposition, token)
-        result = self.runtime.committer.submit(transition)
-        if result is Refusal.CHILD_EXISTS:
-            self._children.clear()
-            return False
-        if not isinstance(result, Committed):
-            self.halt(None)
-            raise LeaseLost
-        self.journal.acknowledge(entries)
-        self._children.clear()
-        self._watches.clear()
-        self._consumed.clear()
-        self._data.clear()
-        self._reset_crashes = False
-        return True
-
-    def _transition(
-        self, entries: tuple[Entry, ...], disposition: Disposition | None, token: bytes = b""
-    ) -> Transition:
-        return Transition(
-            key=self.record.key,
-            epoch=self.record.epoch,
-            head=self.journal.head,
-            token=token or self.runtime.env.entropy(16),
-            entries=entries,
-            head_hash=entries[-1].checksum if entries else self.journal.seal,
-            children=tuple(self._children),
-            watches=tuple(self._watches),
-            consumed=tuple(self._consumed),
-            data=tuple(self._data),
-            reset_crashes=self._reset_crashes,
-            disposition=disposition,
-        )
-
-    def _require_lease(self) -> None:
-        if not self.runtime.leases.is_live(self.record.key, self.record.epoch):
-            self.halt(None)
-            raise LeaseLost
 
     # --- what operations ask for (perdure.engine.drive) -----------------------------------------
 
@@ -375,7 +335,11 @@ class Attempt(ABC):
 
     def before_body(self) -> None:
         """Last look before a side effect: the lease must be confirmed, the worker not stopping."""
-        self._require_lease()
+        try:
+            self.ledger.require_lease()
+        except LeaseLost:
+            self.halt(None)
+            raise
         self.let_go_if_stopping()
 
     def let_go_if_stopping(self) -> None:
@@ -390,7 +354,7 @@ class Attempt(ABC):
 
     def progressed(self) -> None:
         """A task ended after a crash: forget the crashes with the next commit."""
-        self._reset_crashes = True
+        self.ledger.reset_crashes = True
         self.careful = False
 
     def rebuilt(self, body: bytes) -> BaseException:
@@ -403,16 +367,16 @@ class Attempt(ABC):
 
     def add_child(self, new: NewInvocation) -> None:
         """Start this invocation with the next flush."""
-        self._children.append(new)
+        self.ledger.add_child(new)
 
     def add_watch(self, key: InvocationKey) -> None:
         """Ask for the end of this invocation with the next flush, unless it arrived already."""
         if not self.mailbox.knows(key):
-            self._watches.append(key)
+            self.ledger.add_watch(key)
 
     def add_data(self, name: str, body: bytes) -> None:
         """Publish workflow data with the next flush."""
-        self._data.append((name, body))
+        self.ledger.add_data(name, body)
 
     # --- waiting --------------------------------------------------------------------------------
 
@@ -497,7 +461,7 @@ class Attempt(ABC):
         body = invocation_body(row.source)[:-1] + b"," + outcome[1:]
         name = row.source.invocation_id
         self.journal.stage(Draft(EntryKind.DONE, "", 0, "", name, b"", body, b"{}", now))
-        self._consumed.append(row.row_id)
+        self.ledger.add_consumed(row.row_id)
 
     def _cancelled(self, key: InvocationKey) -> Raised:
         return self.raised(InvocationCancelled(f"Invocation {key.invocation_id!r} was cancelled."))

@@ -1,0 +1,161 @@
+"""What one attempt appends: its journal, what goes along with the next commit, and the fence.
+
+Everything staged since the last commit becomes durable in one transaction, or the attempt ends.
+"""
+
+from __future__ import annotations
+
+from perdure.backends.base import (
+    Committed,
+    Disposition,
+    InvocationRecord,
+    NewInvocation,
+    Refusal,
+    Release,
+    Transition,
+)
+from perdure.core.entries import Entry
+from perdure.core.identity import InvocationKey
+from perdure.core.journal import Journal
+from perdure.engine.runtime import Runtime
+from perdure.errors import LeaseLost
+
+
+class Ledger:
+    """The journal of one claimed workflow and its pending commit. Used by one thread.
+
+    Attributes:
+        reset_crashes: forget the crashes with the next commit.
+    """
+
+    def __init__(self, runtime: Runtime, record: InvocationRecord, entries: list[Entry]) -> None:
+        """Check and index the journal.
+
+        Raises:
+            JournalCorrupted: it is damaged.
+        """
+        self.journal = Journal(record.key, record.seed, entries, record.head)
+        self.reset_crashes = False
+        self._runtime = runtime
+        self._record = record
+        self._children: list[NewInvocation] = []
+        self._watches: list[InvocationKey] = []
+        self._consumed: list[int] = []
+        self._data: list[tuple[str, bytes]] = []
+
+    @property
+    def dirty(self) -> bool:
+        """True when something waits to be committed."""
+        return bool(self.journal.dirty or self._children or self._watches or self._data)
+
+    def add_child(self, new: NewInvocation) -> None:
+        """Start this invocation with the next commit."""
+        self._children.append(new)
+
+    def add_watch(self, key: InvocationKey) -> None:
+        """Ask for the end of this invocation with the next commit."""
+        self._watches.append(key)
+
+    def add_consumed(self, row_id: int) -> None:
+        """This inbox row is delivered by an entry of the next commit."""
+        self._consumed.append(row_id)
+
+    def add_data(self, name: str, body: bytes) -> None:
+        """Publish workflow data with the next commit."""
+        self._data.append((name, body))
+
+    def _forget_pending(self) -> None:
+        self._children.clear()
+        self._watches.clear()
+        self._consumed.clear()
+        self._data.clear()
+
+    def require_lease(self) -> None:
+        """Refuse to go on without a confirmed lease.
+
+        Raises:
+            LeaseLost: it is lost, or was not confirmed in time.
+        """
+        if not self._runtime.leases.is_live(self._record.key, self._record.epoch):
+            raise LeaseLost
+
+    def commit(self, disposition: Disposition | None) -> bool:
+        """Commit what is pending. False when a child's id was taken; nothing happened then.
+
+        Raises:
+            LeaseLost: another attempt owns the workflow, or our lease could not be confirmed.
+            BackendError: nothing happened, or it is not known.
+        """
+        self.require_lease()
+        token = self._runtime.env.entropy(16)
+        now = self._runtime.backend.now()
+        entries = self.journal.seal_pending(self._record.epoch, token, now)
+        transition = Transition(
+            key=self._record.key,
+            epoch=self._record.epoch,
+            head=self.journal.head,
+            token=token,
+            entries=entries,
+            head_hash=entries[-1].checksum if entries else self.journal.seal,
+            children=tuple(self._children),
+            watches=tuple(self._watches),
+            consumed=tuple(self._consumed),
+            data=tuple(self._data),
+            reset_crashes=self.reset_crashes,
+            disposition=disposition,
+        )
+        result = self._runtime.committer.submit(transition)
+        if result is Refusal.CHILD_EXISTS:
+            self._children.clear()
+            return False
+        if not isinstance(result, Committed):
+            raise LeaseLost
+        self.journal.acknowledge(entries)
+        self._forget_pending()
+        self.reset_crashes = False
+        return True
+
+
+def settle(
+    runtime: Runtime, record: InvocationRecord, journal: Journal | None, disposition: Disposition
+) -> None:
+    """Give the lease back and record nothing else.
+
+    Args:
+        journal: where the attempt stands; None if it could not even be loaded.
+
+    Raises:
+        LeaseLost: it was not ours any more.
+        BackendError: the lease is still ours.
+    """
+    head = record.head if journal is None else journal.head
+    seal = record.head_hash if journal is None else journal.seal
+    if _settle_at(runtime, record, disposition, head, seal):
+        return
+    # A commit whose outcome stayed unknown did happen. What it brought is not known to this
+    # attempt, so only the plain release is right: the next claim reads it.
+    now = runtime.backend.read(*record.key, locked=True)
+    if now is None or now.epoch != record.epoch:
+        raise LeaseLost
+    if not _settle_at(runtime, record, Release(), now.head, now.head_hash):
+        raise LeaseLost
+
+
+def _settle_at(
+    runtime: Runtime, record: InvocationRecord, disposition: Disposition, head: int, seal: bytes
+) -> bool:
+    """True if it happened, False if the head is another."""
+    transition = Transition(
+        key=record.key,
+        epoch=record.epoch,
+        head=head,
+        token=runtime.env.entropy(16),
+        head_hash=seal,
+        disposition=disposition,
+    )
+    result = runtime.committer.submit(transition)
+    if isinstance(result, Committed):
+        return True
+    if result is Refusal.WRONG_HEAD:
+        return False
+    raise LeaseLost

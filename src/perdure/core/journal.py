@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -50,8 +49,7 @@ _decode_meta = msgspec.json.Decoder(Meta).decode
 _decode_block = msgspec.json.Decoder(DrawBlock).decode
 
 
-@dataclass(slots=True)
-class Command:
+class Command(msgspec.Struct, eq=False):
     """A command as the workflow code asks for it now, and what the journal has for it.
 
     Attributes:
@@ -67,7 +65,7 @@ class Command:
     digest: bytes
     meta: bytes
     recorded: Entry | None = None
-    notes: list[Entry] = field(default_factory=list)
+    notes: list[Entry] = msgspec.field(default_factory=list)
 
     @property
     def place(self) -> tuple[str, int]:

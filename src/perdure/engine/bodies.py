@@ -55,6 +55,12 @@ class BodyRunner:
 
         return IOLoop(self._env)
 
+    def close(self) -> None:
+        """Let threads and loop end; for when no attempt runs any more."""
+        self._pool.close()
+        if "_io" in self.__dict__:
+            self._io.close()
+
     def raised(self, error: BaseException, *, final: bool = False) -> Raised:
         """The outcome of something that raised; `error` is the original, not the round trip."""
         return Raised(encode_exception(error, self._types), error, final)

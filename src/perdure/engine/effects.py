@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
+
+import msgspec
 
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
@@ -58,8 +59,7 @@ class Function(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A function plus its encoded arguments, as an operation carries it."""
 
     function: Function
@@ -68,8 +68,7 @@ class Call:
     call_id: str
 
 
-@dataclass(slots=True, eq=False)
-class Wait:
+class Wait(msgspec.Struct, eq=False):
     """Something an operation waits for. The attempt fills in `delivery` when it arrives.
 
     Attributes:
@@ -89,25 +88,21 @@ class Wait:
     wake: Callable[[], None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
+class Now(msgspec.Struct, frozen=True):
     """Give the state backend's time (int, microseconds)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Flush:
+class Flush(msgspec.Struct, frozen=True):
     """Make everything staged durable. Gives True, or False if a child's id was taken."""
 
 
-@dataclass(frozen=True, slots=True)
-class Find:
+class Find(msgspec.Struct, frozen=True):
     """Give the latest record of this invocation id, or None."""
 
     invocation_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Compute:
+class Compute(msgspec.Struct, frozen=True):
     """Run a function of the user inline; gives an `Outcome`.
 
     A value that `encode` refuses is an outcome as well: the refusal.
@@ -118,8 +113,7 @@ class Compute:
     encode: Callable[[object], tuple[bytes, object]]
 
 
-@dataclass(frozen=True, slots=True)
-class RunBody:
+class RunBody(msgspec.Struct, frozen=True):
     """Run one attempt of a task body here; gives an `Outcome`."""
 
     call: Call
@@ -127,8 +121,7 @@ class RunBody:
     clock: int
 
 
-@dataclass(frozen=True, slots=True)
-class WaitAny:
+class WaitAny(msgspec.Struct, frozen=True):
     """Wait for the first of these in journal order; gives that `Wait`."""
 
     waits: tuple[Wait, ...]

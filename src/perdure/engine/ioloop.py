@@ -14,7 +14,7 @@ from perdure.engine.env import Env
 
 
 class IOLoop:
-    """Starts at the first use; ends with the process (its thread is a daemon)."""
+    """Starts at the first use; ends with `close`, or with the process (its thread is a daemon)."""
 
     def __init__(self, env: Env) -> None:
         """Remember where threads come from; start nothing."""
@@ -71,7 +71,21 @@ class IOLoop:
         loop = self._running()
         loop.call_soon_threadsafe(lambda: loop.call_later(delay, run))
 
+    def close(self) -> None:
+        """Cancel what runs there and end the loop and its thread; the next use starts another."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.call_soon_threadsafe(loop.stop)
+
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
-    loop.run_forever()
+    try:
+        loop.run_forever()
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+    finally:
+        loop.close()

@@ -6,8 +6,6 @@ nothing is encoded or decoded twice.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from perdure.core.identity import InvocationKey
@@ -52,16 +50,14 @@ def read_body(body: bytes) -> Body:
         ) from error
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+class Returned(msgspec.Struct, frozen=True):
     """A body or function returned. `value` is the decoded round trip of `body`."""
 
     body: bytes
     value: object
 
 
-@dataclass(frozen=True, slots=True)
-class Raised:
+class Raised(msgspec.Struct, frozen=True):
     """A body or function raised. `error` is what it raised, `body` the record of it."""
 
     body: bytes

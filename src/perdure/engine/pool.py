@@ -27,6 +27,7 @@ class Pool:
         self._jobs: deque[Job] = deque()
         self._idle: list[Signal] = []
         self._threads = 0
+        self._closed = False
 
     def submit(self, job: Job) -> None:
         """Run `job` on a free thread, a new one, or when one gets free."""
@@ -42,12 +43,23 @@ class Pool:
         if start:
             self._env.spawn(f"{self._name}-{number}", self._serve)
 
+    def close(self) -> None:
+        """Let each thread end when it has nothing to do. What is submitted later still runs."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for wake in idle:
+            wake.set()
+
     def _serve(self) -> None:
         wake = self._env.signal()
         while True:
             with self._lock:
                 job = self._jobs.popleft() if self._jobs else None
                 if job is None:
+                    if self._closed:
+                        self._threads -= 1
+                        return
                     wake.clear()
                     self._idle.append(wake)
             if job is None:

@@ -16,7 +16,9 @@ ARGUMENTS_MAX = 7
 
 # What may be over a budget, and why: "path" for a file, "path:qualified.name" for a function, each
 # with a reason that would convince a reviewer. An entry that is no longer needed fails below.
-ALLOWED: dict[str, str] = {}
+ALLOWED: dict[str, str] = {
+    "app.py:Perdure.__init__": "settings of the app, all by keyword, as a user's editor shows them",
+}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -1,0 +1,421 @@
+"""The state backend in plain dicts: the executable specification of the port. It keeps nothing.
+
+Every other backend must behave like this one; the contract suite and a state machine compare them.
+One lock makes each method one transaction. The rows live and end with the process, so neither
+`CommitUnknown` nor `BackendFull` can happen, and an interrupt takes the whole store along.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+
+from perdure.backends.base import (
+    ClaimBatch,
+    ClaimRequest,
+    CommitResult,
+    Committed,
+    Disposition,
+    Finish,
+    Health,
+    Holding,
+    InboxRow,
+    InvocationQuery,
+    InvocationRecord,
+    NewInvocation,
+    OnExisting,
+    Refusal,
+    RegisterPut,
+    RegisterResult,
+    Release,
+    RetryLater,
+    Started,
+    Stop,
+    Suspend,
+    Transition,
+)
+from perdure.backends.clock import real_clock
+from perdure.backends.forks import watch_forks
+from perdure.backends.rules import (
+    FIRST_GENERATION,
+    RESTARTABLE,
+    STORE_ID_BYTES,
+    check_transition,
+    first_record,
+    raised_counter,
+)
+from perdure.core.entries import Entry
+from perdure.core.identity import InvocationKey
+from perdure.core.lifecycle import RESUMABLE, TERMINAL, InvocationState, may_move
+from perdure.errors import InternalError
+
+_S = InvocationState
+_replace = msgspec.structs.replace
+
+
+class MemoryBackend:
+    """State of one process. Two objects share nothing.
+
+    Args:
+        now: the clock, microseconds since 1970 UTC.
+        store_id: 16 bytes; random by default.
+    """
+
+    def __init__(self, now: Callable[[], int] | None = None, store_id: bytes | None = None) -> None:
+        self._clock = now or real_clock
+        self._store_id = store_id or os.urandom(STORE_ID_BYTES)
+        self._lock = threading.RLock()
+        self._rows: dict[InvocationKey, InvocationRecord] = {}
+        self._live: dict[InvocationKey, None] = {}
+        self._ready_since: dict[InvocationKey, int] = {}
+        self._latest: dict[str, int] = {}
+        self._journals: dict[InvocationKey, list[Entry]] = {}
+        self._inboxes: dict[InvocationKey, list[InboxRow]] = {}
+        self._inbox_rows = 0
+        self._watchers: dict[InvocationKey, list[InvocationKey]] = {}
+        self._data: dict[InvocationKey, dict[str, bytes]] = {}
+        self._register: dict[tuple[str, str, str, str], bytes] = {}
+        watch_forks(self)
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def store_id(self) -> bytes:
+        """See `Backend.store_id`."""
+        return self._store_id
+
+    def now(self) -> int:
+        """See `Backend.now`."""
+        return self._clock()
+
+    def read(
+        self, invocation_id: str, generation: int | None = None, *, locked: bool = False
+    ) -> InvocationRecord | None:
+        """See `Backend.read`. Here every read waits for the writes in flight."""
+        del locked
+        with self._lock:
+            latest = self._latest.get(invocation_id, 0)
+            return self._rows.get(InvocationKey(invocation_id, generation or latest))
+
+    def query(self, query: InvocationQuery) -> list[InvocationRecord]:
+        """See `Backend.query`."""
+        with self._lock:
+            rows = [row for row in self._rows.values() if _is_asked_for(query, row)]
+            if query.after is not None:
+                last = self._rows.get(query.after)
+                rows = [row for row in rows if last and _age(row) < _age(last)]
+        rows.sort(key=_age, reverse=True)
+        return rows[: query.limit]
+
+    def read_journal(self, key: InvocationKey) -> list[Entry]:
+        """See `Backend.read_journal`."""
+        with self._lock:
+            return list(self._journals.get(key, ()))
+
+    def read_inbox(self, key: InvocationKey) -> list[InboxRow]:
+        """See `Backend.read_inbox`."""
+        with self._lock:
+            return list(self._inboxes.get(key, ()))
+
+    def read_data(self, key: InvocationKey) -> dict[str, bytes]:
+        """See `Backend.read_data`."""
+        with self._lock:
+            return dict(self._data.get(key, {}))
+
+    def register_get(
+        self, app: str, workflow_type: str, workflow_id: str, key: str
+    ) -> bytes | None:
+        """See `Backend.register_get`."""
+        with self._lock:
+            return self._register.get((app, workflow_type, workflow_id, key))
+
+    def owners(self) -> frozenset[str]:
+        """See `Backend.owners`."""
+        with self._lock:
+            rows = [self._rows[key] for key in self._live]
+        return frozenset(row.owner for row in rows if row.state is _S.RUNNING)
+
+    def health(self) -> Health:
+        """See `Backend.health`."""
+        with self._lock:
+            rows = list(self._rows.values())
+        states = Counter(row.state.value for row in rows)
+        facts = {f"invocations {state}": str(count) for state, count in sorted(states.items())}
+        problems = tuple(
+            f"Invocation {row.key.invocation_id!r} (generation {row.key.generation}) is "
+            f"{row.state.value}: {row.reason}"
+            for row in rows
+            if row.state in RESUMABLE
+        )
+        return Health(backend="memory", facts=facts, problems=problems)
+
+    # --- starting and claiming -------------------------------------------------------------------
+
+    def start(self, new: NewInvocation, on_existing: OnExisting) -> Started:
+        """See `Backend.start`."""
+        with self._lock:
+            latest = self._latest.get(new.invocation_id)
+            if latest is None:
+                return Started(self._insert(new, FIRST_GENERATION), created=True)
+            found = self._rows[InvocationKey(new.invocation_id, latest)]
+            if on_existing == "new_generation_if_failed" and found.state in RESTARTABLE:
+                return Started(self._insert(new, latest + 1), created=True)
+            return Started(found, created=False)
+
+    def claim(self, request: ClaimRequest) -> ClaimBatch:
+        """See `Backend.claim`. Rows equally due are taken in the order they were started."""
+        with self._lock:
+            now = self._clock()
+            matching = list(self._matching(request))
+            due = [(since, row) for row in matching if (since := self._due_at(row)) is not None]
+            if request.dead_owners:
+                due = [
+                    (min(since, now) if _is_abandoned(row, request) else since, row)
+                    for since, row in due
+                ]
+            ripe = [(since, row) for since, row in due if since <= now or _is_ready(row)]
+            ripe.sort(key=lambda pair: (-pair[1].priority, pair[0]))
+            claimed = tuple(self._grant(row, request, now) for _, row in ripe[: request.limit])
+            later = (self._due_at(row) for row in self._matching(request) if not _is_ready(row))
+            next_due = min((at for at in later if at is not None and at > now), default=None)
+            return ClaimBatch(claimed, now, next_due)
+
+    def renew(self, owner: str, holdings: Sequence[Holding], lease: int) -> frozenset[Holding]:
+        """See `Backend.renew`. Held means: RUNNING under this epoch, for this owner."""
+        with self._lock:
+            until = self._clock() + lease
+            held = frozenset(
+                holding
+                for holding in holdings
+                if (row := self._rows.get(holding.key)) is not None
+                and (row.state, row.epoch, row.owner) == (_S.RUNNING, holding.epoch, owner)
+            )
+            for holding in held:
+                self._put(_replace(self._rows[holding.key], lease_until=until))
+            return held
+
+    def resume(self, key: InvocationKey) -> bool:
+        """See `Backend.resume`."""
+        with self._lock:
+            row = self._rows.get(key)
+            if row is None or row.state not in RESUMABLE:
+                return False
+            self._put(_replace(row, state=_S.READY, crashes=0, reason="", wake_at=None))
+            return True
+
+    # --- committing ------------------------------------------------------------------------------
+
+    def commit(self, transitions: Sequence[Transition]) -> list[CommitResult]:
+        """See `Backend.commit`."""
+        for transition in transitions:
+            check_transition(transition)
+        with self._lock:
+            return [self._refusal(each) or self._apply(each) for each in transitions]
+
+    def _refusal(self, asked: Transition) -> Refusal | None:
+        row = self._rows.get(asked.key)
+        if row is None or row.state is not _S.RUNNING or row.epoch != asked.epoch:
+            return Refusal.STALE
+        if row.head != asked.head:
+            return Refusal.WRONG_HEAD
+        ids = [child.invocation_id for child in asked.children]
+        if len(set(ids)) < len(ids) or any(id_ in self._latest for id_ in ids):
+            return Refusal.CHILD_EXISTS
+        return None
+
+    def _apply(self, asked: Transition) -> Committed:
+        """Entries, what they consumed, data, children, watches, and last what becomes of it."""
+        key = asked.key
+        self._append(asked)
+        self._inboxes[key] = [
+            row for row in self._inboxes.get(key, ()) if row.row_id not in asked.consumed
+        ]
+        self._data.setdefault(key, {}).update(asked.data)
+        children = [self._insert(child, FIRST_GENERATION) for child in asked.children]
+        touched = [child.key for child in children if child.wake_at is None]
+        touched += [key for target in asked.watches if self._watch(key, target)]
+        touched += self._dispose(self._rows[key], asked.disposition)
+        state = self._rows[key].state
+        if state is _S.READY:
+            touched.append(key)
+        return Committed(state, tuple(dict.fromkeys(touched)))
+
+    def _append(self, asked: Transition) -> None:
+        row = self._rows[asked.key]
+        self._journals.setdefault(asked.key, []).extend(asked.entries)
+        self._put(
+            _replace(
+                row,
+                head=asked.head + len(asked.entries),
+                head_hash=asked.head_hash if asked.entries else row.head_hash,
+                last_token=asked.token,
+                crashes=0 if asked.reset_crashes else row.crashes,
+            )
+        )
+
+    def _watch(self, watcher: InvocationKey, target: InvocationKey) -> bool:
+        """One watch, one inbox row: at once (True) when there is nothing left to wait for."""
+        row = self._rows.get(target)
+        if row is None or row.state in TERMINAL:
+            self._deliver(watcher, target)
+            return True
+        self._watchers.setdefault(target, []).append(watcher)
+        return False
+
+    def _dispose(
+        self, row: InvocationRecord, disposition: Disposition | None
+    ) -> list[InvocationKey]:
+        """What becomes of the lease; returns the watchers that were told of an end."""
+        if disposition is None:
+            return []
+        now = self._clock()
+        let_go = _replace(row, owner="", lease_until=None, wake_at=None)
+        match disposition:
+            case Suspend(wake_at=wake_at):
+                if self._inboxes[row.key] or (wake_at is not None and wake_at <= now):
+                    self._put(_replace(let_go, state=_S.READY))
+                else:
+                    self._put(_replace(let_go, state=_S.WAITING, wake_at=wake_at))
+            case RetryLater(delay=0):
+                self._put(_replace(let_go, state=_S.READY, attempts=row.attempts + 1))
+            case RetryLater(delay=delay):
+                attempts, wake_at = row.attempts + 1, now + delay
+                self._put(_replace(let_go, state=_S.WAITING, attempts=attempts, wake_at=wake_at))
+            case Release():
+                self._put(_replace(let_go, state=_S.READY))
+            case Stop(state=state, reason=reason):
+                self._put(_replace(let_go, state=state, reason=reason))
+            case Finish(state=state, outcome=outcome):
+                self._put(_replace(let_go, state=state, outcome=outcome, finished_at=now))
+                return self._end(row.key)
+        return []
+
+    def _end(self, key: InvocationKey) -> list[InvocationKey]:
+        """Tell the watchers that live; what the ended one would still have read is dropped."""
+        self._live.pop(key)
+        self._inboxes.pop(key, None)
+        told = [each for each in self._watchers.pop(key, ()) if each in self._live]
+        for watcher in told:
+            self._deliver(watcher, key)
+        return told
+
+    def _deliver(self, watcher: InvocationKey, source: InvocationKey) -> None:
+        """An inbox row, and READY if it was waiting, in one transaction: no wake-up is lost."""
+        self._inbox_rows += 1
+        row = InboxRow(self._inbox_rows, "done", source)
+        self._inboxes.setdefault(watcher, []).append(row)
+        if self._rows[watcher].state is _S.WAITING:
+            self._put(_replace(self._rows[watcher], state=_S.READY, wake_at=None))
+
+    # --- register --------------------------------------------------------------------------------
+
+    def register_put(self, put: RegisterPut) -> RegisterResult:
+        """See `Backend.register_put`. A child whose id is taken is left as it is."""
+        identity = (put.app, put.workflow_type, put.workflow_id)
+        with self._lock:
+            found = self._register.get((*identity, put.key))
+            if found is not None:
+                return RegisterResult(found, won=False)
+            self._register[*identity, put.key] = put.body
+            if put.counter is not None:
+                stored = self._register.get((*identity, put.counter[0]))
+                if raised := raised_counter(put, stored):
+                    self._register[*identity, raised[0]] = raised[1]
+            if put.child is not None and put.child.invocation_id not in self._latest:
+                self._insert(put.child, FIRST_GENERATION)
+            return RegisterResult(put.body, won=True)
+
+    def close(self) -> None:
+        """See `Backend.close`. There is nothing to let go of; the rows stay with the object."""
+
+    # --- rows ------------------------------------------------------------------------------------
+
+    def _insert(self, new: NewInvocation, generation: int) -> InvocationRecord:
+        row = first_record(new, generation, self._store_id, self._clock())
+        self._latest[new.invocation_id] = generation
+        self._live[row.key] = None
+        self._rows[row.key] = row
+        self._ready_since[row.key] = row.created_at
+        return row
+
+    def _put(self, row: InvocationRecord) -> None:
+        before = self._rows[row.key]
+        if row.state is not before.state and not may_move(before.state, row.state):
+            raise InternalError(f"{row.key} went from {before.state} to {row.state}.")
+        if row.state is _S.READY:
+            self._ready_since[row.key] = self._clock()
+        self._rows[row.key] = row
+
+    def _matching(self, request: ClaimRequest) -> Iterator[InvocationRecord]:
+        for key in self._live:
+            row = self._rows[key]
+            in_tree = request.roots is None or row.root in request.roots
+            if row.app == request.app and row.name in request.names and in_tree:
+                yield row
+
+    def _due_at(self, row: InvocationRecord) -> int | None:
+        """When the row is or was claimable; None when time alone will never make it so."""
+        match row.state:
+            case _S.READY:
+                return self._ready_since[row.key] if row.wake_at is None else row.wake_at
+            case _S.WAITING:
+                return row.wake_at
+            case _S.RUNNING:
+                return row.lease_until
+            case _:
+                return None
+
+    def _grant(self, row: InvocationRecord, request: ClaimRequest, now: int) -> InvocationRecord:
+        granted = _replace(
+            row,
+            state=_S.RUNNING,
+            epoch=row.epoch + 1,
+            owner=request.owner,
+            lease_until=now + request.lease,
+            wake_at=None,
+            crashes=row.crashes + (row.state is _S.RUNNING),
+            base_time=now if row.base_time is None else row.base_time,
+        )
+        self._put(granted)
+        return granted
+
+    # --- forks -----------------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """Let no method be half way when the process is copied."""
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """The child goes on with a copy of its own; from here the two differ."""
+        self._lock.release()
+
+
+def _age(row: InvocationRecord) -> tuple[int, str, int]:
+    return row.created_at, row.key.invocation_id, row.key.generation
+
+
+def _is_ready(row: InvocationRecord) -> bool:
+    """Ready whatever the clock says; it may have been stepped back since."""
+    return row.state is _S.READY and row.wake_at is None
+
+
+def _is_abandoned(row: InvocationRecord, request: ClaimRequest) -> bool:
+    return row.state is _S.RUNNING and row.owner in request.dead_owners
+
+
+def _is_asked_for(query: InvocationQuery, row: InvocationRecord) -> bool:
+    return (
+        row.app == query.app
+        and (query.kind is None or row.kind == query.kind)
+        and (query.name is None or row.name == query.name)
+        and (not query.states or row.state in query.states)
+        and (query.id_prefix is None or row.key.invocation_id.startswith(query.id_prefix))
+        and (query.parent is None or row.parent == query.parent)
+    )

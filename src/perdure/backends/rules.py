@@ -1,0 +1,110 @@
+"""Rules that every backend applies alike: a new row, and what a transition may ask. Pure."""
+
+from __future__ import annotations
+
+from perdure.backends.base import (
+    Finish,
+    InvocationRecord,
+    NewInvocation,
+    RegisterPut,
+    Stop,
+    Transition,
+)
+from perdure.core.draws import ALGORITHM, derive_seed
+from perdure.core.identity import InvocationKey
+from perdure.core.lifecycle import RESUMABLE, TERMINAL, InvocationState
+from perdure.errors import InternalError
+
+TOKEN_BYTES = 16
+"""Length of a transition's token: 128 random bits never meet by accident."""
+
+STORE_ID_BYTES = 16
+"""Length of a store id, for the same reason."""
+
+FIRST_GENERATION = 1
+FIRST_SEGMENT = 0
+
+RESTARTABLE = frozenset(
+    {InvocationState.FAILED, InvocationState.CANCELLED, InvocationState.TERMINATED}
+)
+"""Ends after which "new_generation_if_failed" gives the id another generation."""
+
+
+def first_record(
+    new: NewInvocation, generation: int, store_id: bytes, now: int
+) -> InvocationRecord:
+    """The row of a fresh invocation: READY, epoch 0, an empty journal."""
+    key = InvocationKey(new.invocation_id, generation)
+    return InvocationRecord(
+        key=key,
+        app=new.app,
+        kind=new.kind,
+        name=new.name,
+        arguments=new.arguments,
+        fingerprint=new.fingerprint,
+        call_id=new.call_id,
+        parent=new.parent,
+        root=new.root or key,
+        workflow=key if new.kind == "workflow" else new.workflow,
+        queue=new.queue,
+        priority=new.priority,
+        options=new.options,
+        code_version=new.code_version,
+        seed=derive_seed(store_id, new.app, new.name, new.invocation_id, generation),
+        draw_algorithm=ALGORITHM,
+        segment=FIRST_SEGMENT,
+        state=InvocationState.READY,
+        epoch=0,
+        owner="",
+        lease_until=None,
+        wake_at=now + new.delay if new.delay else None,
+        head=0,
+        head_hash=b"",
+        last_token=b"",
+        attempts=0,
+        crashes=0,
+        base_time=None,
+        created_at=now,
+        finished_at=None,
+        outcome=None,
+        reason="",
+    )
+
+
+def check_transition(transition: Transition) -> None:
+    """Refuse what only a bug of ours could ask.
+
+    Raises:
+        InternalError: a token of the wrong length, entries that do not continue the head, an end
+            that is not terminal, or a stop that nobody could resume. Nothing was written.
+    """
+    if len(transition.token) != TOKEN_BYTES:
+        _bug(transition, f"a token of {len(transition.token)} bytes, expected {TOKEN_BYTES}")
+    for position, entry in enumerate(transition.entries, transition.head):
+        if entry.position != position:
+            _bug(transition, f"an entry at position {entry.position}, expected {position}")
+    match transition.disposition:
+        case Finish(state=state) if state not in TERMINAL:
+            _bug(transition, f"an end in {state.value!r}, which is not terminal")
+        case Stop(state=state) if state not in RESUMABLE:
+            _bug(transition, f"a stop in {state.value!r}, expected 'parked' or 'dead'")
+        case _:
+            pass
+
+
+def raised_counter(put: RegisterPut, stored: bytes | None) -> tuple[str, bytes] | None:
+    """The counter key and its new value, or None when it stays as it is."""
+    if put.counter is None:
+        return None
+    key, value = put.counter
+    if stored is not None and int(stored) >= value:
+        return None
+    return key, str(value).encode()
+
+
+def _bug(transition: Transition, found: str) -> None:
+    key = transition.key
+    raise InternalError(
+        f"A transition of {key.invocation_id!r} (generation {key.generation}) brings {found}. "
+        "Nothing was written. Please report this with the traceback."
+    )

@@ -1,0 +1,281 @@
+"""The SQLite state backend: the port's methods, each one transaction of `Store`. No SQL here."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from perdure.backends.base import (
+    ClaimBatch,
+    ClaimRequest,
+    CommitResult,
+    Health,
+    Holding,
+    InboxRow,
+    InvocationQuery,
+    InvocationRecord,
+    NewInvocation,
+    OnExisting,
+    RegisterPut,
+    RegisterResult,
+    Started,
+    Transition,
+)
+from perdure.backends.clock import real_clock
+from perdure.backends.rules import (
+    FIRST_GENERATION,
+    RESTARTABLE,
+    STORE_ID_BYTES,
+    check_transition,
+    raised_counter,
+)
+from perdure.backends.sqlite import sql
+from perdure.backends.sqlite.claims import candidates, next_due
+from perdure.backends.sqlite.commits import Applier, insert, is_taken
+from perdure.backends.sqlite.connections import Settings, Synchronous
+from perdure.backends.sqlite.health import examine
+from perdure.backends.sqlite.rows import entry_of, json_list, key_parameters, record_of
+from perdure.backends.sqlite.store import Store
+from perdure.core.entries import Entry
+from perdure.core.identity import InvocationKey
+from perdure.errors import ConfigurationError
+
+LOCK_TIMEOUT = 30.0
+"""Seconds to wait for other writers. Writes take milliseconds, so this is a stopped process, not a
+busy one; and it is well within the patience of somebody at a terminal."""
+
+SEQS_MAX = 10_000
+"""Rows of our own claims whose place in the file is remembered: about 2 MB. A row is never moved
+or deleted, so what was committed once stays true; a forgotten one is looked up."""
+
+_BEFORE_ALL = (2**63 - 1, "", 0)
+"""A position newer than every row, where the first page begins."""
+
+
+class SQLiteBackend:
+    """State in one SQLite file, shared by every process of this host that opens it.
+
+    Nothing is touched before the first method call; a call after `close` opens the file again.
+
+    Args:
+        path: the database file; made with mode 0600 when missing. Not on a network file system.
+        synchronous: "full" survives the loss of power; "normal" may lose the newest commits then
+            (never on the death of a process).
+        now: the clock, microseconds since 1970 UTC; all processes of a store must agree on it.
+        lock_timeout: seconds to wait for other writers before `BackendUnavailable`.
+        read_only: never write; the file must exist.
+        store_id: 16 bytes for a database made now, for tests that need equal seeds.
+
+    Raises:
+        ConfigurationError: a path that names no file.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        synchronous: Synchronous = "full",
+        now: Callable[[], int] | None = None,
+        lock_timeout: float = LOCK_TIMEOUT,
+        read_only: bool = False,
+        store_id: bytes | None = None,
+    ) -> None:
+        name = os.fspath(path)
+        if not name or name == ":memory:" or "\0" in name:
+            raise ConfigurationError(
+                f"The database path {name!r} names no file. Pass a path such as 'perdure.db'; for "
+                "state that ends with the process use the memory backend."
+            )
+        if synchronous not in ("full", "normal"):
+            raise ConfigurationError(
+                f"synchronous must be 'full' or 'normal', got {synchronous!r}."
+            )
+        self._now = now or real_clock
+        self._settings = Settings(
+            str(Path(name).absolute()), synchronous, lock_timeout, read_only, self._now
+        )
+        self._store = Store(self._settings, store_id or os.urandom(STORE_ID_BYTES))
+        self._store_id: bytes | None = None
+        self._seqs: dict[InvocationKey, int] = {}
+        weakref.finalize(self, self._store.collected)
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def store_id(self) -> bytes:
+        """See `Backend.store_id`."""
+        found = self._store_id
+        if found is None:
+            with self._store.read() as connection:
+                row: tuple[bytes] = connection.execute(sql.STORE_ID).fetchone()
+            found = self._store_id = row[0]
+        return found
+
+    def now(self) -> int:
+        """See `Backend.now`."""
+        return self._now()
+
+    def read(
+        self, invocation_id: str, generation: int | None = None, *, locked: bool = False
+    ) -> InvocationRecord | None:
+        """See `Backend.read`. `locked` takes its turn among the writers."""
+        text = sql.READ_LATEST if generation is None else sql.READ_GENERATION
+        asked = {"id": invocation_id, "generation": generation}
+        with self._store.write() if locked else self._store.read() as connection:
+            row = connection.execute(text, asked).fetchone()
+        return None if row is None else record_of(row)
+
+    def query(self, query: InvocationQuery) -> list[InvocationRecord]:
+        """See `Backend.query`."""
+        text = sql.QUERY_PAGE if query.parent is None else sql.QUERY_CHILDREN
+        parent_id, parent_generation = query.parent or (None, None)
+        asked = {
+            "app": query.app,
+            "kind": query.kind,
+            "name": query.name,
+            "states": json_list(query.states) if query.states else None,
+            "prefix": query.id_prefix,
+            "parent_id": parent_id,
+            "parent_generation": parent_generation,
+            "limit": query.limit,
+        }
+        with self._store.snapshot() as connection:
+            created_at, id_, generation = _BEFORE_ALL
+            if query.after is not None:
+                row = connection.execute(sql.CREATED_AT, key_parameters(query.after)).fetchone()
+                if row is None:
+                    return []
+                created_at, (id_, generation) = row[0], query.after
+            asked |= {
+                "after_created_at": created_at,
+                "after_id": id_,
+                "after_generation": generation,
+            }
+            rows = connection.execute(text, asked).fetchall()
+        return [record_of(row) for row in rows]
+
+    def read_journal(self, key: InvocationKey) -> list[Entry]:
+        """See `Backend.read_journal`."""
+        with self._store.read() as connection:
+            rows = connection.execute(sql.READ_JOURNAL, key_parameters(key)).fetchall()
+        return [entry_of(row) for row in rows]
+
+    def read_inbox(self, key: InvocationKey) -> list[InboxRow]:
+        """See `Backend.read_inbox`."""
+        with self._store.read() as connection:
+            rows = connection.execute(sql.READ_INBOX, key_parameters(key)).fetchall()
+        return [InboxRow(row[0], row[1], InvocationKey(row[2], row[3])) for row in rows]
+
+    def read_data(self, key: InvocationKey) -> dict[str, bytes]:
+        """See `Backend.read_data`."""
+        with self._store.read() as connection:
+            return dict(connection.execute(sql.READ_DATA, key_parameters(key)).fetchall())
+
+    def register_get(
+        self, app: str, workflow_type: str, workflow_id: str, key: str
+    ) -> bytes | None:
+        """See `Backend.register_get`."""
+        asked = (app, workflow_type, workflow_id, key)
+        with self._store.read() as connection:
+            row = connection.execute(sql.REGISTER_GET, asked).fetchone()
+        return None if row is None else row[0]
+
+    def owners(self) -> frozenset[str]:
+        """See `Backend.owners`."""
+        with self._store.read() as connection:
+            return frozenset(row[0] for row in connection.execute(sql.OWNERS).fetchall())
+
+    def health(self) -> Health:
+        """See `Backend.health`. Reads every page and every journal, a few rows at a time."""
+        return examine(self._store, self._now())
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def start(self, new: NewInvocation, on_existing: OnExisting) -> Started:
+        """See `Backend.start`."""
+        store_id = self.store_id()
+        with self._store.write() as connection:
+            row = connection.execute(sql.READ_LATEST, {"id": new.invocation_id}).fetchone()
+            generation = FIRST_GENERATION
+            if row is not None:
+                found = record_of(row)
+                if on_existing != "new_generation_if_failed" or found.state not in RESTARTABLE:
+                    return Started(found, created=False)
+                generation = found.key.generation + 1
+            record = insert(connection, new, generation, store_id, self._store.now())
+        return Started(record, created=True)
+
+    def claim(self, request: ClaimRequest) -> ClaimBatch:
+        """See `Backend.claim`. Equally due rows are taken in the order they were started.
+
+        It looks first and takes a writer's turn only when there is something to take.
+        """
+        with self._store.snapshot() as connection:
+            now = self._now()
+            if not candidates(connection, request, now):
+                return ClaimBatch((), now, next_due(connection, request, now))
+        with self._store.write() as connection:
+            now = self._store.now()
+            taken = [each.seq for each in candidates(connection, request, now)]
+            asked = {
+                "seqs": json_list(taken),
+                "owner": request.owner,
+                "until": now + request.lease,
+                "now": now,
+            }
+            connection.execute(sql.GRANT, asked)
+            rows = connection.execute(sql.READ_GRANTED, asked).fetchall()
+            later = next_due(connection, request, now)
+        records = {row[-1]: record_of(row) for row in rows}
+        if len(self._seqs) > SEQS_MAX:
+            self._seqs.clear()
+        self._seqs |= {record.key: seq for seq, record in records.items()}
+        return ClaimBatch(tuple(records[seq] for seq in taken), now, later)
+
+    def renew(self, owner: str, holdings: Sequence[Holding], lease: int) -> frozenset[Holding]:
+        """See `Backend.renew`. Held means: running under this epoch, for this owner."""
+        with self._store.renewal() as connection:
+            asked = {"owner": owner, "lease": lease}
+            return frozenset(
+                held
+                for held in holdings
+                if connection.execute(
+                    sql.RENEW, asked | key_parameters(held.key) | {"epoch": held.epoch}
+                ).rowcount
+            )
+
+    def commit(self, transitions: Sequence[Transition]) -> list[CommitResult]:
+        """See `Backend.commit`."""
+        for transition in transitions:
+            check_transition(transition)
+        store_id = self.store_id()
+        with self._store.write() as connection:
+            applier = Applier(connection, self._seqs, store_id, self._store.now())
+            return [applier.apply(transition) for transition in transitions]
+
+    def register_put(self, put: RegisterPut) -> RegisterResult:
+        """See `Backend.register_put`. A child whose id is taken is left as it is."""
+        identity = (put.app, put.workflow_type, put.workflow_id)
+        store_id = self.store_id()
+        with self._store.write() as connection:
+            asked = (*identity, put.key)
+            if not connection.execute(sql.REGISTER_PUT, (*asked, put.body)).rowcount:
+                (body,) = connection.execute(sql.REGISTER_GET, asked).fetchone()
+                return RegisterResult(body, won=False)
+            if put.counter is not None:
+                row = connection.execute(sql.REGISTER_GET, (*identity, put.counter[0])).fetchone()
+                if raised := raised_counter(put, None if row is None else row[0]):
+                    connection.execute(sql.REGISTER_RAISE, (*identity, *raised))
+            if put.child is not None and not is_taken(connection, [put.child.invocation_id]):
+                insert(connection, put.child, FIRST_GENERATION, store_id, self._store.now())
+        return RegisterResult(put.body, won=True)
+
+    def resume(self, key: InvocationKey) -> bool:
+        """See `Backend.resume`."""
+        with self._store.write() as connection:
+            return connection.execute(sql.RESUME, key_parameters(key)).rowcount > 0
+
+    def close(self) -> None:
+        """See `Backend.close`. The last one of all processes empties the write-ahead log."""
+        self._store.close()

@@ -1,0 +1,147 @@
+-- Rows of invocations: start, read, claim, renew, resume.
+
+-- name: store_id
+-- The random id made with the database.
+SELECT store_id FROM meta;
+
+-- name: read_latest
+-- The newest generation of an id.
+SELECT * FROM record WHERE invocation_id = :id ORDER BY generation DESC LIMIT 1;
+
+-- name: read_generation
+-- One generation of an id.
+SELECT * FROM record WHERE invocation_id = :id AND generation = :generation;
+
+-- name: insert_invocation
+-- The hot row of a new invocation: ready, epoch 0, an empty journal.
+INSERT INTO invocation (
+    invocation_id, generation, app, kind, name, parent_id, parent_generation, root_id,
+    root_generation, queue, priority, state, epoch, owner, lease_until, wake_at, ready_since,
+    head, head_hash, last_token, attempts, crashes, base_time, created_at, finished_at, reason,
+    outcome
+) VALUES (
+    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'ready', 0, '', NULL, ?, ?, 0, x'', x'', 0, 0, NULL, ?,
+    NULL, '', NULL
+);
+
+-- name: insert_call
+-- The cold row of a new invocation: what was asked; it never changes.
+INSERT INTO call (
+    seq, arguments, fingerprint, call_id, workflow_id, workflow_generation, options, code_version,
+    seed, draw_algorithm, segment
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: query_page
+-- One page of an app's invocations, newest first, that follows the row (:after_created_at,
+-- :after_id, :after_generation). A filter that is NULL does not filter.
+SELECT * FROM record
+WHERE app = :app
+    AND (created_at, invocation_id, generation)
+        < (:after_created_at, :after_id, :after_generation)
+    AND (:kind IS NULL OR kind = :kind)
+    AND (:name IS NULL OR name = :name)
+    AND (:states IS NULL OR state IN (SELECT value FROM json_each(:states)))
+    AND (:prefix IS NULL OR substr(invocation_id, 1, length(:prefix)) = :prefix)
+ORDER BY created_at DESC, invocation_id DESC, generation DESC
+LIMIT :limit;
+
+-- name: query_children
+-- One page of the children of one parent, found by the parent and not by age.
+SELECT * FROM record
+WHERE parent_id = :parent_id AND parent_generation = :parent_generation
+    AND +app = :app
+    AND (created_at, invocation_id, generation)
+        < (:after_created_at, :after_id, :after_generation)
+    AND (:kind IS NULL OR kind = :kind)
+    AND (:name IS NULL OR name = :name)
+    AND (:states IS NULL OR state IN (SELECT value FROM json_each(:states)))
+    AND (:prefix IS NULL OR substr(invocation_id, 1, length(:prefix)) = :prefix)
+ORDER BY created_at DESC, invocation_id DESC, generation DESC
+LIMIT :limit;
+
+-- name: created_at
+-- Where a page ended.
+SELECT created_at FROM invocation WHERE invocation_id = :id AND generation = :generation;
+
+-- name: next_priority
+-- The highest priority, at most :highest, among rows that time can make claimable.
+SELECT priority FROM invocation
+WHERE app = :app AND due_at IS NOT NULL AND priority <= :highest
+ORDER BY priority DESC LIMIT 1;
+
+-- name: due
+-- Rows of one priority due by :now, longest due first: ready ones (:timed is 0, and :now is beyond
+-- all time) or those of timers, delays and leases (:timed is 1).
+SELECT due_at, seq FROM invocation
+WHERE app = :app AND priority = :priority AND timed = :timed AND due_at <= :now
+    AND name IN (SELECT value FROM json_each(:names))
+ORDER BY due_at, seq LIMIT :limit;
+
+-- name: next_due
+-- When the next row of one priority becomes claimable by time alone.
+SELECT due_at FROM invocation
+WHERE app = :app AND priority = :priority AND timed = 1 AND due_at > :now
+    AND name IN (SELECT value FROM json_each(:names))
+ORDER BY due_at LIMIT 1;
+
+-- name: next_priority_in_tree
+-- Like next_priority, within the tree of one root.
+SELECT priority FROM invocation
+WHERE root_id = :root_id AND root_generation = :root_generation AND due_at IS NOT NULL
+    AND priority <= :highest AND +app = :app
+ORDER BY priority DESC LIMIT 1;
+
+-- name: due_in_tree
+-- Like due, within the tree of one root.
+SELECT due_at, seq FROM invocation
+WHERE root_id = :root_id AND root_generation = :root_generation AND +app = :app
+    AND priority = :priority AND timed = :timed AND due_at <= :now
+    AND name IN (SELECT value FROM json_each(:names))
+ORDER BY due_at, seq LIMIT :limit;
+
+-- name: next_due_in_tree
+-- Like next_due, within the tree of one root.
+SELECT due_at FROM invocation
+WHERE root_id = :root_id AND root_generation = :root_generation AND +app = :app
+    AND priority = :priority AND timed = 1 AND due_at > :now
+    AND name IN (SELECT value FROM json_each(:names))
+ORDER BY due_at LIMIT 1;
+
+-- name: abandoned
+-- Rows whose owner is known to be gone while the lease still runs; they are claimable at once.
+SELECT priority, seq, root_id, root_generation FROM invocation
+WHERE state = 'running' AND owner IN (SELECT value FROM json_each(:owners))
+    AND lease_until > :now AND +app = :app
+    AND name IN (SELECT value FROM json_each(:names));
+
+-- name: grant
+-- The claim itself, of rows found claimable in this transaction. Taking a running row is a crash.
+UPDATE invocation SET
+    state = 'running',
+    epoch = epoch + 1,
+    owner = :owner,
+    lease_until = :until,
+    wake_at = NULL,
+    crashes = crashes + (state = 'running'),
+    base_time = coalesce(base_time, :now)
+WHERE seq IN (SELECT value FROM json_each(:seqs));
+
+-- name: read_granted
+-- The rows just claimed, with what was asked of them.
+SELECT * FROM record WHERE seq IN (SELECT value FROM json_each(:seqs));
+
+-- name: renew
+-- A longer lease, if it is still held.
+UPDATE invocation SET lease_until = perdure_now() + :lease
+WHERE invocation_id = :id AND generation = :generation AND epoch = :epoch
+    AND state = 'running' AND owner = :owner;
+
+-- name: resume
+-- Parked or dead back to ready, with a fresh set of chances.
+UPDATE invocation
+SET state = 'ready', crashes = 0, reason = '', wake_at = NULL, ready_since = perdure_now()
+WHERE invocation_id = :id AND generation = :generation AND state IN ('parked', 'dead');
+
+-- name: owners
+-- Who holds leases now.
+SELECT DISTINCT owner FROM invocation WHERE state = 'running';

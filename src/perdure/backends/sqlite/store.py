@@ -1,0 +1,255 @@
+"""One database file as seen from one process: opening, transactions, forks, closing. No table here.
+
+Forks. A connection must not be used in a child, and it cannot be closed there safely either when
+it was in use. Worse, SQLite keeps one record per file and process of the locks it holds, and a
+child that opens the file again while it still has its parent's record believes it has locks that
+only the parent has: the log can then be deleted under it. So the parent itself lets go of every
+connection before a fork, under the lock file, and both sides open their own again at the next
+call. Only if some thread does not come to rest in time, the child gets a clear error instead.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from perdure.backends.forks import watch_forks
+from perdure.backends.sqlite import schema
+from perdure.backends.sqlite.connections import Readers, Settings, connect, create_file
+from perdure.backends.sqlite.failures import translate
+from perdure.backends.sqlite.gate import Gate
+from perdure.backends.sqlite.writer import Writer
+from perdure.errors import BackendError, BackendUnavailable
+
+FORK_PATIENCE = 5.0
+"""Seconds that a fork waits for statements in flight. Statements take milliseconds; a longer one
+(a health check) must not keep a fork for minutes."""
+
+_abandoned: list[sqlite3.Connection] = []
+"""Connections that must never be closed: the garbage collector would close them."""
+
+
+class Store:
+    """Transactions on one file. It touches nothing before the first one.
+
+    Args:
+        store_id: 16 bytes for a database that is made now; an existing one keeps its own.
+    """
+
+    def __init__(self, settings: Settings, store_id: bytes) -> None:
+        self.settings = settings
+        self._store_id = store_id
+        self._migrations = schema.load_migrations()
+        self._at_rest: ExitStack | None = None
+        self._inherited = False
+        self._refused = ""
+        self._start_afresh()
+        watch_forks(self)
+
+    def _start_afresh(self) -> None:
+        self._opening = threading.Lock()
+        self._opened = False
+        self._gate = Gate()
+        self._readers = Readers(self._open_reader)
+        self._writer = Writer(self.settings, checkpoints=True)
+        self._renewer = Writer(self.settings, checkpoints=False)
+
+    # --- transactions ----------------------------------------------------------------------------
+
+    @contextmanager
+    def write(self) -> Generator[sqlite3.Connection, None, None]:
+        """An ordinary write transaction: durable when the block is left, or not there at all."""
+        self._refuse_if_read_only()
+        self._open()
+        gate = self._gate
+        gate.refuse_nested()
+        try:
+            gate.enter(self.settings.timeout)
+            with self._writer.transaction() as connection:
+                yield connection
+        finally:
+            gate.leave()
+
+    @contextmanager
+    def renewal(self) -> Generator[sqlite3.Connection, None, None]:
+        """A write transaction on the renewals' own connection, before queued ordinary ones."""
+        self._refuse_if_read_only()
+        self._open()
+        with self._gate.renewal(self.settings.timeout), self._renewer.transaction() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Generator[sqlite3.Connection, None, None]:
+        """A connection for one statement; each statement sees the newest commit."""
+        self._open()
+        try:
+            with self._readers.borrow() as connection:
+                yield connection
+        except sqlite3.Error as error:
+            raise translate(error, self.settings.path) from error
+
+    @contextmanager
+    def snapshot(self) -> Generator[sqlite3.Connection, None, None]:
+        """A connection whose statements all see one and the same commit."""
+        with self.read() as connection:
+            connection.execute("BEGIN")
+            yield connection
+            connection.execute("COMMIT")
+
+    def now(self) -> int:
+        """The one "now" of the open ordinary write transaction."""
+        return self._writer.clock()
+
+    def _refuse_if_read_only(self) -> None:
+        if self.settings.read_only:
+            raise BackendUnavailable(
+                f"The database {self.settings.path!r} was opened with read_only=True. Open it "
+                "without read_only to write."
+            )
+
+    # --- opening ---------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        if self._opened:
+            return
+        with self._opening:
+            if self._refused:
+                raise BackendUnavailable(self._refused)
+            if not self._opened:
+                try:
+                    self._look() if self.settings.read_only else self._prepare()
+                except sqlite3.Error as error:
+                    raise translate(error, self.settings.path) from error
+                self._opened = True
+
+    def _look(self) -> None:
+        """Check an existing database that will only be read."""
+        path = self.settings.path
+        if not Path(path).exists():
+            raise BackendUnavailable(
+                f"There is no database {path!r}, and read_only=True makes none. Check the path."
+            )
+        with self._readers.borrow() as connection:
+            found = schema.inspect(connection, path)
+        schema.check_readable(found, path, len(self._migrations))
+
+    def _prepare(self) -> None:
+        """Make, recognise and migrate, in turn with every other process that opens the file."""
+        path, known = self.settings.path, len(self._migrations)
+        with self._gate.ordinary(self.settings.timeout):
+            try:
+                self._writer.lock.acquire(self.settings.timeout)
+                create_file(path)
+                connection = self._writer.open()
+                found = schema.inspect(connection, path)
+                schema.check_writable(found, path, known)
+                connection.execute("PRAGMA journal_mode = WAL").fetchone()
+                schema.migrate(connection, found, self._migrations, self._store_id)
+            except BaseException:
+                self._close_writer()
+                raise
+            finally:
+                self._writer.lock.release()
+
+    def _open_reader(self) -> sqlite3.Connection:
+        return connect(self.settings, self.settings.clock, writes=False)
+
+    # --- closing ---------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close every connection under the lock file. The last close of all empties the log.
+
+        What does not come to rest, or cannot get the lock, is left to the end of the process: a
+        log that was not emptied loses nothing.
+        """
+        rest = self._come_to_rest(self.settings.timeout)
+        if rest is not None:
+            with rest:
+                self._let_go(self.settings.timeout)
+
+    def collected(self) -> None:
+        """Close without waiting: its backend was garbage, so nobody uses it, except for a fork.
+
+        The garbage collector may run inside any line of this file, also where this very thread
+        keeps everybody out; then waiting would never end. What stays open goes with the process.
+        """
+        rest = self._come_to_rest(0.0)
+        if rest is not None:
+            with rest:
+                self._let_go(0.0)
+
+    def _come_to_rest(self, timeout: float) -> ExitStack | None:
+        """Keep every thread out; None if one would not leave within `timeout` seconds."""
+        with ExitStack() as entered:
+            if not self._opening.acquire(timeout=timeout):
+                return None
+            entered.callback(self._opening.release)
+            try:
+                entered.enter_context(self._gate.ordinary(timeout))
+                entered.enter_context(self._gate.renewal(timeout))
+            except BackendUnavailable:
+                return None
+            if not self._readers.hold_still(timeout):
+                return None
+            entered.callback(self._readers.go_on)
+            return entered.pop_all()
+
+    def _let_go(self, timeout: float) -> bool:
+        """Close everything, at rest; False if the lock file was not had: then nothing is closed."""
+        self._opened = False
+        try:
+            if not self.settings.read_only and self._writer.connection is not None:
+                self._writer.lock.acquire(timeout)
+            for connection in self._connections():
+                connection.close()
+        except BackendError:
+            _abandoned.extend(self._connections())
+            return False
+        finally:
+            self._readers.forget_all()
+            self._renewer.connection = self._writer.connection = None
+            self._writer.lock.release()
+            self._writer.lock.close()
+            self._renewer.lock.close()
+        return True
+
+    def _connections(self) -> list[sqlite3.Connection]:
+        """All of them, the durable writer last: whoever closes last empties the log."""
+        writers = (self._renewer.connection, self._writer.connection)
+        return [*self._readers.everyone(), *(each for each in writers if each is not None)]
+
+    def _close_writer(self) -> None:
+        connection, self._writer.connection = self._writer.connection, None
+        if connection is not None:
+            connection.close()
+
+    # --- forks -----------------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """Let go of every connection, so that the child inherits none."""
+        self._at_rest = self._come_to_rest(FORK_PATIENCE)
+        left = self._at_rest is not None and self._let_go(FORK_PATIENCE)
+        self._inherited = not left
+
+    def after_fork_in_parent(self) -> None:
+        """Go on; connections are opened again at the next call."""
+        rest, self._at_rest = self._at_rest, None
+        if rest is not None:
+            rest.close()
+
+    def after_fork_in_child(self) -> None:
+        """Start afresh. What was inherited after all is never closed and never used."""
+        self._at_rest = None
+        if self._inherited:
+            _abandoned.extend(self._connections())
+            self._writer.lock.close()
+            self._renewer.lock.close()
+            self._refused = (
+                f"This process was forked while another thread was using {self.settings.path!r}, "
+                "and SQLite cannot be used here safely. Fork before that work starts, or use the "
+                "'spawn' start method."
+            )
+        self._start_afresh()

@@ -1,0 +1,143 @@
+"""One writing connection with its own descriptor on the lock file. It knows no table.
+
+The order is fixed: lock file, BEGIN IMMEDIATE, the caller's statements, COMMIT, checkpoint, lock
+file. So writers of all processes queue fairly on the lock file, and no checkpoint ever runs beside
+a writer, which is what SQLite before 3.51.3 needs.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from perdure.backends.sqlite.connections import Settings, connect
+from perdure.backends.sqlite.failures import translate, translate_commit
+from perdure.backends.sqlite.lockfile import LockFile
+from perdure.errors import CommitUnknown
+
+CHECKPOINT_CHANGES = 1_000
+"""Row changes of this process between two checkpoints, near the 1,000 pages that SQLite itself
+takes: often enough that reads stay fast, seldom enough that its two fsyncs do not show."""
+
+WAL_LOOK_EVERY = 16
+"""Transactions between two looks at the size of the log (one `stat`)."""
+
+WAL_BYTES_MAX = 16 * 1024 * 1024
+"""A log larger than this is cut to nothing at the next look, if no reader is in the way."""
+
+
+class TransactionClock:
+    """The backend's clock, read at most once per transaction, so that one has one "now"."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._read: int | None = None
+
+    def forget(self) -> None:
+        """A new transaction begins."""
+        self._read = None
+
+    def __call__(self) -> int:
+        if self._read is None:
+            self._read = self._clock()
+        return self._read
+
+
+class Writer:
+    """Write transactions, one at a time; the caller (`Gate`) sees to that.
+
+    Args:
+        checkpoints: False for the renewals: a lease must not wait for a checkpoint.
+    """
+
+    def __init__(self, settings: Settings, *, checkpoints: bool) -> None:
+        self.lock = LockFile(f"{settings.path}-lock")
+        self.clock = TransactionClock(settings.clock)
+        self.connection: sqlite3.Connection | None = None
+        self._settings = settings
+        self._checkpoints = checkpoints
+        self._changes_before = 0
+        self._until_look = WAL_LOOK_EVERY
+
+    @contextmanager
+    def transaction(self) -> Generator[sqlite3.Connection, None, None]:
+        """Statements in the block are one durable transaction; an exception undoes all of them.
+
+        Raises:
+            CommitUnknown: it may or may not have happened.
+            BackendError: it did not happen.
+        """
+        try:
+            self.lock.acquire(self._settings.timeout)
+            connection = self.connection or self.open()
+            self.clock.forget()
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            self._commit(connection)
+            if self._checkpoints:
+                self._checkpoint_if_due(connection)
+        except sqlite3.Error as error:
+            raise translate(error, self._settings.path) from error
+        except CommitUnknown:
+            self._replace()
+            raise
+        finally:
+            self._end()
+
+    def open(self) -> sqlite3.Connection:
+        """Connect. The lock file is held."""
+        self.connection = connect(self._settings, self.clock, writes=True)
+        self._changes_before = 0
+        return self.connection
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise translate_commit(error, self._settings.path) from error
+
+    def _end(self) -> None:
+        """No transaction is left open and the lock is free, whatever happened."""
+        try:
+            if self.connection is not None and self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._replace()
+        finally:
+            self.lock.release()
+
+    def _replace(self) -> None:
+        """Close a connection in doubt, under the lock; the next transaction opens another."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def _checkpoint_if_due(self, connection: sqlite3.Connection) -> None:
+        """After a commit. A checkpoint that fails loses nothing: the log just stays longer."""
+        self._until_look -= 1
+        if self._until_look <= 0:
+            self._until_look = WAL_LOOK_EVERY
+            if wal_bytes(self._settings.path) > WAL_BYTES_MAX:
+                self._checkpoint(connection, "TRUNCATE")
+                return
+        if connection.total_changes - self._changes_before >= CHECKPOINT_CHANGES:
+            self._checkpoint(connection, "PASSIVE")
+
+    def _checkpoint(self, connection: sqlite3.Connection, mode: str) -> None:
+        self._changes_before = connection.total_changes
+        with suppress(sqlite3.Error):
+            connection.execute("PRAGMA busy_timeout = 0")
+            connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+            milliseconds = int(self._settings.timeout * 1_000)
+            connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
+
+
+def wal_bytes(path: str) -> int:
+    """Size of the write-ahead log file, 0 when there is none."""
+    try:
+        return Path(f"{path}-wal").stat().st_size
+    except OSError:
+        return 0

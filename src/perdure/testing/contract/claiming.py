@@ -281,6 +281,14 @@ class LeaseContract(ContractCase):
         assert world.backend.renew("worker-1", [held], LEASE) == {held}
         assert world.claimed() == []
 
+    def test_an_older_epoch_renews_nothing_though_the_owner_is_the_same(self, world: World) -> None:
+        zombie = world.running()
+        world.clock.advance(LEASE)
+        (record,) = world.claim(owner=zombie.owner).records
+        world.clock.advance(1)
+        assert world.backend.renew(zombie.owner, [world.holding(zombie)], LEASE) == frozenset()
+        assert world.read(record.key) == record
+
     def test_another_owner_renews_nothing(self, world: World) -> None:
         record = world.running()
         world.clock.advance(1)

@@ -1,0 +1,286 @@
+"""The command line: names, options and help texts. What commands do is in the modules beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import App, Group, Parameter
+from cyclopts.validators import Number
+
+from perdure._version import __version__
+from perdure.backends.base import InvocationQuery
+from perdure.cli import reads
+from perdure.cli.failures import Exit
+from perdure.cli.locate import locate
+from perdure.cli.output import Output
+from perdure.core.lifecycle import InvocationState
+
+LIST_LIMIT = 20
+LIST_LIMIT_MAX = 10_000
+
+HELP = """Durable workflows in plain Python: look at them, run them, mend them."""
+
+EPILOGUE = """Data goes to stdout, messages to stderr. NO_COLOR is honoured.
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 divergence, 5 database or schema, 124 timeout,
+130 Ctrl-C, 143 SIGTERM.
+"""
+
+_WHERE = Group("Where", sort_key=10)
+_COMMON = Group("Output", sort_key=20)
+
+
+_APP = (
+    "The app, as module:attr; its settings name the database. Default: PERDURE_APP, or `app` "
+    "under [tool.perdure] in pyproject.toml, or in perdure.toml."
+)
+_URL = (
+    "The database, as sqlite:///path.db; no code is imported. Default: the app's, else "
+    "PERDURE_DATABASE_URL, a settings file, or sqlite:///perdure.db."
+)
+_APP_NAME = "The app's name=, if it has one and is not named by -A."
+_JSON = "Answer in JSON, with values as they are recorded."
+_DEBUG = "Show tracebacks and log records on stderr."
+_ID = "The id. `ID#2` is its second generation."
+
+Id = Annotated[str, Parameter(help=_ID)]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Where:
+    """Which database a command reads."""
+
+    app: Annotated[str | None, Parameter(name=["--app", "-A"], group=_WHERE, help=_APP)] = None
+    url: Annotated[str | None, Parameter(group=_WHERE, help=_URL)] = None
+    app_name: Annotated[str | None, Parameter(group=_WHERE, help=_APP_NAME)] = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Read:
+    """How a reading command answers."""
+
+    json: Annotated[bool, Parameter(group=_COMMON, help=_JSON)] = False
+    debug: Annotated[bool, Parameter(group=_COMMON, help=_DEBUG)] = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Act:
+    """Options of a command that answers with no data of its own."""
+
+    debug: Annotated[bool, Parameter(group=_COMMON, help=_DEBUG)] = False
+
+
+def build(out: Output) -> App:
+    """The command line that writes to `out`. Commands give their exit code."""
+    app = App(
+        name="perdure",
+        help=HELP,
+        help_epilogue=EPILOGUE,
+        version=f"perdure {__version__}",
+        console=out.help,
+        error_console=out.err,
+        default_parameter=Parameter(negative=(), show_default=False),
+        help_format="plaintext",
+        help_formatter="default" if out.out.is_terminal else "plain",
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+        result_action="return_value",
+    )
+    for number, add in enumerate((_add_demo, _add_run, _add_workflow, _add_doctor, _add_version)):
+        add(app, out, number)
+    return app
+
+
+_Add = Callable[[App, Output, int], None]
+
+
+def _add_demo(app: App, out: Output, place: int) -> None:
+    @app.command(sort_key=place)
+    def demo(*, keep: bool = False, common: Read | None = None) -> Exit:
+        """Kill a workflow half-way with SIGKILL, resume it, and see what was replayed.
+
+        Takes a few seconds and leaves nothing behind.
+
+        Args:
+            keep: keep the directory with the database, and say where it is.
+        """
+        from perdure.cli.demo import demo as run_demo  # noqa: PLC0415 - only the demo needs it
+
+        return run_demo(out, as_json=(common or Read()).json, keep=keep)
+
+
+def _add_run(app: App, out: Output, place: int) -> None:
+    @app.command(sort_key=place)
+    def run(
+        target: Annotated[str, Parameter(name="MODULE:WORKFLOW")],
+        /,
+        *,
+        input_: Annotated[str | None, Parameter(name=["--input", "-i"])] = None,
+        id: str | None = None,
+        restart_failed: bool = False,
+        common: Act | None = None,
+    ) -> Exit:
+        """Run a workflow durably to its end, in this process, and print its result as JSON.
+
+        If it is stopped (Ctrl-C, a crash, kill -9), the same command with its --id goes on where it
+        was: nothing that is recorded runs again. Run on a finished id it prints the same result.
+
+        What the code prints goes to stderr, so that stdout is the result alone.
+
+        Args:
+            target: the workflow, as module:name or path/to/file.py:name.
+            input_: its arguments as JSON: an object (by name) or an array (by position); @file
+                reads them from a file, @- from stdin. Not needed again for an --id that exists.
+            id: the workflow id, the idempotency key of the run. Default: a fresh one; it is told.
+            restart_failed: if this id failed or was cancelled, start it again as a new generation.
+        """
+        from perdure.cli.run import run as run_workflow  # noqa: PLC0415 - only this needs it
+
+        return run_workflow(
+            out,
+            target,
+            input_text=input_,
+            id=id,
+            restart_failed=restart_failed,
+            debug=(common or Act()).debug,
+        )
+
+
+def _add_workflow(app: App, out: Output, place: int) -> None:
+    workflow = App(name="workflow", help="Look at workflows, and mend them.", sort_key=place)
+    app.command(workflow)
+    for number, add in enumerate((_add_list, _add_show, _add_result, _add_resume, _add_verify)):
+        add(workflow, out, number)
+
+
+def _add_list(workflow: App, out: Output, place: int) -> None:
+    @workflow.command(name="list", sort_key=place)
+    def list_(
+        *,
+        status: tuple[InvocationState, ...] = (),
+        name: str | None = None,
+        limit: Annotated[
+            int, Parameter(validator=Number(gte=1, lte=LIST_LIMIT_MAX), show_default=True)
+        ] = LIST_LIMIT,
+        after: str | None = None,
+        where: Where | None = None,
+        common: Read | None = None,
+    ) -> Exit:
+        """List workflows, newest first.
+
+        Args:
+            status: only those in this state; give it several times for several states.
+            name: only those of this registered name, such as shop.orders.order.
+            limit: at most so many.
+            after: the next page: the last id of the page before.
+        """
+        where = where or Where()
+        source = locate(where.app, where.url, where.app_name)
+        query = InvocationQuery(
+            app=source.settings.name, kind="workflow", name=name, states=status, limit=limit
+        )
+        return reads.list_workflows(
+            out, source, query=query, after=after, as_json=(common or Read()).json
+        )
+
+
+def _add_show(workflow: App, out: Output, place: int) -> None:
+    @workflow.command(sort_key=place)
+    def show(id: Id, /, *, where: Where | None = None, common: Read | None = None) -> Exit:
+        """Show one workflow: where it stands, why, and the timeline of its journal."""
+        where = where or Where()
+        source = locate(where.app, where.url, where.app_name)
+        return reads.show(out, source, id, as_json=(common or Read()).json)
+
+
+def _add_result(workflow: App, out: Output, place: int) -> None:
+    @workflow.command(sort_key=place)
+    def result(
+        id: Id,
+        /,
+        *,
+        wait: bool = False,
+        timeout: Annotated[float | None, Parameter(validator=Number(gte=0))] = None,
+        where: Where | None = None,
+        common: Read | None = None,
+    ) -> Exit:
+        """Print the result of a workflow as JSON.
+
+        Exit code 1: it failed, and the error is told. 3: there is no such workflow. 124: it has not
+        ended (in time).
+
+        Args:
+            wait: wait until it ends. Nothing is run here; a worker must be running elsewhere.
+            timeout: seconds to wait at most.
+        """
+        where, common = where or Where(), common or Read()
+        source = locate(where.app, where.url, where.app_name)
+        return reads.result(
+            out,
+            source,
+            id,
+            wait=wait,
+            timeout=timeout,
+            as_json=common.json,
+            debug=common.debug,
+        )
+
+
+def _add_resume(workflow: App, out: Output, place: int) -> None:
+    @workflow.command(sort_key=place)
+    def resume(id: Id, /, *, where: Where | None = None, common: Act | None = None) -> Exit:
+        """Let a parked or dead workflow go on, after its cause is mended.
+
+        Parked: something only a person can decide, such as code that does not fit the journal.
+        Dead: it crashed its process too often. Its journal stays as it is.
+        """
+        from perdure.cli.run import resume as resume_workflow  # noqa: PLC0415 - only this needs it
+
+        del common
+        where = where or Where()
+        return resume_workflow(out, locate(where.app, where.url, where.app_name), id)
+
+
+def _add_verify(workflow: App, out: Output, place: int) -> None:
+    @workflow.command(sort_key=place)
+    def verify(
+        id: Id,
+        /,
+        *,
+        app: Annotated[str | None, Parameter(name=["--app", "-A"], group=_WHERE, help=_APP)] = None,
+        common: Read | None = None,
+    ) -> Exit:
+        """Run the present code of a workflow on its journal: does it replay? Exit code 4: no.
+
+        Nothing is called and nothing recorded; a divergence is told with both sides.
+        """
+        from perdure.cli.run import verify as verify_workflow  # noqa: PLC0415 - only this needs it
+
+        return verify_workflow(out, app, id, as_json=(common or Read()).json)
+
+
+def _add_doctor(app: App, out: Output, place: int) -> None:
+    @app.command(sort_key=place)
+    def doctor(*, where: Where | None = None, common: Read | None = None) -> Exit:
+        """Check settings, versions and the database; name problems and what to do.
+
+        Reads every page and every journal. Exit code 0: no problem. 1: problems. 5: the database
+        cannot be read, or its schema does not fit.
+        """
+        where = where or Where()
+        source = locate(where.app, where.url, where.app_name)
+        return reads.doctor(out, source, as_json=(common or Read()).json)
+
+
+def _add_version(app: App, out: Output, place: int) -> None:
+    @app.command(sort_key=place)
+    def version() -> Exit:
+        """Print the version."""
+        out.line(f"perdure {__version__}")
+        return Exit.OK

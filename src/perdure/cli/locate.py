@@ -1,0 +1,224 @@
+"""Finds what a command is about: an app, a workflow, a database. Imports user code, runs none.
+
+An app is named by `-A module:attr`, `PERDURE_APP` or `[tool.perdure] app`; a database by `--url` or
+by the settings of that app, else by the settings of this directory.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+import tomllib
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple, cast
+
+from perdure.api.functions import Registered
+from perdure.api.settings import Settings, load_settings
+from perdure.app import Perdure, make_backend
+from perdure.backends.base import Backend, InvocationRecord
+from perdure.cli.failures import CommandError, Exit, usage
+from perdure.core.identity import validate_identifier
+from perdure.engine.env import SystemEnv
+from perdure.errors import BackendUnavailable, ConfigurationError, InvocationNotFound
+
+APP_VARIABLE = "PERDURE_APP"
+_PASSWORD = re.compile(r"(//[^/@:]*:)[^/@]*(@)")
+_KEY = re.compile(r"(?P<id>.+)#(?P<generation>[1-9]\d{0,17})")
+
+
+# --- modules ------------------------------------------------------------------------------------
+
+
+def import_target(
+    target: str, what: str, example: str, default: str = ""
+) -> tuple[ModuleType, Any]:
+    """The module and the object that `module:attr` or `path/to/file.py:attr` names.
+
+    The current directory is importable, as with `python -m`; a file is imported under its stem,
+    with its directory importable, so its functions have the names they have when it is run.
+    """
+    name, separator, attribute = target.rpartition(":")
+    if not separator:
+        name, attribute = target, default
+    if not name or not attribute:
+        raise usage(f"{target!r} does not name {what}. Write it as {example}.")
+    if name.endswith(".py") or os.sep in name:
+        path = Path(name)
+        if not path.is_file():
+            raise usage(f"There is no file {name!r}. Write {what} as {example}.")
+        directory, name = str(path.resolve().parent), path.stem
+    else:
+        directory = str(Path.cwd())
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+    module = _import(name, target)
+    value: object = module
+    for part in attribute.split("."):
+        try:
+            value = getattr(value, part)
+        except AttributeError:
+            raise usage(f"Module {name!r} has no {attribute!r}.{_offers(module)}") from None
+    return module, value
+
+
+def _import(name: str, target: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise usage(
+                f"There is no module {error.name!r} (of {target!r}) in {Path.cwd()} or where this "
+                "Python looks. Run the command in the directory of the code, or name its file: "
+                "path/to/file.py:name."
+            ) from error
+        raise _import_failure(name, error) from error
+    except (TypeError, ValueError) as error:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise usage(f"{name!r} is no name of a module.") from error
+        raise _import_failure(name, error) from error
+    except Exception as error:
+        raise _import_failure(name, error) from error
+
+
+def _import_failure(name: str, error: Exception) -> CommandError:
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return CommandError(
+        f"Module {name!r} could not be imported: {type(error).__name__}: {error}{place}. "
+        "(--debug shows the traceback.)",
+        Exit.FAILED,
+    )
+
+
+def _offers(module: ModuleType) -> str:
+    names = [
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, Registered) and value.definition.kind == "workflow"
+    ]
+    return f" Its workflows: {', '.join(names)}." if names else " It has no workflows."
+
+
+def load_workflow(target: str) -> Registered[..., Any]:
+    """The workflow that `module:workflow` names."""
+    _, value = import_target(target, "a workflow", "MODULE:WORKFLOW, such as shop.orders:order")
+    if not isinstance(value, Registered):
+        raise usage(
+            f"{target!r} is {type(value).__name__}, not a workflow. Decorate the function with "
+            "@app.workflow."
+        )
+    found = cast("Registered[..., Any]", value)
+    if found.definition.kind != "workflow":
+        raise usage(f"{target!r} is a task. Only workflows are run; call it from one.")
+    return found
+
+
+# --- apps and databases -------------------------------------------------------------------------
+
+
+class Source(NamedTuple):
+    """Where a command reads: the settings, and who named them."""
+
+    settings: Settings
+    named_by: str
+
+    @property
+    def url(self) -> str:
+        """The database URL without a password."""
+        return _PASSWORD.sub(r"\1***\2", self.settings.database_url)
+
+    def open_writer(self) -> Backend:
+        """The state backend, to be written. It makes a database that is missing; look first."""
+        return make_backend(self.settings, SystemEnv())
+
+
+def load_app(given: str | None) -> tuple[Perdure, str] | None:
+    """The app, and who named it; None when nobody did."""
+    for named_by, target in (
+        ("-A", given),
+        (APP_VARIABLE, os.environ.get(APP_VARIABLE)),
+        _configured_app(Path.cwd()),
+    ):
+        if target:
+            _, app = import_target(target, "an app", "MODULE:ATTR, such as shop.main:app", "app")
+            if not isinstance(app, Perdure):
+                raise usage(
+                    f"{target!r} (from {named_by}) is {type(app).__name__}, not a Perdure app."
+                )
+            return app, f"{target} (from {named_by})"
+    return None
+
+
+def _configured_app(directory: Path) -> tuple[str, str | None]:
+    for file, section in (("perdure.toml", ()), ("pyproject.toml", ("tool", "perdure"))):
+        try:
+            table: Any = tomllib.loads((directory / file).read_text("utf-8"))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(
+                f"{file} cannot be read: {error}. Mend or remove it."
+            ) from error
+        for name in section:
+            table = table.get(name, {})
+        app = table.get("app")
+        if isinstance(app, str):
+            return file, app
+    return "", None
+
+
+def locate(app: str | None, url: str | None, app_name: str | None) -> Source:
+    """Which database a read command reads. The code of an app is imported only to learn that."""
+    if app and url:
+        raise usage("-A and --url both name a database. Give one of them.")
+    if url is None:
+        loaded = load_app(app)
+        if loaded is not None:
+            found, named_by = loaded
+            return Source(found.settings, named_by)
+    settings = load_settings({"database_url": url, "name": app_name})
+    return Source(settings, "--url" if url else "the settings of this directory")
+
+
+def open_reader(source: Source) -> Backend:
+    """The state backend, to be read only: nothing is made, migrated or written."""
+    if source.settings.database_url == "memory://":
+        raise usage(
+            f"{source.named_by} names memory://, which lives and ends with its own process. There "
+            "is nothing to read from here; name a database with --url."
+        )
+    path = source.settings.database_url.removeprefix("sqlite:///")
+    if path != source.settings.database_url and not Path(path).exists():
+        raise BackendUnavailable(
+            f"There is no database {str(Path(path).absolute())!r} (named by {source.named_by}), "
+            "and this command makes none. Name another with --url, or the app with -A."
+        )
+    return make_backend(source.settings, SystemEnv(), read_only=True)
+
+
+def find_record(backend: Backend, wanted: str) -> InvocationRecord:
+    """The latest generation of an id, or the one that `id#generation` names.
+
+    Raises:
+        InvocationNotFound: there is none.
+    """
+    validate_identifier(wanted, "id")
+    record = backend.read(wanted)
+    if record is None and (named := _KEY.fullmatch(wanted)):
+        record = backend.read(named["id"], int(named["generation"]))
+    if record is None:
+        raise InvocationNotFound(
+            f"There is no invocation {wanted!r} in this database. List what there is with: "
+            "perdure workflow list"
+        )
+    return record
+
+
+def key_text(record: InvocationRecord) -> str:
+    """The id as `find_record` takes it; with the generation if it is not the first."""
+    key = record.key
+    return key.invocation_id if key.generation == 1 else f"{key.invocation_id}#{key.generation}"

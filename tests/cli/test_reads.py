@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Shop
+
+URL = "sqlite:///shop.db"
+
+
+@pytest.fixture
+def filled(shop: Shop) -> Shop:
+    """Three orders that ended, one that failed and one that nobody has run."""
+    for number in (1, 2, 3):
+        shop.module.order.options(id=f"o{number}").start(["pen"]).result()
+    with pytest.raises(ValueError, match="no ink"):
+        shop.module.broken.options(id="b1").start("no ink").result()
+    shop.module.order.options(id="waits").start(["ink"])
+    shop.app.close()
+    return shop
+
+
+def test_list_pages_and_filters(filled: Shop) -> None:
+    def ids(*more: str) -> list[str]:
+        done = filled("workflow", "list", "-A", "shop", "--json", *more)
+        assert done.code == 0, done.err
+        return [row["id"] for row in done.json]
+
+    assert ids() == ["waits", "b1", "o3", "o2", "o1"]
+    assert ids("--limit", "2") == ["waits", "b1"]
+    assert ids("--limit", "2", "--after", "b1") == ["o3", "o2"]
+    assert ids("--status", "failed", "--status", "ready") == ["waits", "b1"]
+    assert ids("--name", "shop.broken") == ["b1"]
+
+
+def test_a_list_for_people(filled: Shop) -> None:
+    done = filled("workflow", "list", "-A", "shop", "--limit", "2")
+    lines = done.out.splitlines()
+    assert lines[0].split()[:3] == ["ID", "WORKFLOW", "STATUS"]
+    assert lines[1].split()[:3] == ["waits", "shop.order", "ready"]
+    assert "--after b1" in done.err
+
+
+def test_reads_need_no_code(filled: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    (filled.directory / "shop.py").unlink()
+    named = ("--url", URL, "--app-name", "shop")
+    assert len(filled("workflow", "list", *named, "--json").json) == 5
+    assert filled("workflow", "result", "o1", "--url", URL).json["boxes"] == ["box of pen"]
+    monkeypatch.setenv("PERDURE_DATABASE_URL", URL)
+    assert filled("workflow", "show", "o1").code == 0
+    assert filled("doctor").code == 0
+
+
+def test_another_app_name_is_pointed_out(filled: Shop) -> None:
+    done = filled("workflow", "list", "--url", URL)
+    assert (done.code, done.out) == (0, "")
+    assert "--app-name" in done.err
+
+
+def test_the_app_is_found_by_variable_and_settings_file(
+    filled: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (filled.directory / "pyproject.toml").write_text('[tool.perdure]\napp = "shop:app"\n')
+    assert len(filled("workflow", "list", "--json").json) == 5
+    monkeypatch.setenv("PERDURE_APP", "shop:number")
+    done = filled("workflow", "list")
+    assert done.code == 2
+    assert "PERDURE_APP" in done.err
+    assert filled("workflow", "list", "-A", "shop:app", "--url", URL).code == 2
+
+
+def test_show_tells_the_journal(filled: Shop) -> None:
+    done = filled("workflow", "show", "o1", "-A", "shop", "--json")
+    told = done.json
+    assert told["status"] == "completed"
+    assert told["arguments"] == {"items": ["pen"], "when": None}
+    assert told["result"]["boxes"] == ["box of pen"]
+    assert told["damage"] is None
+    task = next(entry for entry in told["journal"] if entry["kind"] == "task")
+    assert task["key"] == "task:1"
+    assert task["body"] == {"arguments": {"item": "pen"}, "result": "box of pen"}
+    assert "shop.py:" in task["line"]
+    people = filled("workflow", "show", "o1", "-A", "shop").out
+    assert 'shop.pack(item="pen")' in people
+    assert "uuid:1" in people
+
+
+def test_results_and_their_exit_codes(filled: Shop) -> None:
+    def result(id: str, *more: str):
+        return filled("workflow", "result", id, "-A", "shop", *more)
+
+    assert result("o1").code == 0
+    failed = result("b1")
+    assert (failed.code, failed.out) == (1, "")
+    assert "ValueError: no ink" in failed.err
+    failed = result("b1", "--json")
+    assert failed.code == 1
+    assert failed.json["error"]["message"] == "no ink"
+    missing = result("nope")
+    assert (missing.code, missing.out) == (3, "")
+    assert "PRD020" in missing.err
+    assert result("waits").code == 124
+    late = result("waits", "--wait", "--timeout", "0")
+    assert late.code == 124
+    assert "goes on" in late.err
+    assert result("waits", "--timeout", "1").code == 2
+    assert result("o1", "--wait").code == 0
+
+
+def test_values_are_shown_as_recorded(shop: Shop) -> None:
+    value = {"when": {1, 2}, "text": "\x9b31m Zürich"}
+    shop.module.echo.options(id="e1").start(value).result()
+    done = shop("workflow", "result", "e1", "-A", "shop")
+    assert "\x9b" not in done.out
+    assert "Zürich" in done.out
+    assert done.json == {
+        "$": "v",
+        "v": {"when": {"$": "set", "v": [1, 2]}, "text": "\x9b31m Zürich"},
+    }
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["workflow", "list"],
+        ["workflow", "show", "x"],
+        ["workflow", "result", "x"],
+        ["workflow", "resume", "x"],
+        ["workflow", "verify", "x", "-A", "shop"],
+        ["doctor"],
+    ],
+)
+def test_a_missing_database_is_said_and_not_made(shop: Shop, argv: list[str]) -> None:
+    done = shop(*argv)
+    assert done.code == 5
+    assert "There is no database" in done.out + done.err
+    assert [file.name for file in shop.directory.iterdir() if ".db" in file.name] == []
+
+
+def test_a_foreign_file_is_refused(shop: Shop) -> None:
+    Path("other.db").write_text("no database at all, but long enough to be read as one" * 50)
+    done = shop("workflow", "list", "--url", "sqlite:///other.db")
+    assert (done.code, done.out) == (5, "")
+    assert "PRD044" in done.err
+
+
+def test_damage_is_shown_and_told(filled: Shop) -> None:
+    with sqlite3.connect("shop.db") as connection:
+        triggers = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
+        for (name,) in triggers.fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        rows = connection.execute("SELECT rowid, body FROM entry").fetchall()
+        row, body = next(pair for pair in rows if b"box of pen" in bytes(pair[1]))
+        worse = bytes(body).replace(b"box of pen", b"box of \x1b[1m")
+        connection.execute("UPDATE entry SET body = ? WHERE rowid = ?", (worse, row))
+    connection.close()
+    done = filled("workflow", "show", "o1", "-A", "shop")
+    assert done.code == 5
+    assert "PRD045" in done.err
+    assert "box of" in done.out
+    assert "\x1b" not in done.out + done.err
+    assert filled("doctor", "-A", "shop").code == 1
+
+
+def test_doctor(filled: Shop) -> None:
+    done = filled("doctor", "-A", "shop", "--json")
+    assert done.code == 0, done.out
+    told = done.json
+    assert told["problems"] == []
+    assert told["settings"]["name"] == "shop"
+    assert told["settings"]["named_by"] == "shop (from -A)"
+    assert told["facts"]["backend"] == "sqlite"
+    assert "No problems found." in filled("doctor", "-A", "shop").out
+
+
+def test_parked_work_is_told_and_resumed(shop: Shop) -> None:
+    park(shop)
+    shown = shop("workflow", "show", "c1", "-A", "shop", "--json").json
+    assert shown["status"] == "parked"
+    assert "Divergence" in shown["reason"]
+    assert shop("workflow", "result", "c1", "-A", "shop").code == 4
+    assert shop("workflow", "result", "c1", "-A", "shop", "--wait").code == 4
+    assert shop("doctor", "-A", "shop").code == 1
+    assert shop("run", "shop:changing", "--id", "c1").code == 4
+    (shop.directory / "changed").unlink()
+    resumed = shop("workflow", "resume", "c1", "-A", "shop")
+    assert resumed.code == 0, resumed.err
+    assert "ready again" in resumed.err
+    assert shop("run", "shop:changing", "--id", "c1").json == "box of ink"
+    assert shop.ran() == ["pen", "ink"]
+    assert shop("workflow", "resume", "c1", "-A", "shop").code == 1
+    assert shop("workflow", "resume", "nope", "-A", "shop").code == 3
+
+
+def park(shop: Shop) -> None:
+    """Let a process die in the second task of a workflow, change the code, and go on."""
+    (shop.directory / "die_at_ink").touch()
+    process = shop.process("run", "shop:changing", "--id", "c1")
+    process.communicate(timeout=60)
+    assert process.returncode == 9
+    (shop.directory / "changed").touch()
+    done = shop("run", "shop:changing", "--id", "c1")
+    assert (done.code, done.out) == (4, "")
+    assert "does not replay" in done.err
+    (shop.directory / "die_at_ink").unlink()
+
+
+def test_help_and_version(shop: Shop) -> None:
+    for argv in (["--help"], ["workflow", "--help"], ["run", "--help"], []):
+        done = shop(*argv)
+        assert done.code == 0
+        assert "Usage: perdure" in done.out
+        assert max(map(len, done.out.splitlines())) <= 100
+    assert shop("--version").out == shop("version").out
+
+
+def test_settings_that_cannot_be_used(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERDURE_DATABSE_URL", URL)
+    done = shop("workflow", "list")
+    assert done.code == 2
+    assert "PRD001" in done.err
+    monkeypatch.delenv("PERDURE_DATABSE_URL")
+    assert shop("workflow", "list", "--url", "mysql://user:secret@x/y").code == 2
+    assert shop("workflow", "list", "--url", "memory://").code == 2
+
+
+def test_a_bug_of_ours_is_one_line(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr("perdure.cli.reads.doctor", fails)
+    done = shop("doctor")
+    assert done.code == 1
+    assert done.err.count("\n") == 1
+    assert "Traceback" in shop("doctor", "--debug").err
+
+
+def test_json_is_json(filled: Shop) -> None:
+    for argv in (["workflow", "list"], ["workflow", "show", "b1"], ["doctor"]):
+        json.loads(filled(*argv, "-A", "shop", "--json").out)

@@ -1,0 +1,78 @@
+"""Every program, killed at every durable boundary: before it, after it, outcome unknown.
+
+More of the sampled double crashes: PERDURE_TEST_CRASH_PAIRS=200 pytest tests/crash
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from perdure import Perdure
+from perdure.backends.base import Backend
+from perdure.backends.memory import MemoryBackend
+from perdure.backends.sqlite import SQLiteBackend
+from perdure.engine.env import Env
+from perdure.testing.crash import MakeApp, crash_everywhere
+from perdure.testing.faults import Mode
+from tests.programs import Program, programs
+
+PROGRAMS = programs("blocking", "awaiting")
+PAIRS = int(os.environ.get("PERDURE_TEST_CRASH_PAIRS", "10"))
+ALL = [pytest.param(program, id=name) for name, program in PROGRAMS.items()]
+
+
+def maker(program: Program, grace: float) -> MakeApp:
+    def make_app(backend: Backend, env: Env) -> Perdure:
+        app = Perdure(backend=backend, env=env, name="crash", grace=grace)
+        program.build(app)
+        return app
+
+    return make_app
+
+
+def stores(folder: Path) -> Callable[[], Backend]:
+    numbers = itertools.count()
+    return lambda: SQLiteBackend(folder / f"{next(numbers)}.db", synchronous="normal")
+
+
+def test_there_are_enough_programs() -> None:
+    assert len(PROGRAMS) >= 16
+    assert all(PROGRAMS[each.twin].twin == each.name for each in PROGRAMS.values() if each.twin)
+
+
+@pytest.mark.parametrize("program", ALL)
+def test_frames_dropped_at_each_wait(program: Program) -> None:
+    report = crash_everywhere(
+        maker(program, 0.0), "main", program.args, make_store=MemoryBackend, pairs=PAIRS
+    )
+    report.raise_problems()
+    struck = {mode for _, mode in report.struck}
+    assert struck == set(Mode), "each way was tried"
+    assert report.runs > 4 * report.boundaries
+
+
+@pytest.mark.parametrize("program", ALL)
+def test_frames_kept_at_waits(program: Program) -> None:
+    report = crash_everywhere(
+        maker(program, 0.1),
+        "main",
+        program.args,
+        make_store=MemoryBackend,
+        modes=(Mode.AFTER, Mode.UNKNOWN),
+        pairs=PAIRS,
+        seed=1,
+    )
+    report.raise_problems()
+
+
+@pytest.mark.parametrize("program", ALL)
+def test_on_sqlite(program: Program, tmp_path: Path) -> None:
+    report = crash_everywhere(
+        maker(program, 0.0), "main", program.args, make_store=stores(tmp_path), pairs=PAIRS, seed=2
+    )
+    report.raise_problems()

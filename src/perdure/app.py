@@ -123,6 +123,7 @@ class Perdure:
         self._env: Env = env or SystemEnv()
         self._backend = backend or make_backend(self.settings, self._env)
         self._types = TypeRegistry()
+        self._types.register(InvocationState)
         self.registry = Registry()
         self.client = Client(
             self.registry,
@@ -439,9 +440,12 @@ class Perdure:
         if runtime is None or local is None or self._pid != os.getpid():
             return
         runtime.stopping.set()
-        if local.stop(timeout):
-            runtime.backend.close()
-        self._runtime = self._local = None
+        try:
+            if local.stop(timeout):
+                runtime.bodies.close()
+                runtime.backend.close()
+        finally:
+            self._runtime = self._local = None
 
     def __enter__(self) -> Self:
         """The app itself."""
@@ -468,11 +472,7 @@ def _close_at_exit(reference: weakref.ref[Perdure]) -> None:
 
 
 def make_backend(settings: Settings, env: Env, *, read_only: bool = False) -> Backend:
-    """The state backend of a URL; touches no file.
-
-    Args:
-        read_only: for tools that only look: makes and migrates no database. (One in memory is
-            new in any case.)
+    """The state backend of a URL; touches no file. `read_only` is for tools that only look.
 
     Raises:
         ConfigurationError: the URL cannot be used.
@@ -486,12 +486,8 @@ def make_backend(settings: Settings, env: Env, *, read_only: bool = False) -> Ba
     if separator and scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
         from perdure.backends.sqlite import SQLiteBackend  # noqa: PLC0415 - only who uses it pays
 
-        return SQLiteBackend(
-            Path(rest[1:]),
-            synchronous=settings.synchronous,
-            now=env.now,
-            read_only=read_only,
-        )
+        path, mode = Path(rest[1:]), settings.synchronous
+        return SQLiteBackend(path, synchronous=mode, now=env.now, read_only=read_only)
     raise ConfigurationError(
         f"Database URL {url!r} cannot be used. Expected 'sqlite:///relative/path.db', "
         "'sqlite:////absolute/path.db' or 'memory://'."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 from perdure.api.definition import Definition
 from perdure.api.registry import Registry
@@ -15,6 +15,7 @@ from perdure.core.lifecycle import TERMINAL, InvocationState
 from perdure.engine.flows import conflict
 from perdure.engine.runtime import Runtime
 from perdure.errors import (
+    CommitUnknown,
     InvocationCancelled,
     InvocationDead,
     InvocationNotFound,
@@ -26,9 +27,13 @@ from perdure.errors import (
 )
 from perdure.values import Codec, TypeRegistry, codec_for, decode_exception
 
+T = TypeVar("T")
+
 POLL_FIRST_SECONDS = 0.02
 POLL_MAX_SECONDS = 0.5
 """Other processes cannot poke a waiter here, so it looks by itself, at growing intervals."""
+SETTLE_TRIES_MAX = 5
+"""Calls of something idempotent before the caller is told that its outcome is open."""
 
 
 class Client:
@@ -90,18 +95,23 @@ class Client:
 
         Raises:
             StartConflict: the id belongs to something else, or exists and `on_existing="raise"`.
+            CommitUnknown: it may be started; starting it again with the same id is safe.
         """
-        started = self.runtime.backend.start(new, on_existing)
+        backend = self.runtime.backend
+        if on_existing == "new_generation_if_failed":
+            # The backend would start it again, whatever the input; that is for us to refuse.
+            older = backend.read(new.invocation_id)
+            if older is not None:
+                self._refuse_other(older, new)
+        if on_existing == "raise":  # made by us or by others: after an open outcome nobody knows
+            started = backend.start(new, on_existing)
+        else:
+            started = until_known(lambda: backend.start(new, on_existing))
         record = started.record
         if started.created:
             self.runtime.hub.touched((record.key,))
             return record.key
-        definition = self.registry.get(new.name)
-        same = record.fingerprint == new.fingerprint or (
-            definition is not None and definition.same_arguments(record.arguments, new.arguments)
-        )
-        if self._canonical(record.name) != self._canonical(new.name) or not same:
-            raise conflict(record.key, record.name, new.name)
+        self._refuse_other(record, new)
         if on_existing == "raise":
             raise StartConflict(
                 f"Invocation {record.key.invocation_id!r} exists already ({record.state}). Use "
@@ -109,11 +119,27 @@ class Client:
             )
         return record.key
 
+    def _refuse_other(self, record: InvocationRecord, new: NewInvocation) -> None:
+        """Raise `StartConflict` unless `record` is what `new` asks for."""
+        definition = self.registry.get(new.name)
+        same = record.fingerprint == new.fingerprint or (
+            definition is not None and definition.same_arguments(record.arguments, new.arguments)
+        )
+        if record.app != new.app:
+            raise conflict(record.key, record.name, new.name, other_app=record.app)
+        if self._canonical(record.name) != self._canonical(new.name) or not same:
+            raise conflict(record.key, record.name, new.name)
+
     def _canonical(self, name: str) -> str:
         definition = self.registry.get(name)
         return name if definition is None else definition.name
 
     # --- reading --------------------------------------------------------------------------------
+
+    def find(self, invocation_id: str) -> InvocationRecord | None:
+        """The latest generation of an id of this app, or None. Those of other apps are unseen."""
+        record = self.runtime.backend.read(invocation_id)
+        return record if record is not None and record.app == self.runtime.app_name else None
 
     def read(self, key: InvocationKey) -> InvocationRecord:
         """The record of this generation.
@@ -122,7 +148,7 @@ class Client:
             InvocationNotFound: there is none.
             Superseded: the id lives in a later generation by now.
         """
-        record = self.runtime.backend.read(key.invocation_id)
+        record = self.find(key.invocation_id)
         if record is None or record.key.generation < key.generation:
             raise InvocationNotFound(
                 f"There is no invocation {key.invocation_id!r} (generation {key.generation}) in "
@@ -142,7 +168,7 @@ class Client:
         Raises:
             InvocationNotFound: there is none.
         """
-        record = self.runtime.backend.read(invocation_id)
+        record = self.find(invocation_id)
         if record is None:
             raise InvocationNotFound(
                 f"There is no invocation {invocation_id!r} in this state backend. Is it the right "
@@ -206,7 +232,7 @@ class Client:
                     return self.outcome(record)
                 left = pause if deadline is None else min(pause, deadline - env.monotonic())
                 if left <= 0:
-                    raise _timed_out(key, timeout)
+                    raise self._timed_out(key, timeout)
                 signal.wait(left)
                 pause = min(pause * 2, POLL_MAX_SECONDS)
 
@@ -230,11 +256,24 @@ class Client:
                     return self.outcome(record)
                 left = pause if deadline is None else min(pause, deadline - loop.time())
                 if left <= 0:
-                    raise _timed_out(key, limit)
+                    raise self._timed_out(key, limit)
                 try:
                     await asyncio.wait_for(event.wait(), left)
                 except TimeoutError:
                     pause = min(pause * 2, POLL_MAX_SECONDS)
+
+    def _timed_out(self, key: InvocationKey, timeout: float | None) -> ResultTimeout:
+        name = self.read(key).name
+        known = ""
+        if name not in self.registry:
+            known = (
+                f" {name!r} is not registered in this process, so only another one can run it: "
+                "import the module that defines it, or see to it that a worker has it."
+            )
+        return ResultTimeout(
+            f"Invocation {key.invocation_id!r} did not end within {timeout} seconds. It goes on; "
+            f"ask again, or give it more time.{known}"
+        )
 
     def fail(self, error: PerdureError) -> None:
         """The state backend failed what runs here: whoever waits here is told."""
@@ -242,8 +281,13 @@ class Client:
         self.runtime.hub.everyone()
 
 
-def _timed_out(key: InvocationKey, timeout: float | None) -> ResultTimeout:
-    return ResultTimeout(
-        f"Invocation {key.invocation_id!r} did not end within {timeout} seconds. It goes on; ask "
-        "again, or give it more time."
-    )
+def until_known(run: Callable[[], T]) -> T:
+    """Call something that is safe to call again until its outcome is known.
+
+    Raises:
+        CommitUnknown: it was left open each time.
+    """
+    for _ in range(SETTLE_TRIES_MAX - 1):
+        with contextlib.suppress(CommitUnknown):
+            return run()
+    return run()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from perdure.api.arguments import Arguments, Binder
@@ -16,7 +14,7 @@ from perdure.backends.base import InvocationKind
 from perdure.core.identity import validate_identifier
 from perdure.core.retry import NO_RETRY, Retry
 from perdure.engine.effects import Call as EngineCall
-from perdure.errors import DeserializationError, RegistrationError
+from perdure.errors import DeserializationError, RegistrationError, SerializationError
 from perdure.values import (
     Codec,
     TypeRegistry,
@@ -24,6 +22,7 @@ from perdure.values import (
     decode_arguments,
     encode_arguments,
     fingerprint,
+    main_module_name,
 )
 
 
@@ -45,6 +44,7 @@ class Definition:
 
     Attributes:
         public: the task or workflow object that users hold.
+        names: its name and its aliases; the registry adds the aliases.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Definition:
         self.function = function
         self.kind = kind
         self.name = name
+        self.names = frozenset({name})
         self.is_async = is_async_function(function)
         self.retry = policy.retry
         self.timeout = policy.timeout
@@ -134,6 +135,13 @@ class Definition:
 
     def encode_result(self, value: object) -> tuple[bytes, object]:
         """The recorded form of a result and its decoded round trip."""
+        if inspect.iscoroutine(value):
+            value.close()
+            raise SerializationError(
+                f"{self._where_result}: calling it gave a coroutine, so it is async behind a "
+                "decorator that hides this. Let the wrapper of that decorator be an `async def`, "
+                "or use functools.wraps in it."
+            )
         return self._result.encode_and_decode(value, self._where_result)
 
     def decode_result(self, body: bytes) -> object:
@@ -219,6 +227,7 @@ def unwrap_static(function: object) -> Callable[..., Any]:
 
 def is_async_function(function: Callable[..., Any]) -> bool:
     """Whether calling it gives a coroutine (also behind decorators that use functools.wraps)."""
+    function = inspect.unwrap(function)
     call = getattr(function, "__call__", None)  # noqa: B004 - the method itself is looked at
     return inspect.iscoroutinefunction(function) or (
         not inspect.isroutine(function) and inspect.iscoroutinefunction(call)
@@ -235,13 +244,6 @@ def default_name(function: Callable[..., Any]) -> str:
     if not qualname:
         raise RegistrationError(f"{function!r} has no name of its own. Give it one with name=.")
     if module == "__main__":
-        main = sys.modules.get("__main__")
-        spec = getattr(main, "__spec__", None)
-        file = getattr(main, "__file__", None)
-        if spec is not None and spec.name != "__main__":
-            module = spec.name.removesuffix(".__main__")
-        elif file:
-            module = Path(file).stem
-        else:
-            module = "notebook"
+        module = main_module_name()
+        module = "notebook" if module == "__main__" else module
     return validate_identifier(f"{module}.{qualname}" if module else qualname, "name")

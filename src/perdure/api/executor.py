@@ -7,6 +7,7 @@ that workflow's journal, read only.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
@@ -72,6 +73,7 @@ class DeterministicExecutor:
         self.workflow_identity = workflow_identity
         self._app: App | None = app
         self._source: Source | None = None
+        self._lock = threading.Lock()
 
     @classmethod
     def of_context(cls, context: WorkflowContext | TaskContext) -> DeterministicExecutor:
@@ -94,13 +96,17 @@ class DeterministicExecutor:
         if self._source is None:
             if self._app is None:
                 raise OperationRefused("This executor belongs to a workflow that has ended.")
-            state = self._app.state_backend
-            record = state.workflow_record(self.workflow_identity)
-            if record is None:
-                self._source = RegisterSource(self.workflow_identity, self._app.client, state)
-            else:
-                self._source = RecordedSource(record, self._app.client, state)
+            with self._lock:  # two sources would each count from 1
+                if self._source is None:
+                    self._source = self._find_source(self._app)
         return self._source
+
+    def _find_source(self, app: App) -> Source:
+        state = app.state_backend
+        record = state.workflow_record(self.workflow_identity)
+        if record is None:
+            return RegisterSource(self.workflow_identity, app.client, state)
+        return RecordedSource(record, app.client, state)
 
     def random(self) -> float:
         """The next float in [0, 1), 53 random bits. Key `random:n`."""

@@ -64,13 +64,14 @@ class DistributedInvocation(Generic[R_co]):
 
         Raises:
             OperationRefused: inside a workflow, where another answer on replay would be a
-                divergence; `wf.record("status", lambda: ...)` it.
+                divergence; `wf.record("status", lambda: invocation.status)` it.
         """
-        if isinstance(current(), WorkflowContext):
+        context = current()
+        if isinstance(context, WorkflowContext) and not context.refusing:
             raise OperationRefused(
                 "invocation.status was read inside a workflow; it changes with time, so a replay "
                 "would see something else. Wait for its result(), or record what you saw: "
-                'wf.record("status", lambda: ...) around a task that reads it.'
+                'wf.record("status", lambda: invocation.status).'
             )
         return self._client.read(self.key).state
 

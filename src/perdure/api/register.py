@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from perdure.api.client import Client
+from perdure.api.client import Client, until_known
 from perdure.api.functions import Registered
 from perdure.api.invocation import DistributedInvocation
 from perdure.api.state_backend import BASE_TIME_KEY, StateBackend, to_datetime
@@ -57,17 +57,16 @@ class RegisterSource:
         child: NewInvocation | None = None,
     ) -> Any:
         runtime, identity = self._client.runtime, self._identity
-        stored = runtime.backend.register_put(
-            RegisterPut(
-                app=runtime.app_name,
-                workflow_type=identity.workflow_type,
-                workflow_id=identity.workflow_id,
-                key=key,
-                body=body,
-                counter=counter,
-                child=child,
-            )
+        put = RegisterPut(
+            app=runtime.app_name,
+            workflow_type=identity.workflow_type,
+            workflow_id=identity.workflow_id,
+            key=key,
+            body=body,
+            counter=counter,
+            child=child,
         )
+        stored = until_known(lambda: runtime.backend.register_put(put))
         return self._state.decode(stored.body, key)
 
     def _value(self, operation: str, ordinal: int, make: Callable[[], object]) -> Any:
@@ -80,10 +79,16 @@ class RegisterSource:
         return self._put(key, fresh, counter=(f"counter:{operation}", ordinal))
 
     def _draw(self, kind: str, make: Callable[[int], object]) -> Any:
+        """The next draw. A state backend that fails gives the number back, as in `record`."""
+        with self._sequence(kind):
+            ordinal = self._counts[kind] + 1
+            value = self._value(kind, ordinal, lambda: make(ordinal))
+            self._counts[kind] = ordinal
+            return value
+
+    def _sequence(self, operation: str) -> threading.RLock:
         with self._lock:
-            self._counts[kind] += 1
-            ordinal = self._counts[kind]
-        return self._value(kind, ordinal, lambda: make(ordinal))
+            return self._sequences[operation]
 
     # --- values ---------------------------------------------------------------------------------
 
@@ -136,9 +141,7 @@ class RegisterSource:
                 f"record({operation!r}, ...) was called inside its own generator. What a generator "
                 "does is recorded as one value."
             )
-        with self._lock:
-            sequence = self._sequences[operation]
-        with sequence:
+        with self._sequence(operation):
             ordinal = self._counts[operation] + 1
             self._generating.add((operation, me))
             try:
@@ -170,6 +173,7 @@ class RegisterSource:
             stored = self._put(key, msgspec.json.encode(invocation_id), child=child)
         else:
             stored = self._state.decode(body, key)
-        self._counts["task_invocation"] += 1
+        with self._lock:
+            self._counts["task_invocation"] += 1
         handle = InvocationKey(str(stored), 1)
         return DistributedInvocation(self._client, handle, definition)

@@ -31,6 +31,7 @@ class Registry(Mapping[str, Definition]):
                     f"{_place(definition)}. Recorded work could not tell them apart; give one of "
                     "them another name with name=."
                 )
+        definition.names = frozenset(names)
         for name in names:
             self._by_name[name] = definition
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
-from perdure.errors import ConfigurationError
+from perdure.core.identity import validate_identifier
+from perdure.errors import ConfigurationError, InvalidIdentifier
 
 DEFAULT_URL = "sqlite:///perdure.db"
 _PREFIX = "PERDURE_"
@@ -49,8 +50,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             value = getattr(self, name)
             if not value >= least:
                 raise ConfigurationError(f"{name}={value!r}: expected at least {least}.")
-        if not self.name:
-            raise ConfigurationError("name is empty. Leave it out or give the app a name.")
+        try:
+            validate_identifier(self.name, "name")
+        except InvalidIdentifier as error:
+            raise ConfigurationError(f"The app's {error}") from error
 
 
 def load_settings(
@@ -94,6 +97,12 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def _table(value: object, file: Path) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{file}: [tool.perdure] must be a table, found {value!r}.")
+    return cast("dict[str, Any]", value)
+
+
 def _file_layers(directory: Path) -> list[tuple[str, dict[str, Any]]]:
     layers: list[tuple[str, dict[str, Any]]] = []
     for file in (directory / "pyproject.toml", directory / "perdure.toml"):
@@ -108,7 +117,7 @@ def _file_layers(directory: Path) -> list[tuple[str, dict[str, Any]]]:
                 f"{file} cannot be read: {error}. Mend or remove it."
             ) from error
         if file.name == "pyproject.toml":
-            table = table.get("tool", {}).get("perdure", {})
+            table = _table(_table(table.get("tool", {}), file).get("perdure", {}), file)
         table.pop("app", None)  # for the command line, not for the app itself
         layers.append((str(file), table))
     return layers

@@ -44,7 +44,7 @@ class StateBackend:
 
     def workflow_record(self, identity: WorkflowIdentity) -> InvocationRecord | None:
         """The workflow row of an identity, if it has one."""
-        record = self._client.runtime.backend.read(identity.workflow_id)
+        record = self._client.find(identity.workflow_id)
         if record is None or record.kind != "workflow" or record.name != identity.workflow_type:
             return None
         return record

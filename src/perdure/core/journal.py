@@ -95,7 +95,8 @@ class Journal:
         seal: chain value at the head.
         deliveries: durable deliveries that the workflow code has not seen yet, in order.
         end: the entry that ended the workflow, if it is finished.
-        data: workflow data as set so far by this attempt.
+        memos: ids of the invocations of `execute_task`, by key.
+        unclaimed_memos: those of earlier runs that this one has not asked for yet.
     """
 
     def __init__(
@@ -114,7 +115,8 @@ class Journal:
         )
         self.deliveries: deque[Entry] = deque()
         self.end: Entry | None = None
-        self.memos: dict[str, Entry] = {}
+        self.memos: dict[str, str] = {}
+        self.unclaimed_memos: dict[str, Entry] = {}
         self._scopes: dict[str, Scope] = {}
         self._commands: dict[str, list[Entry]] = {}
         self._ordinals: dict[tuple[str, str], int] = {}
@@ -134,7 +136,8 @@ class Journal:
         if kind == EntryKind.DRAWS:
             self._blocks.setdefault(entry.scope, []).append(_decode_block(entry.body))
         elif kind == EntryKind.MEMO:
-            self.memos[entry.key] = entry
+            self.memos[entry.key] = msgspec.json.decode(entry.body, type=str)
+            self.unclaimed_memos[entry.key] = entry
         elif kind in (EntryKind.BEGAN, EntryKind.ATTEMPT):
             self._notes.setdefault((entry.scope, entry.ordinal), []).append(entry)
         elif kind == EntryKind.END:
@@ -242,6 +245,11 @@ class Journal:
         if self._notes:
             command.notes = self._notes.get(command.place, [])
         return command
+
+    def name_ahead(self, scope: Scope) -> str:
+        """The name in the entry that the next command of `scope` will meet; "" if there is none."""
+        recorded = self._commands.get(scope.path, ())
+        return recorded[scope.commands].name if scope.commands < len(recorded) else ""
 
     def ordinal(self, scope: Scope, prefix: str) -> int:
         """How many commands of this sequence the scope has asked for."""

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 from perdure.backends.base import InvocationRecord
 from perdure.engine import flows
 from perdure.engine.attempt import PARKING, REFUSALS_MAX, Attempt
-from perdure.engine.context import WorkflowContext, current_workflow
+from perdure.engine.context import WorkflowContext, awaiting_line, current_workflow
 from perdure.engine.drive import drive, drive_async
 from perdure.engine.effects import Flow, Function, RunBody, Wait
 from perdure.engine.loop import ScopedTask, WorkflowLoop
@@ -57,6 +57,11 @@ class AsyncAttempt(Attempt):
         except (SystemExit, KeyboardInterrupt) as error:
             # asyncio lets these two through its tasks; to a workflow they are errors like others.
             return self.raised(error)
+        except BaseException:
+            # Not the workflow's own: the state backend failed, say. Its frames must not be left to
+            # the garbage collector, which would run their `finally` on any thread, at any time.
+            self.halt(None)
+            raise
         finally:
             if self.halted:
                 self._drop_frames()
@@ -88,6 +93,10 @@ class AsyncAttempt(Attempt):
             elif not self._deliver():
                 self.idle(busy=self._running > 0)
 
+    def _collect(self) -> bool:
+        """See `Attempt._collect`; also whether a body ended since the signal was cleared."""
+        return super()._collect() or bool(self._finished)
+
     def _deliver(self) -> bool:
         if self.journal.deliveries:
             self._clock = max(self._clock, self.journal.deliveries[0].at)
@@ -111,8 +120,10 @@ class AsyncAttempt(Attempt):
         self.stop(
             SuspensionSwallowed(
                 f"Branch {task.get_name()!r} of workflow {self.record.key.invocation_id!r} keeps "
-                "awaiting after its frame was dropped. Some `except BaseException` or bare "
-                "`except` catches the suspension signal; re-raise it there, or catch Exception."
+                "awaiting after its frame was dropped, the last time at "
+                f"{awaiting_line(coroutine) or 'an unknown line'}. Some `except BaseException` or "
+                "bare `except` catches the suspension signal; re-raise it there, or catch "
+                "Exception."
             )
         )
 

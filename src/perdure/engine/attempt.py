@@ -32,7 +32,7 @@ from perdure.engine.effects import Compute, Flow, Function, RunBody, Wait
 from perdure.engine.ledger import Ledger, settle
 from perdure.engine.mailbox import Mailbox
 from perdure.engine.outcome import Outcome, Raised, Returned, invocation_body, outcome_body
-from perdure.engine.runtime import Runtime, logger
+from perdure.engine.runtime import Runtime, log_stop, logger
 from perdure.errors import (
     BackendError,
     ControlFlow,
@@ -204,7 +204,7 @@ class Attempt(ABC):
         if disposition is None:
             raise LeaseLost
         if isinstance(disposition, Stop):
-            logger.error("%s is %s: %s", self.record.key, disposition.state, disposition.reason)
+            log_stop(self.record.key, disposition)
         journal = None if self._ledger is None else self._ledger.journal
         settle(self.runtime, self.record, journal, disposition)
 

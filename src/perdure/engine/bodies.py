@@ -132,13 +132,15 @@ class BodyRunner:
         values.run(enter, context)
 
         async def body() -> Outcome:
+            limit = asyncio.timeout(call.function.timeout)
             try:
-                awaitable = cast("Awaitable[object]", call.function.bind(call.arguments)())
-                value = await asyncio.wait_for(awaitable, call.function.timeout)
+                async with limit:
+                    value = await cast(
+                        "Awaitable[object]", call.function.bind(call.arguments)()
+                    )
             except TimeoutError as error:
-                # Ours if the time is up; a TimeoutError of the body itself looks just the same,
-                # and is one as well.
-                return self._timed_out(call) if not error.args else self.raised(error)
+                # A TimeoutError of the body itself is its own, not ours.
+                return self._timed_out(call) if limit.expired() else self.raised(error)
             except ControlFlow:
                 raise
             except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome

@@ -7,6 +7,7 @@ no replay could repeat, or silently not be durable at all.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 from threading import get_ident
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from perdure.backends.base import NewInvocation
 from perdure.core.draws import derive_id
@@ -26,6 +27,7 @@ from perdure.engine.outcome import Outcome, Raised, Returned
 from perdure.errors import ForeignScope, NotInWorkflow, OperationRefused
 
 _PACKAGE = str(Path(__file__).parent.parent) + os.sep
+_NOT_WORKFLOW_CODE = (_PACKAGE, str(Path(os.__file__).parent / "asyncio") + os.sep)
 _pid = os.getpid()
 
 
@@ -179,6 +181,9 @@ class WorkflowContext:
         """
         if self._pid != _pid or self._thread != get_ident():
             raise self._foreign()
+        if self.attempt.halted:
+            # Before the look at the asyncio task: while frames are dropped none of them is current.
+            self.attempt.refuse()
         if self._is_current is not None and not self._is_current():
             raise self._foreign()
         if self.refusing:
@@ -186,16 +191,14 @@ class WorkflowContext:
                 f"An operation was asked for inside {self.refusing}. What runs there is recorded "
                 "as one value, so nothing in it can be recorded by itself. Do it before or after."
             )
-        if self.attempt.halted:
-            self.attempt.refuse()
 
     def _foreign(self) -> ForeignScope:
         where = "a forked process" if self._pid != _pid else "another thread or asyncio task"
         return ForeignScope(
-            f"An operation of workflow {self.key.invocation_id!r} came from {where} "
-            f"({threading.current_thread().name!r}). A scope belongs to the thread and the "
-            "asyncio task that runs it, else its operations could not be replayed in order. Do "
-            "the threaded work inside a task, or start tasks and wait for their results."
+            f"An operation of workflow {self.key.invocation_id!r} came from {where}. "
+            "A scope belongs to the thread and the asyncio task that runs it, else its operations "
+            "could not be replayed in order. Do the threaded work inside a task, or start tasks "
+            "and wait for their results."
         )
 
     def perform(self, flow: Flow[Outcome]) -> object:
@@ -340,10 +343,10 @@ def current() -> Context | None:
         starter = getattr(threading.current_thread(), _MARK, None)
         if starter is not None:
             raise ForeignScope(
-                f"This thread ({threading.current_thread().name!r}) was started by the code of "
-                f"workflow {starter!r}, so what it does cannot be recorded in an order that a "
-                "replay could repeat. Do the threaded work inside a task, or start tasks and wait "
-                "for their results."
+                # Without the thread's name: code that records this text must see it again.
+                f"This thread was started by the code of workflow {starter!r}, so what it does "
+                "cannot be recorded in an order that a replay could repeat. Do the threaded work "
+                "inside a task, or start tasks and wait for their results."
             )
     return context
 
@@ -381,31 +384,71 @@ _THREAD_EVENTS = frozenset({"_thread.start_new_thread", "_thread.start_joinable_
 def watch_threads() -> None:
     """Mark threads that workflow code starts, from the first workflow of the process on.
 
-    An audit hook (PEP 578) sees the start in the starting thread, before the new one runs. Without
-    the mark a task called there would run as a plain function and be silently lost.
+    The start is seen in the starting thread, before the new one runs: by an audit hook (PEP 578),
+    and before Python 3.12, which has no event for it, by a wrapper of `Thread.start`. Without the
+    mark a task called there would run as a plain function and be silently lost.
     """
     global _watching  # noqa: PLW0603 - an audit hook can be added once and never removed
     if not _watching:
         _watching = True
-        sys.addaudithook(_mark_thread)
+        if sys.version_info >= (3, 12):
+            sys.addaudithook(_audit)
+        else:
+            _wrap_start()
 
 
-def _mark_thread(event: str, args: tuple[object, ...]) -> None:
+def _audit(event: str, args: tuple[object, ...]) -> None:
     if event in _THREAD_EVENTS:
-        context = _current.get()
-        thread = getattr(args[0], "__self__", None)
-        if isinstance(context, WorkflowContext) and isinstance(thread, threading.Thread):
-            setattr(thread, _MARK, context.key.invocation_id)
+        _mark_thread(getattr(args[0], "__self__", None))
+
+
+def _wrap_start() -> None:
+    start = threading.Thread.start
+
+    @functools.wraps(start)
+    def marking_start(thread: threading.Thread) -> None:
+        _mark_thread(thread)
+        start(thread)
+
+    threading.Thread.start = marking_start  # type: ignore[method-assign, assignment]
+
+
+def _mark_thread(thread: object) -> None:
+    """Mark what workflow code starts, and what such a thread starts in turn."""
+    context = _current.get()
+    if isinstance(context, WorkflowContext):
+        starter: object = context.key.invocation_id
+    else:
+        starter = None if context else getattr(threading.current_thread(), _MARK, None)
+    if starter is not None and isinstance(thread, threading.Thread):
+        setattr(thread, _MARK, starter)
 
 
 # --- source lines -------------------------------------------------------------------------------
 
 
+def awaiting_line(coroutine: object) -> str:
+    """`file:line` of the innermost await of workflow code in a coroutine that does not run."""
+    line = ""
+    inner: Any = coroutine
+    while inner is not None:
+        frame = getattr(inner, "cr_frame", None) or getattr(inner, "gi_frame", None)
+        if frame is not None and not frame.f_code.co_filename.startswith(_NOT_WORKFLOW_CODE):
+            line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        inner = getattr(inner, "cr_await", None) or getattr(inner, "gi_yieldfrom", None)
+    return line
+
+
 def calling_line() -> str:
-    """`file:line` of the nearest frame outside of this package, or "" if there is none."""
+    """`file:line` of the nearest frame of workflow code, or "" if there is none.
+
+    There is none where asyncio itself steps a coroutine of ours, such as `gather(task(1))`.
+    """
     frame = sys._getframe(1)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - documented
     while frame.f_code.co_filename.startswith(_PACKAGE):
         if frame.f_back is None:
             return ""
         frame = frame.f_back
+    if frame.f_code.co_filename.startswith(_NOT_WORKFLOW_CODE):
+        return ""
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

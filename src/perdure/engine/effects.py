@@ -23,6 +23,11 @@ class Function(Protocol):
         ...
 
     @property
+    def names(self) -> frozenset[str]:
+        """Its name and its aliases: what recorded work may call it."""
+        ...
+
+    @property
     def kind(self) -> str:
         """Either `task` or `workflow`."""
         ...

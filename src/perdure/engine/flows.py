@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from perdure.backends.base import NewInvocation
+from perdure.backends.base import InvocationRecord, NewInvocation
 from perdure.core.divergence import describe_arguments
 from perdure.core.draws import derive_id
 from perdure.core.entries import Entry, EntryKind
@@ -81,6 +81,13 @@ DecodeResult = Callable[[bytes], object]
 
 def _begin(place: Place, kind: EntryKind, prefix: str, name: str, digest: bytes = b"") -> Command:
     return place.journal.begin(place.scope, kind, prefix, name, digest, place.line)
+
+
+def _begin_call(place: Place, kind: EntryKind, prefix: str, call: Call) -> Command:
+    """`_begin` for a registered function; one of its aliases in the journal is itself."""
+    then = place.journal.name_ahead(place.scope)
+    name = then if then in call.function.names else call.function.name
+    return _begin(place, kind, prefix, name, call.digest)
 
 
 def _stage(place: Place, command: Command, body: bytes, at: int, *, observed: bool = False) -> None:
@@ -178,7 +185,7 @@ def call_task(place: Place, call: Call) -> Flow[Outcome]:
     At least once: a crash between the body and its entry runs the body again. After the entry is
     durable it never runs again.
     """
-    command = _begin(place, EntryKind.TASK, "task", call.function.name, call.digest)
+    command = _begin_call(place, EntryKind.TASK, "task", call)
     wait = Wait(place=command.place)
     fresh: Outcome | None = None
     if (entry := command.recorded) is not None:
@@ -267,7 +274,7 @@ def start(place: Place, call: Call, wanted: NewInvocation) -> Flow[Outcome]:
     The child, the entry and its queue row are one transaction. A user-given id that exists with
     the same input is linked to; with other input the recorded outcome is a `StartConflict`.
     """
-    command = _begin(place, EntryKind.START, "start", call.function.name, call.digest)
+    command = _begin_call(place, EntryKind.START, "start", call)
     if (entry := command.recorded) is not None:
         members = read_body(entry.body)
         _check_arguments(place, entry, call, bytes(members.arguments))
@@ -301,7 +308,12 @@ def _insert_or_link(
             outcome = Returned(b"", key)
             body = invocation_body(key, call.arguments)
             place.add_child(new)
-        elif existing.name == new.name and (
+        elif existing.app != new.app:
+            outcome = place.raised(
+                conflict(existing.key, existing.name, new.name, other_app=existing.app)
+            )
+            body = outcome_body(outcome, call.arguments)
+        elif existing.name in call.function.names and (
             existing.fingerprint == new.fingerprint
             or call.function.same_arguments(existing.arguments, new.arguments)
         ):
@@ -318,13 +330,14 @@ def _insert_or_link(
         existing = yield Find(new.invocation_id)
 
 
-def conflict(key: InvocationKey, name: str, asked: str) -> StartConflict:
+def conflict(key: InvocationKey, name: str, asked: str, other_app: str = "") -> StartConflict:
     """The error for an id that is taken by something else."""
-    what = (
-        f"as {name!r}, and now {asked!r} is asked for"
-        if name != asked
-        else f"as {name!r} with other input"
-    )
+    if other_app:
+        what = f"as {name!r} by the app {other_app!r}, which shares this database"
+    elif name != asked:
+        what = f"as {name!r}, and now {asked!r} is asked for"
+    else:
+        what = f"as {name!r} with other input"
     return StartConflict(
         f"Invocation {key.invocation_id!r} (generation {key.generation}) was started before "
         f"{what}. Nothing was started. Use another id for another piece of work, or the same "
@@ -336,18 +349,48 @@ def execute_task(place: Place, call: Call, wanted: NewInvocation) -> Flow[Outcom
     """One invocation per `call_id` within the workflow, whichever branch asks first."""
     memo_key = f"task_invocation:{call.call_id}"
     journal = place.journal
-    child = InvocationKey(derive_id(journal.seed, "memo", call.call_id), 1)
-    if memo_key not in journal.memos:
+    child = journal.memos.get(memo_key)
+    if child is None:
+        child = yield from _memo_of_older_signature(place, call)
+    if child is None:
+        child = derive_id(journal.seed, "memo", call.call_id)
         at: int = yield Now()
-        body = msgspec.json.encode(child.invocation_id)
         draft = Draft(
-            EntryKind.MEMO, "", 0, memo_key, call.function.name, call.digest, body, b"{}", at
+            EntryKind.MEMO,
+            "",
+            0,
+            memo_key,
+            call.function.name,
+            call.digest,
+            msgspec.json.encode(child),
+            b"{}",
+            at,
         )
         journal.stage(draft)
-        place.add_child(msgspec.structs.replace(wanted, invocation_id=child.invocation_id))
+        place.add_child(msgspec.structs.replace(wanted, invocation_id=child))
         if not (yield Flush()):
             raise InternalError(f"The derived id of {memo_key!r} is taken. Please report this.")
-    return Returned(b"", child)
+    journal.memos[memo_key] = child
+    journal.unclaimed_memos.pop(memo_key, None)
+    return Returned(b"", InvocationKey(child, 1))
+
+
+def _memo_of_older_signature(place: Place, call: Call) -> Flow[str | None]:
+    """A recorded call that is this one but for parameters that are new and at their default.
+
+    Only memos of earlier runs that nobody has asked for in this one can be meant; unless the
+    signature changed there are next to none of them when a call is new.
+    """
+    unclaimed = place.journal.unclaimed_memos
+    for key, entry in list(unclaimed.items()):
+        if entry.name not in call.function.names:
+            continue
+        child: str = msgspec.json.decode(entry.body)
+        record: InvocationRecord | None = yield Find(child)
+        if record is not None and call.function.same_arguments(record.arguments, call.arguments):
+            unclaimed.pop(key, None)
+            return child
+    return None
 
 
 # --- waiting ------------------------------------------------------------------------------------
@@ -360,13 +403,11 @@ def result(
     name = f"{key.invocation_id}#{key.generation}"
     command = _begin(place, EntryKind.WATCH, "result", name)
     ended = Wait(source=key)
-    if (entry := command.recorded) is not None:
-        place.scope.event(entry.at)
-    else:
+    if command.recorded is None:
+        # No event for the workflow clock, for it is not durable before the next task body.
         at: int = yield Now()
         _stage(place, command, invocation_body(key), at)
         place.add_watch(key)
-        place.scope.event(at)
     limit = None if timeout is None else (yield from timer(place, timeout))
     yield WaitAny((ended,) if limit is None else (ended, limit))
     if ended.satisfied or limit is None:
@@ -403,10 +444,9 @@ def timer(place: Place, duration: int) -> Flow[Wait]:
             )
             raise Divergence(describe_arguments(place.key, entry, then, was, now, place.line()))
         due = read_body(entry.body).due
-        place.scope.event(entry.at)
     else:
+        # No event for the workflow clock, for it is not durable before the next task body.
         at: int = yield Now()
         due = at + duration
         _stage(place, command, due_body(due), at)
-        place.scope.event(at)
     return Wait(place=command.place, due=due)

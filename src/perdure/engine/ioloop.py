@@ -6,11 +6,13 @@ Workflow code never runs here, and nothing here commits.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import threading
 from collections.abc import Callable, Coroutine
 
 from perdure.engine.env import Env
+from perdure.errors import InternalError
 
 
 class IOLoop:
@@ -21,12 +23,17 @@ class IOLoop:
         self._env = env
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
 
-    def _running(self) -> asyncio.AbstractEventLoop:
+    def _ask(self, run: Callable[[asyncio.AbstractEventLoop], object]) -> asyncio.AbstractEventLoop:
+        """Let `run(loop)` be called there soon; what was asked for before `close` still is."""
         with self._lock:
+            if self._closed:
+                raise InternalError("The loop of task bodies was used after its end.")
             if self._loop is None:
                 self._loop = loop = asyncio.new_event_loop()
                 self._env.spawn("perdure-io", lambda: _run(loop))
+            self._loop.call_soon_threadsafe(run, self._loop)
             return self._loop
 
     def start(
@@ -40,10 +47,9 @@ class IOLoop:
         Returns:
             A function that asks it to cancel; safe from any thread, harmless when it ended.
         """
-        loop = self._running()
         tasks: list[asyncio.Task[object]] = []
 
-        def begin() -> None:
+        def begin(loop: asyncio.AbstractEventLoop) -> None:
             task = loop.create_task(coroutine, context=context)
             tasks.append(task)
             task.add_done_callback(finish)
@@ -61,31 +67,36 @@ class IOLoop:
                 task.cancel()
 
         def ask() -> None:
-            loop.call_soon_threadsafe(cancel)
+            with contextlib.suppress(RuntimeError):  # that loop was closed meanwhile
+                loop.call_soon_threadsafe(cancel)
 
-        loop.call_soon_threadsafe(begin)
+        try:
+            loop = self._ask(begin)
+        except InternalError:
+            coroutine.close()
+            raise
         return ask
 
     def after(self, delay: float, run: Callable[[], None]) -> None:
         """Call `run` there after `delay` seconds. It must be short."""
-        loop = self._running()
-        loop.call_soon_threadsafe(lambda: loop.call_later(delay, run))
+        self._ask(lambda loop: loop.call_later(delay, run))
 
     def close(self) -> None:
-        """Cancel what runs there and end the loop and its thread; the next use starts another."""
+        """Cancel what runs there and end the loop and its thread, for good."""
         with self._lock:
-            loop, self._loop = self._loop, None
-        if loop is not None:
-            loop.call_soon_threadsafe(loop.stop)
+            self._closed = True
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._loop.stop)
+                self._loop = None
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
-        tasks = asyncio.all_tasks(loop)
-        for task in tasks:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        while tasks := asyncio.all_tasks(loop):
+            for task in tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
     finally:
         loop.close()

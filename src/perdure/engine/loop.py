@@ -12,15 +12,26 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVarTuple
 
-from perdure.engine.context import WorkflowContext, enter
+from perdure.engine.context import WorkflowContext, current_workflow, enter
 from perdure.engine.runtime import logger
 from perdure.errors import ControlFlow, ForeignScope, OperationRefused
 
 Ts = TypeVarTuple("Ts")
+
+
+def _maker_in_asyncio() -> str:
+    """The function of asyncio that asks for a task on its own account; "" for user code."""
+    name = ""
+    frame = sys._getframe(2)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - documented
+    while frame.f_code.co_filename == asyncio.tasks.__file__ and frame.f_back is not None:
+        name = frame.f_code.co_qualname
+        frame = frame.f_back
+    return name
 
 
 class LoopPort(Protocol):
@@ -139,13 +150,42 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         context: contextvars.Context | None = None,
         **_: object,
     ) -> ScopedTask:
-        """Make a task, which is a new scope of the one that makes it."""
+        """Make a task, which is a new scope of the one that makes it.
+
+        Raises:
+            OperationRefused: `as_completed` makes tasks in the order of a set, which is chance.
+        """
+        maker = _maker_in_asyncio()
+        if maker.startswith(("as_completed", "_AsCompletedIterator")):
+            raise OperationRefused(
+                "asyncio.as_completed was given awaitables that are no tasks yet; it would start "
+                "them in the order of a set, which no replay could repeat. Make the tasks first: "
+                "as_completed([asyncio.create_task(each) for each in ...])."
+            )
+        if maker == "wait_for":
+            return self._make_guest(coro)
         branch = self._port.open_branch()
         values = contextvars.copy_context() if context is None else context.copy()
         task = self._make_task(coro, branch, values)
         if name is not None:
             task.set_name(str(name))
         task.add_done_callback(self._close)
+        return task
+
+    def _make_guest(self, coroutine: Coroutine[Any, Any, Any]) -> ScopedTask:
+        """A task that uses the scope of its maker, who does nothing but wait for it meanwhile.
+
+        Before Python 3.12 `wait_for` makes a task; scopes must not hang on the version of Python.
+        """
+        context = current_workflow("asyncio.wait_for")
+        host = asyncio.current_task()
+        task = self._make_task(coroutine, context, contextvars.copy_context())
+
+        def give_back(_: object) -> None:
+            self.tasks.remove(task)
+            context.bind_task(lambda: asyncio.current_task() is host)
+
+        task.add_done_callback(give_back)
         return task
 
     def _close(self, task: asyncio.Task[Any]) -> None:

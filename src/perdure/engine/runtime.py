@@ -6,7 +6,7 @@ import logging
 import threading
 from dataclasses import dataclass, field
 
-from perdure.backends.base import Backend, Holding
+from perdure.backends.base import Backend, Holding, Stop
 from perdure.core.identity import InvocationKey
 from perdure.engine.bodies import BodyRunner
 from perdure.engine.committer import Committer
@@ -15,6 +15,12 @@ from perdure.engine.hub import Hub
 from perdure.values import TypeRegistry
 
 logger = logging.getLogger("perdure.engine")
+logging.getLogger("perdure").addHandler(logging.NullHandler())  # users choose where it goes
+
+
+def log_stop(key: InvocationKey, stop: Stop) -> None:
+    """Say that an invocation waits for a person now."""
+    logger.error("%s is %s: %s", key.invocation_id, stop.state, stop.reason)
 
 
 @dataclass(frozen=True, slots=True)

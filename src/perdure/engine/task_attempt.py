@@ -22,7 +22,7 @@ from perdure.core.lifecycle import InvocationState
 from perdure.engine.context import TaskContext
 from perdure.engine.effects import Call, Function
 from perdure.engine.outcome import Outcome, Returned
-from perdure.engine.runtime import Runtime, logger
+from perdure.engine.runtime import Runtime, log_stop, logger
 from perdure.errors import BackendError, PerdureError
 
 
@@ -106,7 +106,7 @@ class TaskAttempt:
     def _settle(self, disposition: Disposition) -> None:
         record = self.record
         if isinstance(disposition, Stop):
-            logger.error("%s is %s: %s", record.key, disposition.state, disposition.reason)
+            log_stop(record.key, disposition)
         transition = Transition(
             key=record.key,
             epoch=record.epoch,

@@ -7,7 +7,7 @@ from perdure.values.canonical import FINGERPRINT_BYTES, fingerprint
 from perdure.values.codec import Codec, codec_for
 from perdure.values.exceptions import decode_exception, encode_exception, recorded_traceback
 from perdure.values.limits import BYTES_MAX, DEPTH_MAX, INT_BITS_MAX, ITEMS_MAX
-from perdure.values.registry import TypeRegistry, stable_name
+from perdure.values.registry import TypeRegistry, main_module_name, stable_name
 from perdure.values.scalars import Extension
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "encode_arguments",
     "encode_exception",
     "fingerprint",
+    "main_module_name",
     "recorded_traceback",
     "stable_name",
 ]

@@ -26,11 +26,18 @@ _TAG: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 
 def stable_name(cls: type) -> str:
     """`module.qualname` of a class; `__main__` is named by its file, as workers will import it."""
-    module = cls.__module__
-    if module == "__main__":
-        file = getattr(sys.modules["__main__"], "__file__", None)
-        module = Path(file).stem if file else module
+    module = main_module_name() if cls.__module__ == "__main__" else cls.__module__
     return f"{module}.{cls.__qualname__}"
+
+
+def main_module_name() -> str:
+    """How `__main__` is called when it is imported: `python -m shop.script` runs `shop.script`."""
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None and spec.name != "__main__":
+        return str(spec.name).removesuffix(".__main__")
+    file = getattr(main, "__file__", None)
+    return Path(file).stem if file else "__main__"
 
 
 class TypeRegistry:

@@ -9,21 +9,30 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from perdure.backends.base import ClaimRequest, InvocationRecord
+from perdure.backends.base import (
+    ClaimBatch,
+    ClaimRequest,
+    Holding,
+    InvocationQuery,
+    InvocationRecord,
+)
 from perdure.core.identity import InvocationKey
+from perdure.core.lifecycle import InvocationState
 from perdure.engine.attempt import Attempt
 from perdure.engine.effects import Function
 from perdure.engine.pool import Pool
 from perdure.engine.runtime import Runtime, logger
 from perdure.engine.sync_attempt import SyncAttempt
 from perdure.engine.task_attempt import TaskAttempt
-from perdure.errors import BackendError, PerdureError
+from perdure.errors import BackendError, CommitUnknown, PerdureError
 from perdure.worker.owner import is_gone, owner_name
 
 POLL_SECONDS = 0.25
 """How often a worker looks for work that other processes made ready."""
 OWNER_CHECK_SECONDS = 1.0
 """How often it looks for owners of this host that are gone."""
+RUNNING_MAX = 10_000
+"""Rows that are looked at to find what an open claim took."""
 FAILURES_MAX = 3
 """Failed claims in a row after which a local worker stops and tells who waits."""
 
@@ -39,6 +48,10 @@ def make_attempt(
 
         return AsyncAttempt(runtime, record, function)
     return SyncAttempt(runtime, record, function)
+
+
+def _holding(attempt: Attempt | TaskAttempt) -> Holding:
+    return Holding(attempt.record.key, attempt.record.epoch)
 
 
 class Worker:
@@ -76,6 +89,7 @@ class Worker:
         self._renew_wake = runtime.env.signal()
         self._idle = runtime.env.signal()
         self._idle.set()
+        self._dispatched = runtime.env.signal()
         self._lock = threading.Lock()
         self._running = 0
         self._owners_checked = float("-inf")
@@ -96,13 +110,29 @@ class Worker:
 
     def join(self, timeout: float) -> bool:
         """After `stopping` was set: wait until no attempt runs; False if the time was up."""
+        env = self._runtime.env
+        deadline = env.monotonic() + timeout
         self._wake.set()
+        # A claim that is under way may still bring attempts; without this they would be missed.
+        ended = self._dispatched.wait(timeout)
         self._renew_wake.set()
-        return self._idle.wait(timeout)
+        ended = self._idle.wait(max(0.0, deadline - env.monotonic())) and ended
+        self._pool.close()
+        return ended
 
     # --- claiming -------------------------------------------------------------------------------
 
     def _dispatch(self) -> None:
+        try:
+            self._dispatch_until_stopped()
+        finally:
+            self.alive = False
+            self._dispatched.set()
+            self._runtime.hub.remove_worker(self._wake.set)
+        if self._failures >= FAILURES_MAX and self._last_error is not None:
+            self._failed(self._last_error)
+
+    def _dispatch_until_stopped(self) -> None:
         stopping = self._runtime.stopping
         while not stopping.is_set():
             self._wake.clear()
@@ -113,14 +143,10 @@ class Worker:
                 self._failures += 1
                 logger.warning("claim failed: %s", error)
                 if self._failures >= FAILURES_MAX:
-                    break
-                pause = POLL_SECONDS
+                    return
+                pause = 0.0 if isinstance(error, CommitUnknown) else POLL_SECONDS
                 self._last_error = error
             self._wake.wait(pause)
-        self.alive = False
-        self._runtime.hub.remove_worker(self._wake.set)
-        if self._failures >= FAILURES_MAX and self._last_error is not None:
-            self._failed(self._last_error)
 
     def _claim_and_run(self) -> float:
         """Claim as much as there are free slots; gives how long to wait before the next look."""
@@ -144,7 +170,14 @@ class Worker:
             lease=int(lease * 1e6),
             dead_owners=self._gone_owners(asked_at),
         )
-        batch = runtime.backend.claim(request)
+        held = {*runtime.leases.held(), *map(_holding, self._unreleased)}
+        try:
+            batch = runtime.backend.claim(request)
+        except CommitUnknown as error:
+            batch = self._claimed(held)
+            if not batch.records:
+                raise
+            logger.warning("claim left open, its rows were found: %s", error)
         for record in batch.records:
             runtime.leases.add(record.key, record.epoch, asked_at, lease)
             self._run(record)
@@ -153,6 +186,23 @@ class Worker:
         if batch.next_due is None:
             return POLL_SECONDS
         return min(POLL_SECONDS, max(0.0, (batch.next_due - batch.now) / 1e6))
+
+    def _claimed(self, held: set[Holding]) -> ClaimBatch:
+        """What a claim whose outcome is open took: rows of ours that no attempt had before it.
+
+        Without this look they would lie until their lease is over. If the claim should happen
+        later than this look, they do.
+        """
+        runtime = self._runtime
+        running = InvocationQuery(
+            app=runtime.app_name, states=(InvocationState.RUNNING,), limit=RUNNING_MAX
+        )
+        taken = tuple(
+            record
+            for record in runtime.backend.query(running)
+            if record.owner == self._owner and Holding(record.key, record.epoch) not in held
+        )
+        return ClaimBatch(taken, runtime.backend.now(), None)
 
     def _gone_owners(self, now: float) -> frozenset[str]:
         if now - self._owners_checked < OWNER_CHECK_SECONDS:

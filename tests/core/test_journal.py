@@ -1,0 +1,384 @@
+"""Entries in, decisions out: what replay finds, what it stages, and what it calls a difference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from perdure.core.divergence import describe_arguments
+from perdure.core.entries import Entry, EntryKind, checksum, genesis, verify_chain
+from perdure.core.identity import InvocationKey
+from perdure.core.journal import FRESH_DRAWS_MAX, Draft, Journal, find_counter, find_value
+from perdure.errors import Divergence, JournalCorrupted
+
+KEY = InvocationKey("order-1", 1)
+SEED = bytes(range(32))
+CLOCK = 1_000_000
+
+
+def line():
+    return "flow.py:7"
+
+
+def never():
+    raise AssertionError("the line is asked for only where it is needed")
+
+
+class Run:
+    """One attempt on a journal: its root scope and the commands that the code asks for."""
+
+    def __init__(self, entries=(), head=None):
+        self.journal = Journal(KEY, SEED, entries, len(entries) if head is None else head)
+        self.root = self.journal.open_scope("", CLOCK)
+
+    def begin(
+        self, kind=EntryKind.TASK, name="pay", prefix="task", scope=None, digest=b"d", at=line
+    ):
+        return self.journal.begin(scope or self.root, kind, prefix, name, digest, at)
+
+    def do(self, kind=EntryKind.TASK, name="pay", prefix="task", scope=None, observed=False):
+        command = self.begin(kind, name, prefix, scope)
+        self.stage(command, observed)
+        return command
+
+    def stage(self, command, observed=False):
+        draft = Draft(
+            command.kind,
+            command.scope.path,
+            command.ordinal,
+            command.key,
+            command.name,
+            command.digest,
+            b'{"result":1}',
+            command.meta,
+            CLOCK,
+        )
+        self.journal.stage(draft, observed=observed)
+
+    def commit(self):
+        entries = self.journal.seal_pending(3, b"t" * 16, CLOCK)
+        self.journal.acknowledge(entries)
+        return list(entries)
+
+
+def recorded():
+    """A journal of some draws, two tasks, a branch and a memo, and its entries."""
+    run = Run()
+    run.root.random()
+    run.root.uuid()
+    entries = []
+    run.do()
+    entries += run.commit()
+    branch = run.journal.open_scope(run.root.next_branch(), run.root.clock)
+    branch.random()
+    run.do(EntryKind.RECORD, "seen", "seen", branch)
+    run.journal.stage(
+        Draft(
+            EntryKind.MEMO, "", 0, "task_invocation:pay:00", "pay", b"d", b'"child"', b"{}", CLOCK
+        )
+    )
+    run.journal.end_scope(branch, "returned", b"null", CLOCK)
+    entries += run.commit()
+    run.root.random()
+    run.do(name="pack")
+    entries += run.commit()
+    run.journal.end_scope(run.root, "completed", b'"x"', CLOCK)
+    entries += run.commit()
+    return entries
+
+
+def test_keys_of_the_root_are_plain_and_of_branches_carry_their_path():
+    assert [(e.kind, e.scope, e.ordinal, e.key) for e in recorded()] == [
+        ("draws", "", 0, "draws"),
+        ("task", "", 1, "task:1"),
+        ("draws", "/1", 0, "draws"),
+        ("record", "/1", 1, "/1:seen:1"),
+        ("memo", "", 0, "task_invocation:pay:00"),
+        ("end", "/1", 0, "end"),
+        ("draws", "", 0, "draws"),
+        ("task", "", 2, "task:2"),
+        ("end", "", 0, "end"),
+    ]
+
+
+def test_positions_are_dense_and_every_entry_is_sealed_to_the_one_before():
+    entries = recorded()
+    assert [entry.position for entry in entries] == list(range(9))
+    seal = genesis(KEY, SEED)
+    for entry in entries:
+        seal = checksum(seal, entry)
+        assert entry.checksum == seal
+    assert verify_chain(KEY, SEED, entries, 9) == seal
+
+
+def test_a_replay_finds_everything_and_stages_nothing():
+    run = Run(entries := recorded())
+    first = Run()
+    assert run.root.random() == first.root.random()
+    assert run.root.uuid() == first.root.uuid()
+    command = run.begin(at=never)
+    assert command.recorded == entries[1]
+    assert run.journal.line_of(entries[1]) == "flow.py:7"
+    branch = run.journal.open_scope(run.root.next_branch(), CLOCK)
+    branch.random()
+    assert run.begin(EntryKind.RECORD, "seen", "seen", branch).recorded == entries[3]
+    assert run.journal.end_scope(branch, "returned", b"null", CLOCK) is False
+    run.root.random()
+    assert run.journal.name_ahead(run.root) == "pack"
+    assert run.begin(name="pack", at=never).recorded == entries[7]
+    assert run.journal.name_ahead(run.root) == ""
+    assert run.journal.end_scope(run.root, "completed", b'"x"', CLOCK) is False
+    assert not run.journal.dirty
+    assert run.journal.seal_pending(4, b"u" * 16, CLOCK) == ()
+    assert [entry.key for entry in run.journal.deliveries] == ["task:1", "task:2"]
+    assert run.journal.end == entries[8]
+    assert run.journal.memos == {"task_invocation:pay:00": "child"}
+    assert run.journal.ordinal(run.root, "task") == 2
+    assert run.journal.scope("") is run.root
+    assert run.journal.ordinal(run.root, "seen") == 0
+
+
+def test_past_the_end_a_command_is_new():
+    run = Run(recorded()[:2])
+    run.root.random()
+    run.root.uuid()
+    assert run.begin().recorded is not None
+    command = run.begin()
+    assert command.recorded is None
+    assert command.place == ("", 2)
+    assert command.key == "task:2"
+    assert b'"random":1' in command.meta
+    assert b"flow.py:7" in command.meta
+
+
+DIFFERENCES: dict[str, dict[str, Any]] = {
+    "kind": {"kind": EntryKind.START},
+    "name": {"name": "other"},
+    "key": {"prefix": "start"},
+}
+
+
+@pytest.mark.parametrize("what", DIFFERENCES)
+def test_another_command_at_a_recorded_place(what):
+    run = Run(recorded())
+    run.root.random()
+    run.root.uuid()
+    with pytest.raises(Divergence, match="position 1") as caught:
+        run.begin(**DIFFERENCES[what])
+    text = str(caught.value)
+    assert "recorded: task 'pay' as 'task:1', after 1 random, 1 uuid, at flow.py:7" in text
+    assert "now:" in text
+    cause = "its place in its own sequence" if what == "key" else "another operation"
+    assert cause in text
+
+
+@pytest.mark.parametrize("draws", [0, 1, 3])
+def test_another_number_of_draws(draws):
+    run = Run(recorded())
+    for _ in range(draws):
+        run.root.random()
+    with pytest.raises(Divergence, match="another number of draws"):
+        run.begin()
+
+
+def test_more_commands_than_an_ended_scope_has():
+    run = Run(recorded())
+    branch = run.journal.open_scope("/1", CLOCK)
+    branch.random()
+    run.begin(EntryKind.RECORD, "seen", "seen", branch)
+    with pytest.raises(Divergence, match="'/1'") as caught:
+        run.begin(EntryKind.RECORD, "seen", "seen", branch)
+    assert "more operations" in str(caught.value)
+
+
+def test_fewer_commands_than_recorded():
+    run = Run(recorded())
+    run.root.random()
+    run.root.uuid()
+    run.begin()
+    run.root.random()
+    with pytest.raises(Divergence, match="fewer operations") as caught:
+        run.journal.end_scope(run.root, "completed", b'"x"', CLOCK)
+    assert "'pack'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("draws", "name", "body"),
+    [(1, "completed", b'"x"'), (2, "failed", b'"x"'), (2, "completed", b'"y"')],
+)
+def test_another_end(draws, name, body):
+    run = Run(recorded())
+    run.root.random()
+    run.root.uuid()
+    run.begin()
+    if draws == 2:
+        run.root.random()
+        run.begin(name="pack")
+        with pytest.raises(Divergence, match="not deterministic"):
+            run.journal.end_scope(run.root, name, body, CLOCK)
+    else:
+        with pytest.raises(Divergence):
+            run.begin(name="pack")
+
+
+def test_a_dropped_call_stands_for_its_task():
+    run = Run()
+    command = run.begin()
+    command.kind = EntryKind.DROPPED
+    run.stage(command)
+    entries = run.commit()
+    assert not run.journal.deliveries
+    again = Run(entries)
+    assert again.begin().recorded == entries[0]
+    with pytest.raises(Divergence):
+        Run(entries).begin(EntryKind.START, prefix="task")
+
+
+def test_notes_belong_to_their_command():
+    run = Run()
+    command = run.begin()
+    for kind in (EntryKind.BEGAN, EntryKind.ATTEMPT, EntryKind.BEGAN):
+        run.journal.stage(
+            Draft(kind, "", command.ordinal, command.key, "pay", b"", b"{}", b"{}", 5)
+        )
+    entries = run.commit()
+    again = Run(entries)
+    assert again.journal.unfinished_body() == "the body of task 'pay' (as 'task:1')"
+    command = again.begin()
+    assert [note.kind for note in command.notes] == ["began", "attempt", "began"]
+    assert command.recorded is None
+    again.stage(command)
+    done = Run([*entries, *again.commit()])
+    assert done.journal.unfinished_body() == ""
+    assert Run().journal.unfinished_body() == ""
+    assert Run(entries[:2]).journal.unfinished_body() == ""
+
+
+def test_what_is_observed_must_be_durable_before_a_body():
+    run = Run()
+    run.do(EntryKind.RECORD, "x", "x")
+    assert not run.journal.observed
+    run.do(EntryKind.RECORD, "x", "x", observed=True)
+    assert run.journal.observed
+    run.commit()
+    assert not run.journal.observed
+
+
+def test_a_start_that_did_not_happen_is_taken_back():
+    run = Run()
+    run.do(EntryKind.START, prefix="start")
+    assert run.journal.dirty
+    run.journal.unstage()
+    assert not run.journal.dirty
+
+
+def test_draws_are_buffered_and_flushed_when_they_are_many():
+    run = Run()
+    for _ in range(FRESH_DRAWS_MAX - 1):
+        run.root.random()
+    assert not run.journal.draws_full
+    run.root.random()
+    assert run.journal.draws_full
+    (block,) = run.commit()
+    assert not run.journal.draws_full
+    assert not run.journal.dirty
+    run.root.random()
+    (rest,) = run.commit()
+    again = Run([block, rest])
+    assert [again.root.random() for _ in range(FRESH_DRAWS_MAX + 1)] == [
+        run.root.source.random(n + 1) for n in range(FRESH_DRAWS_MAX + 1)
+    ]
+    assert not again.journal.dirty
+    again.root.random()
+    assert again.journal.dirty
+
+
+def test_values_are_found_by_key():
+    entries = recorded()
+    run = Run()
+    values = [run.root.random(), run.root.uuid(), run.root.random()]
+    assert find_value(entries, "random:1") == values[0]
+    assert find_value(entries, "uuid:1") == values[1]
+    assert find_value(entries, "random:2") == values[2]
+    assert find_value(entries, "random:3") is None
+    assert find_value(entries, "time:1") is None
+    assert find_value(entries, "task:1") == entries[1]
+    assert find_value(entries, "/1:seen:1") == entries[3]
+    assert find_value(entries, "/1:random:1") != values[0]
+    assert find_value(entries, "task_invocation:pay:00") == entries[4]
+    assert find_value(entries, "seen:1") is None
+    assert find_value(entries, "random:x") is None
+    assert find_value(entries, "/9:random:1") is None
+    assert find_counter(entries, "random") == 2
+    assert find_counter(entries, "task") == 2
+    assert find_counter(entries, "seen") == 0
+    assert find_counter(entries, "uuid") == 1
+    assert find_counter(entries, "bits") == 0
+
+
+# --- damage -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "field", [f for f in Entry.__struct_fields__ if f not in ("token", "checksum")]
+)
+def test_every_field_but_the_token_is_sealed(field):
+    entries = recorded()
+    value = getattr(entries[1], field)
+    more: object = {int: 1, bytes: b"x"}.get(type(value), "x")
+    changed = str(value) + "x" if more == "x" else value + more
+    entries[1] = msgspec.structs.replace(entries[1], **{field: changed})
+    with pytest.raises(JournalCorrupted, match=r"order-1.*backup"):
+        Journal(KEY, SEED, entries, len(entries))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda e: e[1:],
+        lambda e: e[:-1],
+        lambda e: [*e[:2], *e[3:]],
+        lambda e: [e[1], e[0], *e[2:]],
+        lambda e: [*e, e[-1]],
+        lambda e: [],
+    ],
+)
+def test_missing_doubled_and_swapped_entries(damage):
+    entries = recorded()
+    with pytest.raises(JournalCorrupted):
+        Journal(KEY, SEED, damage(entries), len(entries))
+
+
+def test_a_journal_belongs_to_one_life_of_one_workflow():
+    entries = recorded()
+    for key, seed in (
+        (InvocationKey("order-2", 1), SEED),
+        (InvocationKey("order-1", 2), SEED),
+        (KEY, bytes(32)),
+    ):
+        with pytest.raises(JournalCorrupted, match="checksum"):
+            Journal(key, seed, entries, len(entries))
+
+
+def test_an_entry_of_a_newer_kind():
+    run = Run()
+    run.journal.stage(Draft("novel", "", 0, "k", "n", b"", b"{}", b"{}", 5))
+    with pytest.raises(JournalCorrupted, match=r"unknown kind 'novel'.*newer perdure"):
+        Run(run.commit())
+
+
+def test_a_hole_in_the_commands_of_a_scope():
+    run = Run()
+    run.journal.stage(Draft(EntryKind.TASK, "", 2, "task:2", "pay", b"", b"{}", b"{}", 5))
+    with pytest.raises(JournalCorrupted, match=r"command 2.*expected 1"):
+        Run(run.commit())
+
+
+def test_long_arguments_are_cut_in_a_report():
+    (entry,) = [entry for entry in recorded() if entry.key == "task:1"]
+    text = describe_arguments(KEY, entry, "", b"a" * 1000, b"b", "")
+    assert "a" * 300 + "..." in text
+    assert "a" * 301 not in text
+    assert "an unknown line" in text

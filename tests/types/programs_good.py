@@ -1,0 +1,130 @@
+# mypy: disable-error-code="unused-awaitable, unused-coroutine"
+"""What users write, with the types that it must have. Checked by type checkers, never run."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, assert_type
+
+from perdure import (
+    DeterministicExecutor,
+    DistributedInvocation,
+    InvocationInfo,
+    InvocationState,
+    Perdure,
+    Retry,
+    WorkflowIdentity,
+    wf,
+)
+
+app = Perdure("memory://")
+
+
+@dataclass
+class Receipt:
+    number: str
+
+
+@app.task
+def charge(order_id: str, cents: int, *, key: str = "") -> str:
+    return key
+
+
+@app.task(retry=Retry(attempts=3), timeout=2.0)
+def pack(item: str) -> list[int]:
+    return [len(item)]
+
+
+@app.task
+async def fetch(url: str) -> bytes:
+    return url.encode()
+
+
+@app.task(name="later")
+async def later(n: int) -> dict[str, int]:
+    return {"n": n}
+
+
+@app.workflow
+def order(order_id: str, cents: int) -> Receipt:
+    assert_type(charge(order_id, cents, key=wf.idempotency_key()), str)
+    assert_type(charge.start(order_id, cents), DistributedInvocation[str])
+    assert_type(charge.start(order_id, cents).result(timeout=1.0), str)
+    assert_type(pack("pen"), list[int])
+    assert_type(fetch.call("x"), bytes)
+    assert_type(later.start(1).result(), dict[str, int])
+    assert_type(wf.execute_task(charge, order_id, cents), DistributedInvocation[str])
+    assert_type(wf.execute_task(pack, item="x").result(), list[int])
+    assert_type(wf.random(), float)
+    assert_type(wf.random.choice(["a"]), str)
+    assert_type(wf.uuid(), str)
+    assert_type(wf.utc_now(), datetime)
+    assert_type(wf.now(), datetime)
+    assert_type(wf.token(), str)
+    assert_type(wf.record("n", lambda: 5), int)
+    assert_type(refund.call(3), Receipt)
+    assert_type(refund.start(3).result(), Receipt)
+    wf.set_data("a", 1)
+    wf.sleep(1)
+    stdlib: random.Random = wf.random
+    del stdlib
+    return Receipt(order_id)
+
+
+@app.workflow(name="refund")
+async def refund(cents: int) -> Receipt:
+    assert_type(await charge.acall("o", cents), str)
+    assert_type(await fetch("x"), bytes)
+    assert_type(fetch("x"), Coroutine[Any, Any, bytes])
+    assert_type(await later(n=1), dict[str, int])
+    assert_type(await pack.start("x"), list[int])
+    assert_type(await order.acall("o", cents), Receipt)
+    assert_type(await order.start("o", cents), Receipt)
+    await wf.sleep(1)
+    return Receipt("r")
+
+
+class Shop:
+    @staticmethod
+    @app.task
+    def inside(n: int) -> int:
+        return n
+
+
+def client() -> None:
+    assert_type(order("o", 1), Receipt)
+    assert_type(order.start("o", cents=1), DistributedInvocation[Receipt])
+    assert_type(order.start("o", 1).result(), Receipt)
+    assert_type(order.options(id="x").start("o", 1), DistributedInvocation[Receipt])
+    assert_type(order.options(id="x", on_existing="raise").start("o", 1).result(), Receipt)
+    assert_type(order.get("x"), DistributedInvocation[Receipt])
+    assert_type(order.get("x").result(), Receipt)
+    assert_type(order.get("x").status, InvocationState)
+    assert_type(refund.call(1), Receipt)
+    assert_type(refund.options(id="x").call(1), Receipt)
+    assert_type(charge.options(id="x").start("o", 1), DistributedInvocation[str])
+    assert_type(Shop.inside(1), int)
+    assert_type(app.invocation("x"), DistributedInvocation[Any])
+    assert_type(app.workflows(name="order"), list[InvocationInfo])
+    assert_type(app.start("order", "o", 1), DistributedInvocation[Any])
+    executor = DeterministicExecutor(WorkflowIdentity("a", "b"), app)
+    assert_type(executor.execute_task(charge, "o", 1), DistributedInvocation[str])
+    assert_type(executor.record("x", lambda: [1]), list[int])
+    assert_type(executor.random(), float)
+    assert_type(executor.uuid(), str)
+    assert_type(executor.utc_now(), datetime)
+    assert_type(executor.get_base_time(), datetime)
+    assert_type(executor.get_operation_count("random"), int)
+    parent: DistributedInvocation[object] = order.get("x")  # a handle is covariant
+    del parent
+
+
+async def async_client() -> None:
+    assert_type(await refund(1), Receipt)
+    assert_type(await order.acall("o", 1), Receipt)
+    assert_type(await order.start("o", 1), Receipt)
+    assert_type(await order.get("x"), Receipt)
+    assert_type(await order.get("x").result_async(timeout=1.0), Receipt)

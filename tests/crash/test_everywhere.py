@@ -53,6 +53,7 @@ def test_frames_dropped_at_each_wait(program: Program) -> None:
     report.raise_problems()
     struck = {mode for _, mode in report.struck}
     assert struck == set(Mode), "each way was tried"
+    assert report.failed == program.name.endswith("failing")
     assert report.runs > 4 * report.boundaries
 
 

@@ -17,25 +17,26 @@ from tests.support.stores import LONG, Store
 
 
 class SlowClear(threading.Event):
-    """A signal that is lowered only after the next time it is raised, once it is armed."""
+    """A signal. The first one that an attempt lowers is raised just before that, while it looks."""
 
-    def __init__(self, armed: threading.Event) -> None:
+    def __init__(self, looking: threading.Event) -> None:
         super().__init__()
-        self._armed = armed
+        self._looking = looking
 
     def clear(self) -> None:
-        if self._armed.is_set() and threading.current_thread().name.startswith("perdure-run"):
-            self._armed.clear()
-            self.wait(LONG)
+        attempt = threading.current_thread().name.startswith("perdure-run")
+        if attempt and not self._looking.is_set():
+            self._looking.set()
+            assert self.wait(LONG)
         super().clear()
 
 
 class SlowEnv(SystemEnv):
     def __init__(self) -> None:
-        self.armed = threading.Event()
+        self.looking = threading.Event()
 
     def signal(self) -> SlowClear:
-        return SlowClear(self.armed)
+        return SlowClear(self.looking)
 
 
 def test_a_body_that_ends_while_its_workflow_looks_for_it_is_seen() -> None:
@@ -45,7 +46,7 @@ def test_a_body_that_ends_while_its_workflow_looks_for_it_is_seen() -> None:
 
         @app.task
         async def body() -> str:
-            env.armed.set()
+            await asyncio.to_thread(env.looking.wait, LONG)
             return "done"
 
         @app.workflow

@@ -224,17 +224,19 @@ def amemo(app: Perdure) -> None:
 @program(twin="data")
 def adata(app: Perdure) -> None:
     @app.task(name="look")
-    async def look(step: int) -> list[Any]:
-        return [differs(step), wf.get_data("state", "unset"), wf.get_data("none", 1)]
+    async def look(step: int, state: Any) -> list[Any]:
+        assert wf.get_data("state", "unset") == state
+        return [differs(step), wf.get_data("none", 1)]
 
     @app.workflow(name="main")
     async def main() -> list[Any]:
-        seen: list[Any] = [await look(0)]
-        wf.set_data("state", {"step": 1, "key": wf.uuid()})
+        seen: list[Any] = [await look(0, "unset")]
+        state = {"step": 1, "key": wf.uuid()}
+        wf.set_data("state", state)
         wf.set_data("none", None)
-        seen.append(await look(1))
+        seen.append(await look(1, state))
         wf.set_data("state", 2)
-        seen += [wf.get_data("state"), await look.start(2)]
+        seen += [wf.get_data("state"), await look.start(2, 2)]
         return seen
 
 

@@ -224,17 +224,19 @@ def memo(app: Perdure) -> None:
 @program(twin="adata")
 def data(app: Perdure) -> None:
     @app.task(name="look")
-    def look(step: int) -> list[Any]:
-        return [differs(step), wf.get_data("state", "unset"), wf.get_data("none", 1)]
+    def look(step: int, state: Any) -> list[Any]:
+        assert wf.get_data("state", "unset") == state
+        return [differs(step), wf.get_data("none", 1)]
 
     @app.workflow(name="main")
     def main() -> list[Any]:
-        seen: list[Any] = [look(0)]
-        wf.set_data("state", {"step": 1, "key": wf.uuid()})
+        seen: list[Any] = [look(0, "unset")]
+        state = {"step": 1, "key": wf.uuid()}
+        wf.set_data("state", state)
         wf.set_data("none", None)
-        seen.append(look(1))
+        seen.append(look(1, state))
         wf.set_data("state", 2)
-        seen += [wf.get_data("state"), look.start(2).result()]
+        seen += [wf.get_data("state"), look.start(2, 2).result()]
         return seen
 
 

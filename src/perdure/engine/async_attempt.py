@@ -26,6 +26,10 @@ from perdure.errors import BackendError, ControlFlow, InternalError, Suspended, 
 
 T = TypeVar("T")
 
+_kept: list[Coroutine[Any, Any, Any]] = []
+"""Frames that could not be dropped. The garbage collector would close them, and so run code that
+swallows every signal, perhaps for ever, on whichever thread it happens to collect on."""
+
 
 class AsyncAttempt(Attempt):
     """Runs one claimed async workflow."""
@@ -117,6 +121,7 @@ class AsyncAttempt(Attempt):
                 coroutine.throw(Suspended("The workflow is suspended; let this signal pass."))
             except BaseException:  # noqa: BLE001 - the frame is gone; what left it is discarded
                 return
+        _kept.append(coroutine)
         self.stop(
             SuspensionSwallowed(
                 f"Branch {task.get_name()!r} of workflow {self.record.key.invocation_id!r} keeps "

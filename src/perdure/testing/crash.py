@@ -153,6 +153,7 @@ class Report:
 
     Attributes:
         boundaries: calls of an undisturbed run that change something.
+        failed: whether the undisturbed workflow ended by raising; every other run must too.
         runs: scenarios, each of one crash or more (or open outcomes) and a resumption.
         struck: how often each kind of call was struck in each way.
         problems: what was wrong, as sentences; each begins with the faults that led to it.
@@ -160,6 +161,7 @@ class Report:
 
     workflow: str
     boundaries: int = 0
+    failed: bool = False
     runs: int = 0
     struck: Counter[tuple[Call, Mode]] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
@@ -220,6 +222,7 @@ class _Scenario:
         self.moments = [NOTHING]
         self.struck: list[tuple[Call, Mode]] = []
         self.boundaries = 0
+        self.failed: bool | None = None
         self._workflow = harness.workflow
         self._args = harness.args
         self._app_name = ""
@@ -250,17 +253,26 @@ class _Scenario:
             yield "the process died without a fault"
             return
         self.boundaries = len(process.backend.calls)
+        self.failed = bool(outcome.error)
         yield from self._check(outcome)
 
     def _take_over(self, zombie: _Process) -> None:
         """Run all to the end in another process, while the first one is taken for dead."""
         self.gone |= zombie.backend.claimed_as
         self.moments.append(Survivors.of(self.store, self._app_name))
-        process = self._process()
-        try:
-            process.run(self._workflow, self._args)
-        finally:
-            process.end()
+        process, ended = self._process(), threading.Event()
+
+        def run() -> None:
+            try:
+                with contextlib.suppress(PerdureError):
+                    process.run(self._workflow, self._args)
+            finally:
+                process.end()
+                ended.set()
+
+        # Not on this thread, which may be in the middle of a workflow of the zombie.
+        SystemEnv().spawn("take-over", run)
+        ended.wait()
 
     def _note(self, process: _Process, fault: Fault | None) -> None:
         self.gone |= process.backend.claimed_as
@@ -361,8 +373,11 @@ class _Harness:
         shape = scenario.shape()
         if self._shape is None:
             self._shape = shape
+            self.report.failed = bool(scenario.failed)
         elif shape != self._shape:
             yield f"invocations {shape}, undisturbed there are {self._shape}"
+        if scenario.failed is not None and scenario.failed != self.report.failed:
+            yield f"it failed: {scenario.failed}, undisturbed it did: {self.report.failed}"
 
     def singles(self, modes: Iterable[Mode]) -> None:
         """Every boundary in every way. A disturbed run may have more boundaries than a calm one."""

@@ -9,10 +9,13 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import msgspec
+
 from perdure.backends.base import Backend, InvocationQuery, InvocationRecord
 from perdure.core.draws import derive_id
 from perdure.core.entries import Entry, EntryKind, verify_chain
 from perdure.core.identity import InvocationKey
+from perdure.core.journal import Meta, find_counter
 from perdure.core.lifecycle import TERMINAL, InvocationState
 from perdure.engine.outcome import read_body
 
@@ -96,10 +99,25 @@ class Survivors:
             epochs = [entry.epoch for entry in self.journals[key]]
             if epochs != sorted(epochs):
                 yield f"epochs of {key} fall: {epochs}"
+            yield from self._unsound_journal(key)
         for key in self.rows:
             for child in self.starts(key):
                 if InvocationKey(child, 1) not in self.rows:
                     yield f"{key} recorded the start of {child!r}, which does not exist"
+
+    def _unsound_journal(self, key: InvocationKey) -> Iterator[str]:
+        entries = self.journals[key]
+        watches = Counter(entry.name for entry in entries if entry.kind == EntryKind.WATCH)
+        for entry in entries:
+            if entry.kind == EntryKind.DONE:
+                source = f"{entry.name}#{read_body(entry.body).generation}"
+                watches[source] -= 1
+                if watches[source] < 0:
+                    yield f"{key} was told more often of the end of {source} than it asked"
+            if entry.kind == EntryKind.END and not entry.scope:
+                for kind, count in msgspec.json.decode(entry.meta, type=Meta).draws.items():
+                    if (kept := find_counter(entries, kind)) != count:
+                        yield f"{key} drew {count} of {kind}, {kept} are kept"
 
     def starts(self, parent: InvocationKey) -> Counter[str]:
         """How often the journal of `parent` names each invocation as started."""

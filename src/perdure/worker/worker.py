@@ -24,7 +24,7 @@ from perdure.engine.pool import Pool
 from perdure.engine.runtime import Runtime, logger
 from perdure.engine.sync_attempt import SyncAttempt
 from perdure.engine.task_attempt import TaskAttempt
-from perdure.errors import BackendError, CommitUnknown, PerdureError
+from perdure.errors import BackendError, CommitUnknown, InternalError, PerdureError
 from perdure.worker.owner import is_gone, owner_name
 
 POLL_SECONDS = 0.25
@@ -125,6 +125,14 @@ class Worker:
     def _dispatch(self) -> None:
         try:
             self._dispatch_until_stopped()
+        except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, or waits for ever
+            logger.exception("the dispatcher met a bug of perdure")
+            self._failures = FAILURES_MAX
+            self._last_error = (
+                error
+                if isinstance(error, PerdureError)
+                else InternalError(f"A bug of perdure: {type(error).__name__}: {error}")
+            )
         finally:
             self.alive = False
             self._dispatched.set()

@@ -155,6 +155,16 @@ WRITES = ("start", "claim", "commit", "renew", "register_put", "resume")
 READS = ("read", "read_journal", "read_inbox", "read_data", "query", "register_get", "owners")
 
 
+def settled(handle):
+    """Its result, once the backend works again: what ran then may still report the failure."""
+    for _ in range(10):
+        try:
+            return handle.result(LONG)
+        except BackendError:
+            continue
+    raise AssertionError("the failure is reported again and again")
+
+
 @pytest.mark.parametrize("methods", [WRITES, WRITES + READS], ids=["writes", "everything"])
 @pytest.mark.parametrize(
     "error", [BackendFull("No space is left. Free some."), BackendUnavailable("Gone.")]
@@ -180,7 +190,7 @@ def test_a_backend_that_fails_in_the_middle_and_comes_back(store, methods, error
         handle.result(LONG)
     assert str(caught.value) == str(error)
     failing.error = None
-    values = handle.result(LONG)
+    values = settled(handle)
     assert [int(value) for value in values] == [0, 1, 2, 3]
     assert ran.count(0) == ran.count(1) == ran.count(3) == 1  # acknowledged before the failure
     assert ran.count(2) == 2  # its record was lost: at least once
@@ -203,7 +213,7 @@ def test_everyone_who_waits_is_told_that_the_backend_fails(store):
 
     assert in_threads(4, wait) == ["Gone."] * 4
     failing.error = None
-    assert [handle.result(LONG) for handle in handles] == [[0]] * 4
+    assert [settled(handle) for handle in handles] == [[0]] * 4
     app.close(0.1)
 
 

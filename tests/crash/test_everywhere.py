@@ -73,7 +73,14 @@ def test_frames_kept_at_waits(program: Program) -> None:
 
 @pytest.mark.parametrize("program", ALL)
 def test_on_sqlite(program: Program, tmp_path: Path) -> None:
+    """Dying before a call is dying after the one before it, so that way is left to memory."""
     report = crash_everywhere(
-        maker(program, 0.0), "main", program.args, make_store=stores(tmp_path), pairs=PAIRS, seed=2
+        maker(program, 0.0),
+        "main",
+        program.args,
+        make_store=stores(tmp_path),
+        modes=(Mode.AFTER, Mode.UNKNOWN, Mode.STOLEN),
+        pairs=PAIRS // 3,
+        seed=2,
     )
     report.raise_problems()

@@ -122,6 +122,46 @@ def test_a_start_whose_outcome_is_open_is_made_again(mode: Mode) -> None:
     assert backend.struck == "start"
 
 
+def test_a_take_over_between_claim_and_first_look_is_no_damage() -> None:
+    """The journal was longer than the claimed record said; who waited was told of corruption."""
+    store: Any = MemoryBackend()
+    read_journal, taken = store.read_journal, threading.Event()
+
+    def app_on(backend: Any, env: Any = None) -> Any:
+        app = Perdure(backend=backend, env=env, name="same")
+
+        @app.task(name="body")
+        def body() -> str:
+            return "done"
+
+        @app.workflow(name="main")
+        def main() -> str:
+            return body()
+
+        return app
+
+    def take_over() -> None:
+        env = MortalEnv()
+        other = app_on(FaultyBackend(store, env, gone=store.owners()), env)
+        assert other.named("main").options(id="one").start().result(LONG) == "done"
+        other.close()
+
+    def late(key: Any) -> Any:
+        if not taken.is_set():
+            taken.set()
+            thread = threading.Thread(target=take_over)
+            thread.start()
+            thread.join(LONG)
+        return read_journal(key)
+
+    store.read_journal = late
+    with app_on(store) as app:
+        handle = app.named("main").options(id="one").start()
+        assert handle.result(LONG) == "done"
+        app.close(LONG)  # until the attempt that came too late has ended
+        assert app.client._failure == (0, None)
+
+
 def test_setting_a_timer_does_not_move_the_workflow_clock(memory_store: Store) -> None:
     """A body saw a time that depended on a timer not yet durable, and another one after a crash."""
     app, env = memory_store.app(virtual=True, lease=1e6), memory_store.env

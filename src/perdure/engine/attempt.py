@@ -107,6 +107,8 @@ class Attempt(ABC):
         try:
             self._run_and_settle()
         except LeaseLost:
+            # What it may have found was that of a stale look: a journal longer than its record.
+            self.error = None
             logger.info("lease of %s lost; the next attempt goes on from its journal", key)
         except BackendError as error:
             logger.warning("attempt of %s given up: %s", key, error)

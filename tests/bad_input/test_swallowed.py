@@ -11,6 +11,7 @@ import pytest
 
 from perdure import InvocationState, wf
 from perdure.errors import InvocationParked
+from tests.support.processes import run_code
 from tests.support.stores import LONG, run_until_idle
 
 
@@ -110,6 +111,34 @@ def test_it_is_parked_with_its_line_and_others_go_on(store, leash, loop):
     assert 0 <= other() < 1
     kinds = [entry.kind for entry in app.runtime.backend.read_journal(handle.key)]
     assert kinds.count("sleep") <= 2  # nothing was recorded after the signal
+
+
+def test_a_script_with_a_frame_that_swallows_everything_comes_to_its_end(tmp_path):
+    """Collected, here or at exit, it would get a GeneratorExit, swallow it too, and never end."""
+    source = """
+        import asyncio, gc, json
+        from perdure import Perdure
+        from perdure.errors import InvocationParked
+
+        app = Perdure("memory://", grace=0.0)
+
+        @app.workflow
+        async def flow():
+            while True:
+                try:
+                    await asyncio.Event().wait()
+                except BaseException:
+                    pass
+
+        try:
+            flow.start().result(60)
+        except InvocationParked:
+            app.close()
+            del flow
+            gc.collect()
+            print(json.dumps("parked"))
+    """
+    assert run_code(source, tmp_path) == "parked"
 
 
 def test_mended_code_goes_on_after_a_resume(store, leash):

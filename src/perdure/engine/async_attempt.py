@@ -26,11 +26,6 @@ from perdure.errors import BackendError, ControlFlow, InternalError, Suspended, 
 
 T = TypeVar("T")
 
-_kept: list[Coroutine[Any, Any, Any]] = []
-"""Frames that could not be dropped. The garbage collector would close them, and so run code that
-swallows every signal, perhaps for ever, on whichever thread it happens to collect on."""
-
-
 class AsyncAttempt(Attempt):
     """Runs one claimed async workflow."""
 
@@ -121,7 +116,7 @@ class AsyncAttempt(Attempt):
                 coroutine.throw(Suspended("The workflow is suspended; let this signal pass."))
             except BaseException:  # noqa: BLE001 - the frame is gone; what left it is discarded
                 return
-        _kept.append(coroutine)
+        self._keep(coroutine)
         self.stop(
             SuspensionSwallowed(
                 f"Branch {task.get_name()!r} of workflow {self.record.key.invocation_id!r} keeps "
@@ -131,6 +126,20 @@ class AsyncAttempt(Attempt):
                 "Exception."
             )
         )
+
+    def _keep(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Hold a frame that cannot be dropped, for ever, on a thread that does nothing else.
+
+        The garbage collector would close it, and so run code that swallows every signal, perhaps
+        for ever, on whichever thread it happens to collect on. A global would only put that off to
+        the end of the interpreter; what a daemon's frame holds is released by nobody.
+        """
+
+        def hold(held: object = coroutine) -> None:
+            self.runtime.env.signal().wait()
+            del held
+
+        self.runtime.env.spawn("perdure-swallowed", hold)
 
     # --- what the loop asks for (perdure.engine.loop.LoopPort) ----------------------------------
 

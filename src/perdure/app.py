@@ -11,13 +11,21 @@ from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, Protocol, Self, TypeVar, cast, overload
+from typing import Any, Literal, ParamSpec, Self, TypeVar, cast, overload
 
 from perdure.api.client import Client
-from perdure.api.definition import Definition, Policy, default_name, unwrap_static
-from perdure.api.functions import AsyncTask, AsyncWorkflow, Registered, SyncTask, SyncWorkflow
+from perdure.api.definition import Definition, Policy, default_name, refuse_unusable, unwrap_static
+from perdure.api.functions import (
+    AsyncTask,
+    AsyncWorkflow,
+    Registered,
+    SyncTask,
+    SyncWorkflow,
+    TaskDecorator,
+    WorkflowDecorator,
+)
 from perdure.api.info import InvocationInfo, Verification, info_of
-from perdure.api.invocation import DistributedInvocation
+from perdure.api.invocation import DistributedInvocation, refuse_undurable
 from perdure.api.named import NamedDefinition
 from perdure.api.registry import Registry
 from perdure.api.settings import Settings, load_settings
@@ -28,12 +36,14 @@ from perdure.core.lifecycle import InvocationState
 from perdure.core.retry import NO_RETRY, Retry, seconds
 from perdure.engine.bodies import BodyRunner
 from perdure.engine.committer import Committer
+from perdure.engine.context import current
 from perdure.engine.env import Env, SystemEnv
 from perdure.engine.hub import Hub
 from perdure.engine.runtime import EngineSettings, LeaseTable, Runtime
-from perdure.errors import ConfigurationError, RegistrationError
+from perdure.errors import ConfigurationError, OperationRefused, RegistrationError
 from perdure.values import TypeRegistry
 from perdure.worker.local import LocalWorker
+from perdure.worker.owner import owner_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,28 +52,6 @@ EXIT_SECONDS = 2.0
 """How long the end of the interpreter waits for attempts to let go of their leases."""
 CLOSE_SECONDS = 30.0
 """The same for an explicit `close()`, which may wait for a task body to return."""
-
-
-class TaskDecorator(Protocol):
-    """What `@app.task(...)` gives: takes sync and async functions."""
-
-    @overload  # a coroutine function is a function too, so the order of the two is what counts
-    def __call__(  # type: ignore[overload-overlap]
-        self, function: Callable[P, Coroutine[Any, Any, R]], /
-    ) -> AsyncTask[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
-
-
-class WorkflowDecorator(Protocol):
-    """What `@app.workflow(...)` gives: takes sync and async functions."""
-
-    @overload
-    def __call__(  # type: ignore[overload-overlap]
-        self, function: Callable[P, Coroutine[Any, Any, R]], /
-    ) -> AsyncWorkflow[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> SyncWorkflow[P, R]: ...
 
 
 class Perdure:
@@ -197,6 +185,8 @@ class Perdure:
 
         def register(target: Callable[..., Any]) -> Any:
             limit = None if timeout is None else seconds(timeout, "timeout")
+            if limit == 0:
+                raise ConfigurationError("timeout=0: no body could end in time. Leave it out.")
             policy = Policy(retry=retry or NO_RETRY, timeout=limit)
             definition = self._define(target, "task", name, aliases, policy)
             self.register(*raises)
@@ -261,6 +251,7 @@ class Perdure:
                 f"{target!r} is registered already. Decorate the plain function, once."
             )
         function = unwrap_static(target)
+        refuse_unusable(function)
         chosen = default_name(function) if name is None else validate_identifier(name, "name")
         for alias in aliases:
             validate_identifier(alias, "alias")
@@ -301,6 +292,7 @@ class Perdure:
             InvocationNotFound: there is none.
         """
         validate_identifier(invocation_id, "id")
+        refuse_undurable("app.invocation(...)")
         return self.state_backend.get_invocation(invocation_id)
 
     def workflows(
@@ -344,6 +336,7 @@ class Perdure:
         limit: int,
         after: InvocationInfo | None,
     ) -> list[InvocationInfo]:
+        refuse_undurable(f"app.{kind}s(...)")
         if not 1 <= limit <= 10_000:
             raise ConfigurationError(f"limit={limit!r}: expected 1 to 10,000.")
         wanted = [status] if isinstance(status, str) else list(status or ())
@@ -408,6 +401,7 @@ class Perdure:
             bodies=BodyRunner(env, self._types, settings.concurrency),
             leases=LeaseTable(env, settings.lease),
             store_id=backend.store_id(),
+            claimer=owner_name(env.entropy(4).hex()),
             owner=self.client,
         )
         self._lock = threading.RLock()
@@ -439,11 +433,17 @@ class Perdure:
         runtime, local = self._runtime, self._local
         if runtime is None or local is None or self._pid != os.getpid():
             return
+        if current() is not None:
+            raise OperationRefused(
+                "app.close() was called inside a workflow or task, which it would wait for. Close "
+                "the app where it was made."
+            )
         runtime.stopping.set()
         try:
             if local.stop(timeout):
                 runtime.bodies.close()
                 runtime.backend.close()
+            self.client.fail(OperationRefused("The app was closed while this waited for a result."))
         finally:
             self._runtime = self._local = None
 

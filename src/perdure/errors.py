@@ -188,6 +188,12 @@ class SuspensionSwallowed(PerdureError):
     code = "PRD035"
 
 
+class WorkflowStuck(PerdureError):
+    """An async workflow waits for something that nothing can bring; it was parked."""
+
+    code = "PRD036"
+
+
 # --- state backend ------------------------------------------------------------------------------
 
 
@@ -221,7 +227,7 @@ class ForeignDatabase(BackendError):
     code = "PRD044"
 
 
-class JournalCorrupted(BackendError):
+class JournalCorrupted(PerdureError):
     """A journal entry does not match its checksum. Its value is never used."""
 
     code = "PRD045"

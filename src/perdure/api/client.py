@@ -13,6 +13,7 @@ from perdure.backends.base import InvocationRecord, NewInvocation, OnExisting
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import TERMINAL, InvocationState
 from perdure.engine.flows import conflict
+from perdure.engine.outcome import recorded_outcome
 from perdure.engine.runtime import Runtime
 from perdure.errors import (
     CommitUnknown,
@@ -32,6 +33,8 @@ T = TypeVar("T")
 POLL_FIRST_SECONDS = 0.02
 POLL_MAX_SECONDS = 0.5
 """Other processes cannot poke a waiter here, so it looks by itself, at growing intervals."""
+FAILURES_KEPT = 1_000
+"""Trees whose last failure is kept for who waits for them; more than wait at a time."""
 SETTLE_TRIES_MAX = 5
 """Calls of something idempotent before the caller is told that its outcome is open."""
 
@@ -59,7 +62,8 @@ class Client:
         self._here = here
         self.untyped: Codec = codec_for(Any, types)
         self.code_version = code_version
-        self._failure: tuple[int, PerdureError | None] = (0, None)
+        self._failures: dict[InvocationKey | None, tuple[int, PerdureError]] = {}
+        self._failure_count = 0
 
     @property
     def runtime(self) -> Runtime:
@@ -182,7 +186,7 @@ class Client:
         Raises:
             InvocationCancelled: it ended without a result.
         """
-        body = record.outcome or b"null"
+        body = recorded_outcome(record) or b"null"
         if record.state is InvocationState.COMPLETED:
             definition = self.definition_of(record)
             if definition is not None:
@@ -202,12 +206,13 @@ class Client:
         Args:
             failures: how many failures of the state backend were known when the wait began.
         """
-        count, failure = self._failure
-        if count > failures and failure is not None:
-            raise failure
         record = self.read(key)
         if record.state in TERMINAL:
             return record
+        for tree in (record.root, None):
+            count, failure = self._failures.get(tree, (0, None))
+            if failure is not None and count > failures:
+                raise failure
         if record.state is InvocationState.PARKED:
             raise InvocationParked(record.reason)
         if record.state is InvocationState.DEAD:
@@ -224,7 +229,7 @@ class Client:
         env, hub = self.runtime.env, self.runtime.hub
         deadline = None if timeout is None else env.monotonic() + timeout
         signal = env.signal()
-        pause, failures = POLL_FIRST_SECONDS, self._failure[0]
+        pause, failures = POLL_FIRST_SECONDS, self._failure_count
         with self._here(self.read(key).root), hub.listening(key, signal.set):
             while True:
                 signal.clear()
@@ -247,7 +252,7 @@ class Client:
             with contextlib.suppress(RuntimeError):  # that loop has ended meanwhile
                 loop.call_soon_threadsafe(event.set)
 
-        pause, failures = POLL_FIRST_SECONDS, self._failure[0]
+        pause, failures = POLL_FIRST_SECONDS, self._failure_count
         deadline = None if limit is None else loop.time() + limit
         with self._here(self.read(key).root), self.runtime.hub.listening(key, poke):
             while True:
@@ -275,9 +280,12 @@ class Client:
             f"ask again, or give it more time.{known}"
         )
 
-    def fail(self, error: PerdureError) -> None:
-        """The state backend failed what runs here: whoever waits here is told."""
-        self._failure = (self._failure[0] + 1, error)
+    def fail(self, error: PerdureError, tree: InvocationKey | None = None) -> None:
+        """What runs here failed: whoever waits for this tree (None: for anything) is told."""
+        if len(self._failures) > FAILURES_KEPT:
+            self._failures.clear()
+        self._failure_count += 1
+        self._failures[tree] = (self._failure_count, error)
         self.runtime.hub.everyone()
 
 

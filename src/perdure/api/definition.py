@@ -225,6 +225,27 @@ def unwrap_static(function: object) -> Callable[..., Any]:
     return function
 
 
+def refuse_unusable(function: Callable[..., Any]) -> None:
+    """Refuse functions that a call does not run: generators, and methods that lack their object.
+
+    Raises:
+        RegistrationError: it is one of them.
+    """
+    target = inspect.unwrap(function)
+    if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
+        raise RegistrationError(
+            f"{function!r} is a generator; calling it runs nothing. Return a list instead."
+        )
+    code = getattr(target, "__code__", None)
+    qualname = str(getattr(target, "__qualname__", ""))
+    in_class = "." in qualname and not qualname.rpartition(".")[0].endswith("<locals>")
+    if in_class and code is not None and code.co_varnames[:1] in (("self",), ("cls",)):
+        raise RegistrationError(
+            f"{qualname!r} is a method: its object would have to be recorded with every call. "
+            "Decorate a plain function or a staticmethod, and pass what it needs."
+        )
+
+
 def is_async_function(function: Callable[..., Any]) -> bool:
     """Whether calling it gives a coroutine (also behind decorators that use functools.wraps)."""
     function = inspect.unwrap(function)

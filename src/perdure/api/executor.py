@@ -22,7 +22,7 @@ from perdure.api.state_backend import StateBackend, to_datetime
 from perdure.core.identity import WorkflowIdentity
 from perdure.core.scope import DRAW_KINDS, Scope
 from perdure.engine.context import TaskContext, WorkflowContext
-from perdure.errors import OperationRefused
+from perdure.errors import ConfigurationError, OperationRefused
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -70,6 +70,11 @@ class DeterministicExecutor:
 
     def __init__(self, workflow_identity: WorkflowIdentity, app: App) -> None:
         """Bind to an identity; nothing is read or stored yet."""
+        if not isinstance(cast("object", workflow_identity), WorkflowIdentity):
+            raise ConfigurationError(
+                f"DeterministicExecutor(...) got {workflow_identity!r} as identity. Pass a "
+                "WorkflowIdentity(workflow_id, workflow_type)."
+            )
         self.workflow_identity = workflow_identity
         self._app: App | None = app
         self._source: Source | None = None
@@ -154,6 +159,7 @@ class DeterministicExecutor:
             SerializationError: the value cannot be recorded; nothing was.
         """
         operations.check_record_name(operation)
+        operations.check_generator(operation, generator)
         return cast("T", self._values.record(operation, generator))
 
     def execute_task(

@@ -10,13 +10,13 @@ import copy
 import functools
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any, Generic, ParamSpec, Self, TypeVar, cast
+from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 import msgspec
 
 from perdure.api.client import Client
 from perdure.api.definition import Definition
-from perdure.api.invocation import DistributedInvocation, loop_is_running
+from perdure.api.invocation import DistributedInvocation, loop_is_running, refuse_undurable
 from perdure.backends.base import NewInvocation, OnExisting
 from perdure.core.identity import InvocationKey, validate_identifier
 from perdure.core.retry import seconds
@@ -113,6 +113,7 @@ class Registered(Generic[P, R]):
             InvocationNotFound: there is none.
         """
         validate_identifier(invocation_id, "id")
+        refuse_undurable(f"{_short_name(self)}.get()")
         return self._handle(self._client.latest(invocation_id).key)
 
     def _handle(self, key: InvocationKey) -> DistributedInvocation[R]:
@@ -308,13 +309,38 @@ class SyncWorkflow(Workflow[P, R]):
 class AsyncWorkflow(Workflow[P, R]):
     """A workflow made of an `async def`."""
 
-    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Start it and await its result; inside an async workflow it is a child workflow."""
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Await it: it is started and waited for; inside an async workflow it is a child."""
         self._in_workflow(awaited=True)
-        return await self._arun(args, kwargs)
+        return self._arun(args, kwargs)
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The same in sync code."""
         if self._in_workflow(awaited=False) is None:
             refuse_running_loop(f"workflow {self.name!r}", _await_spelling(self))
         return self._run(args, kwargs)
+
+
+# --- decorators ----------------------------------------------------------------------------------
+
+
+class TaskDecorator(Protocol):
+    """What `@app.task(...)` gives: takes sync and async functions."""
+
+    @overload  # a coroutine function is a function too, so the order of the two is what counts
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
+
+
+class WorkflowDecorator(Protocol):
+    """What `@app.workflow(...)` gives: takes sync and async functions."""
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncWorkflow[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> SyncWorkflow[P, R]: ...

@@ -16,7 +16,7 @@ from perdure.core.retry import seconds
 from perdure.engine import flows
 from perdure.engine.context import WorkflowContext, current
 from perdure.engine.effects import Flow
-from perdure.engine.outcome import Outcome
+from perdure.engine.outcome import Outcome, recorded_outcome
 from perdure.errors import OperationRefused, WrongColour
 from perdure.values import decode_exception
 
@@ -29,6 +29,21 @@ def loop_is_running() -> bool:
     """Whether an event loop runs on this thread, which nothing may block."""
     asyncio = sys.modules.get("asyncio")  # not imported: no loop runs, and it costs 50 ms
     return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 - it exists for callers like this
+
+
+def refuse_undurable(what: str) -> None:
+    """Refuse what changes with time in workflow code, unless it is recorded as one value.
+
+    Raises:
+        OperationRefused: inside a workflow, and not inside `wf.record`.
+    """
+    context = current()
+    if isinstance(context, WorkflowContext) and not context.refusing:
+        raise OperationRefused(
+            f"{what} was used inside a workflow; it changes with time, so a replay would see "
+            "something else. Wait for a result(), or record what you saw: "
+            f'wf.record("seen", lambda: {what}). Effects belong into a task.'
+        )
 
 
 class DistributedInvocation(Generic[R_co]):
@@ -66,13 +81,7 @@ class DistributedInvocation(Generic[R_co]):
             OperationRefused: inside a workflow, where another answer on replay would be a
                 divergence; `wf.record("status", lambda: invocation.status)` it.
         """
-        context = current()
-        if isinstance(context, WorkflowContext) and not context.refusing:
-            raise OperationRefused(
-                "invocation.status was read inside a workflow; it changes with time, so a replay "
-                "would see something else. Wait for its result(), or record what you saw: "
-                'wf.record("status", lambda: invocation.status).'
-            )
+        refuse_undurable("invocation.status")
         return self._client.read(self.key).state
 
     @property
@@ -140,6 +149,11 @@ class DistributedInvocation(Generic[R_co]):
         )
 
     def _flow(self, limit: float | None) -> Flow[Outcome]:
+        if self._context_place().key == self.key:
+            raise OperationRefused(
+                f"Workflow {self.key.invocation_id!r} waits for its own result, which would never "
+                "come. Give the value to whoever needs it instead."
+            )
         microseconds = None if limit is None else int(limit * flows.MICROSECONDS)
         return flows.result(self._context_place(), self.key, self._decode, microseconds)
 
@@ -164,6 +178,7 @@ class DistributedInvocation(Generic[R_co]):
         Raises:
             KeyError: it published no such name and no default is given.
         """
+        refuse_undurable("invocation.get_data(...)")
         body = self._client.runtime.backend.read_data(self.key).get(name)
         if body is not None:
             return self._client.untyped.decode(body, f"data {name!r}")
@@ -173,6 +188,7 @@ class DistributedInvocation(Generic[R_co]):
 
     def resume(self) -> bool:
         """Let a parked or dead invocation go on; False if it was neither."""
+        refuse_undurable("invocation.resume()")
         resumed = self._client.runtime.backend.resume(self.key)
         if resumed:
             self._client.runtime.hub.touched((self.key,))
@@ -180,9 +196,10 @@ class DistributedInvocation(Generic[R_co]):
 
     def exception(self) -> BaseException | None:
         """What a failed invocation raised; None when it did not fail (or not yet)."""
+        refuse_undurable("invocation.exception()")
         record = self._client.read(self.key)
         if record.state is InvocationState.FAILED:
-            return decode_exception(record.outcome or b"null", self._client.types)
+            return decode_exception(recorded_outcome(record) or b"null", self._client.types)
         return None
 
     def __eq__(self, other: object) -> bool:

@@ -78,6 +78,24 @@ def check_record_name(name: object) -> str:
     return text
 
 
+def check_generator(name: str, run: object) -> None:
+    """What `record` can run.
+
+    Raises:
+        RegistrationError: not callable, or async.
+    """
+    if not callable(run):
+        raise RegistrationError(
+            f"record({name!r}, ...) got {run!r}, which is not callable. Pass a function that gives "
+            "the value: lambda: the_value."
+        )
+    if inspect.iscoroutinefunction(run):
+        raise RegistrationError(
+            f"record({name!r}, ...) got an async function. It records what a plain function "
+            "returns; do async work in a task."
+        )
+
+
 def require_context(operation: str) -> WorkflowContext | TaskContext:
     """The context of an operation that both workflows and tasks may use.
 
@@ -105,11 +123,6 @@ def client_of(context: WorkflowContext | TaskContext) -> Client:
 
 def record_in(context: WorkflowContext, name: str, run: Callable[[], T]) -> T:
     """Record under a sequence that may be one of ours."""
-    if inspect.iscoroutinefunction(run):
-        raise RegistrationError(
-            f"record({name!r}, ...) got an async function. It records what a plain function "
-            "returns; do async work in a task."
-        )
     codec = client_of(context).untyped
     where = f"value of record {name!r}"
 
@@ -141,6 +154,7 @@ def record(name: str, run: Callable[[], T]) -> T:
         SerializationError: the value cannot be recorded (the refusal is recorded in its place).
     """
     context = current_workflow("wf.record")
+    check_generator(name, run)
     return record_in(context, check_record_name(name), run)
 
 

@@ -99,6 +99,5 @@ class RecordedSource:
         found = find_value(self._entries, key)
         if not isinstance(found, Entry) or found.kind != EntryKind.MEMO:
             self._refuse(key)
-        self._counts["task_invocation"] += 1
         handle = InvocationKey(str(self._state.decode(found.body, key)), 1)
         return DistributedInvocation(self._client, handle, task.definition)

@@ -33,7 +33,7 @@ class RegisterSource:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._sequences: dict[str, threading.RLock] = defaultdict(threading.RLock)
-        self._generating: set[tuple[str, int]] = set()
+        self._generating: set[int] = set()
 
     @functools.cached_property
     def _seed(self) -> bytes:
@@ -80,11 +80,20 @@ class RegisterSource:
 
     def _draw(self, kind: str, make: Callable[[int], object]) -> Any:
         """The next draw. A state backend that fails gives the number back, as in `record`."""
+        self._refuse_inside_generator(kind)
         with self._sequence(kind):
             ordinal = self._counts[kind] + 1
             value = self._value(kind, ordinal, lambda: make(ordinal))
             self._counts[kind] = ordinal
             return value
+
+    def _refuse_inside_generator(self, operation: str) -> None:
+        """On replay a generator does not run, so what it asked for would not be counted."""
+        if threading.get_ident() in self._generating:
+            raise OperationRefused(
+                f"{operation!r} was asked of an executor inside a generator given to its record(). "
+                "What a generator does is recorded as one value; do it before or after."
+            )
 
     def _sequence(self, operation: str) -> threading.RLock:
         with self._lock:
@@ -136,18 +145,14 @@ class RegisterSource:
         may have passed by then, or a later executor would meet a hole.
         """
         me = threading.get_ident()
-        if (operation, me) in self._generating:
-            raise OperationRefused(
-                f"record({operation!r}, ...) was called inside its own generator. What a generator "
-                "does is recorded as one value."
-            )
+        self._refuse_inside_generator(operation)
         with self._sequence(operation):
             ordinal = self._counts[operation] + 1
-            self._generating.add((operation, me))
+            self._generating.add(me)
             try:
                 value = self._value(operation, ordinal, generator)
             finally:
-                self._generating.discard((operation, me))
+                self._generating.discard(me)
             self._counts[operation] = ordinal
             return value
 
@@ -155,6 +160,7 @@ class RegisterSource:
         self, task: Registered[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> DistributedInvocation[Any]:
         """The invocation of this call; register value and invocation row are one transaction."""
+        self._refuse_inside_generator("execute_task")
         definition = task.definition
         call = definition.call(args, kwargs)
         key = f"task_invocation:{call.call_id}"
@@ -173,7 +179,5 @@ class RegisterSource:
             stored = self._put(key, msgspec.json.encode(invocation_id), child=child)
         else:
             stored = self._state.decode(body, key)
-        with self._lock:
-            self._counts["task_invocation"] += 1
         handle = InvocationKey(str(stored), 1)
         return DistributedInvocation(self._client, handle, definition)

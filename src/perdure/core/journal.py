@@ -384,7 +384,7 @@ def find_value(entries: Sequence[Entry], key: str) -> Entry | DrawValue | None:
 
     Keys of draws are looked up inside their blocks.
     """
-    path, local = ("", key) if not key.startswith("/") else key.split(":", 1)
+    path, local = ("", key) if not key.startswith("/") else key.partition(":")[::2]
     operation, _, number = local.rpartition(":")
     if operation in DRAW_KINDS and number.isdecimal():
         return _find_draw(entries, path, operation, int(number))

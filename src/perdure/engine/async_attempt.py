@@ -26,6 +26,7 @@ from perdure.errors import BackendError, ControlFlow, InternalError, Suspended, 
 
 T = TypeVar("T")
 
+
 class AsyncAttempt(Attempt):
     """Runs one claimed async workflow."""
 
@@ -46,9 +47,14 @@ class AsyncAttempt(Attempt):
         # The default finaliser would run `aclose` when the garbage collector finds a generator,
         # which is at another time on every run.
         sys.set_asyncgen_hooks(finalizer=lambda _: None)
+        outer = asyncio._get_running_loop()  # noqa: SLF001 - `verify` may be called on a loop
         asyncio._set_running_loop(self._loop)  # noqa: SLF001 - how a loop makes itself current
         try:
-            return self._step_to_end(run, context)
+            try:
+                coroutine = cast("Coroutine[Any, Any, Any]", run())
+            except Exception as error:  # noqa: BLE001 - a call that does not fit is its outcome
+                return self.raised(error)
+            return self._step_to_end(coroutine, context)
         except ControlFlow as signal:
             if not self.halted:
                 raise InternalError("A control signal came without its cause.") from signal
@@ -64,11 +70,13 @@ class AsyncAttempt(Attempt):
         finally:
             if self.halted:
                 self._drop_frames()
-            asyncio._set_running_loop(None)  # noqa: SLF001 - as above
+            asyncio._set_running_loop(outer)  # noqa: SLF001 - as above
             sys.set_asyncgen_hooks(*hooks)
 
-    def _step_to_end(self, run: Callable[[], object], context: WorkflowContext) -> Outcome:
-        main = self._loop.start(cast("Coroutine[Any, Any, Any]", run()), context)
+    def _step_to_end(
+        self, coroutine: Coroutine[Any, Any, Any], context: WorkflowContext
+    ) -> Outcome:
+        main = self._loop.start(coroutine, context)
         self._step_until(main.done)
         self._loop.tasks.remove(main)
         # As asyncio.run does: what is still running is cancelled and waited for.
@@ -190,22 +198,14 @@ class AsyncAttempt(Attempt):
         """Drive an operation; errors of the engine itself drop the frame instead."""
         try:
             return await drive_async(flow, self)
-        except PARKING as error:
-            self.stop(error)
-            raise Suspended("The workflow is parked.") from error
-        except BackendError as error:
-            self.fail(error)
-            raise Suspended("The state backend failed; the workflow goes on later.") from error
+        except (*PARKING, BackendError) as error:
+            raise self.drop_for(error) from error
 
     def _guarded(self, run: Callable[[], T]) -> T:
         try:
             return run()
-        except PARKING as error:
-            self.stop(error)
-            raise Suspended("The workflow is parked.") from error
-        except BackendError as error:
-            self.fail(error)
-            raise Suspended("The state backend failed; the workflow goes on later.") from error
+        except (*PARKING, BackendError) as error:
+            raise self.drop_for(error) from error
 
     def run_body(self, effect: RunBody) -> Outcome:
         """Refuse: the api layer lets no blocking call through in an async workflow."""
@@ -217,10 +217,16 @@ class AsyncAttempt(Attempt):
 
     async def run_body_async(self, effect: RunBody) -> Outcome:
         """Run a task body on the real loop or a pool thread and await it."""
-        self.before_body()
-        future: asyncio.Future[Outcome] = self._loop.create_future()
+        while True:
+            self.before_body()
+            outcome = await self._body(effect)
+            if outcome is not None:  # else it was held up, and not allowed to start any more
+                return outcome
 
-        def deliver(outcome: Outcome) -> None:
+    async def _body(self, effect: RunBody) -> Outcome | None:
+        future: asyncio.Future[Outcome | None] = self._loop.create_future()
+
+        def deliver(outcome: Outcome | None) -> None:
             def resume() -> None:
                 if not future.done():
                     future.set_result(outcome)
@@ -229,7 +235,8 @@ class AsyncAttempt(Attempt):
             self.signal.set()
 
         self._running += 1
-        abandon = self.runtime.bodies.start(effect.call, self.task_context(effect), deliver)
+        context = self.task_context(effect)
+        abandon = self.runtime.bodies.start(effect.call, context, deliver, self.may_start)
         try:
             return await future
         except BaseException:

@@ -14,14 +14,13 @@ import msgspec
 from perdure.backends.base import (
     Disposition,
     Finish,
-    InboxRow,
     InvocationRecord,
     NewInvocation,
     Release,
     Stop,
     Suspend,
 )
-from perdure.core.draws import derive_seed
+from perdure.core.draws import ALGORITHM, derive_seed
 from perdure.core.entries import Entry, EntryKind
 from perdure.core.identity import InvocationKey, WorkflowIdentity
 from perdure.core.journal import Draft, Journal
@@ -29,9 +28,14 @@ from perdure.core.lifecycle import InvocationState
 from perdure.core.scope import Scope
 from perdure.engine.context import TaskContext, WorkflowContext, calling_line, watch_threads
 from perdure.engine.effects import Compute, Flow, Function, RunBody, Wait
+from perdure.engine.inbox import receive
 from perdure.engine.ledger import Ledger, settle
 from perdure.engine.mailbox import Mailbox
-from perdure.engine.outcome import Outcome, Raised, Returned, invocation_body, outcome_body
+from perdure.engine.outcome import (
+    Outcome,
+    Raised,
+    Returned,
+)
 from perdure.engine.runtime import Runtime, log_stop, logger
 from perdure.errors import (
     BackendError,
@@ -39,18 +43,20 @@ from perdure.errors import (
     DeserializationError,
     Divergence,
     InternalError,
-    InvocationCancelled,
-    InvocationNotFound,
     JournalCorrupted,
     LeaseLost,
     PerdureError,
     SerializationError,
     Suspended,
     SuspensionSwallowed,
+    WorkflowStuck,
 )
+from perdure.values import without_traceback
 
 REFUSALS_MAX = 100
 """Operations refused to a dropped frame before its code is held to swallow the signal."""
+POLL_SECONDS = 0.25
+"""How often an attempt that cannot be dropped looks into its inbox by itself."""
 PARKING = (Divergence, JournalCorrupted, DeserializationError, InternalError)
 """Errors of the replay itself: a person must look; going on could only do harm."""
 
@@ -133,6 +139,8 @@ class Attempt(ABC):
         try:
             entries = self.runtime.backend.read_journal(record.key)
             self.load(entries)
+            # Known to have died in one body: only the end of a body counts as progress then.
+            self.ledger.progress_resets = not self.journal.unfinished_body()
             if record.crashes >= self.runtime.settings.crash_limit:
                 self.halt(Stop(InvocationState.DEAD, self._cause_of_death()))
             else:
@@ -171,6 +179,12 @@ class Attempt(ABC):
         Raises:
             JournalCorrupted: it is damaged.
         """
+        if self.record.draw_algorithm != ALGORITHM:
+            raise JournalCorrupted(
+                f"Workflow {self.record.key.invocation_id!r} draws by algorithm "
+                f"{self.record.draw_algorithm}; this perdure knows {ALGORITHM}. A newer perdure "
+                "wrote it; run this workflow with that version."
+            )
         self._ledger = Ledger(self.runtime, self.record, entries)
 
     @property
@@ -191,7 +205,10 @@ class Attempt(ABC):
             InvocationState.COMPLETED if isinstance(outcome, Returned) else InvocationState.FAILED
         )
         root = self.root_scope
-        digest = blake2b(outcome.body, digest_size=16, person=b"perdure-outcome").hexdigest()
+        told = outcome.body
+        if isinstance(outcome, Raised):
+            told = without_traceback(told)  # lines and paths may change without any difference
+        digest = blake2b(told, digest_size=16, person=b"perdure-outcome").hexdigest()
         self.journal.end_scope(root, state.value, f'"{digest}"'.encode(), self.now())
         self.commit(Finish(state, outcome.body))
 
@@ -238,6 +255,14 @@ class Attempt(ABC):
         """Park the workflow because of `error`; its journal stays as it is."""
         self.error = error
         self.halt(Stop(InvocationState.PARKED, f"{type(error).__name__}: {error}"))
+
+    def drop_for(self, error: PerdureError) -> Suspended:
+        """An error of the engine itself in an operation: drop the frame, give what to raise."""
+        if isinstance(error, BackendError):
+            self.fail(error)
+            return Suspended("The state backend failed; the workflow goes on later.")
+        self.stop(error)
+        return Suspended("The workflow is parked.")
 
     def fail(self, error: BackendError) -> None:
         """The state backend failed: let go, and leave it to the next claim to go on."""
@@ -300,8 +325,7 @@ class Attempt(ABC):
         try:
             self.flush()
         except BackendError as error:
-            self.fail(error)
-            raise Suspended("The state backend failed; the workflow goes on later.") from error
+            raise self.drop_for(error) from error
 
     # --- what operations ask for (perdure.engine.drive) -----------------------------------------
 
@@ -324,7 +348,9 @@ class Attempt(ABC):
         invocation_id, name = effect.invocation_id, effect.call.function.name
 
         def seed() -> bytes:
-            return derive_seed(runtime.store_id, record.app, name, invocation_id, 1)
+            # Without the task's name: a rename (with an alias) must not change the key of an
+            # effect that may have happened under the old one.
+            return derive_seed(runtime.store_id, record.app, "task", invocation_id, 1)
 
         return TaskContext(
             InvocationKey(invocation_id, 1),
@@ -343,6 +369,11 @@ class Attempt(ABC):
             self.halt(None)
             raise
         self.let_go_if_stopping()
+
+    def may_start(self) -> bool:
+        """Whether a body that waited for a thread may start still. Called from any thread."""
+        live = self.runtime.leases.is_live(self.record.key, self.record.epoch)
+        return live and not self.runtime.stopping.is_set() and not self.halted
 
     def let_go_if_stopping(self) -> None:
         """Release the workflow to others when this worker shuts down.
@@ -413,7 +444,20 @@ class Attempt(ABC):
         due = self.mailbox.next_due()
         until_due = None if due is None else max(0, due - self.now()) / 1e6
         if busy:
-            self.signal.wait(until_due)
+            # Others may have put something into the inbox without a poke that reaches us.
+            if not self.signal.wait(
+                POLL_SECONDS if until_due is None else min(POLL_SECONDS, until_due)
+            ):
+                self._poked = True
+        elif due is None and not self.mailbox.awaits_others:
+            self.stop(
+                WorkflowStuck(
+                    f"Workflow {self.record.key.invocation_id!r} waits for something that nothing "
+                    "can bring: no timer, task or invocation is under way. Look for an asyncio "
+                    "lock, event, queue or future that only this workflow itself could release."
+                )
+            )
+            raise Suspended("The workflow is parked.")
         elif left <= 0 or (
             not self.mailbox.awaits_others and (until_due is None or until_due > left)
         ):
@@ -433,7 +477,7 @@ class Attempt(ABC):
             self._poked = False
             for row in self.runtime.backend.read_inbox(self.record.key):
                 found = True
-                self._receive(row, now)
+                receive(self.runtime, self.ledger, row, now)
         if found:
             self.flush()
         return found
@@ -448,22 +492,3 @@ class Attempt(ABC):
         self.journal.stage(
             Draft(EntryKind.FIRED, scope, ordinal, "", "timer", b"", body, b"{}", now)
         )
-
-    def _receive(self, row: InboxRow, now: int) -> None:
-        """Turn an inbox row into a delivery entry; the row goes with the same commit."""
-        source = self.runtime.backend.read(*row.source)
-        if source is None:
-            gone = InvocationNotFound(f"Invocation {row.source.invocation_id!r} does not exist.")
-            outcome = outcome_body(self.raised(gone))
-        elif source.state is InvocationState.COMPLETED:
-            outcome = outcome_body(Returned(source.outcome or b"null", None))
-        else:
-            error = source.outcome or self._cancelled(row.source).body
-            outcome = b'{"error":' + error + b"}"
-        body = invocation_body(row.source)[:-1] + b"," + outcome[1:]
-        name = row.source.invocation_id
-        self.journal.stage(Draft(EntryKind.DONE, "", 0, "", name, b"", body, b"{}", now))
-        self.ledger.add_consumed(row.row_id)
-
-    def _cancelled(self, key: InvocationKey) -> Raised:
-        return self.raised(InvocationCancelled(f"Invocation {key.invocation_id!r} was cancelled."))

@@ -14,12 +14,13 @@ from perdure.backends.base import (
     CommitResult,
     Committed,
     Finish,
+    InvocationRecord,
     Refusal,
     Stop,
     Transition,
 )
 from perdure.engine.hub import Hub
-from perdure.errors import CommitUnknown
+from perdure.errors import BackendError, CommitUnknown
 
 BATCH_MAX = 256
 """Transitions in one transaction: bounds how long one commit holds the writer."""
@@ -108,7 +109,7 @@ class Committer:
             CommitUnknown: the backend cannot even be asked.
         """
         for _ in range(SETTLE_TRIES_MAX):
-            record = self._backend.read(*transition.key, locked=True)
+            record = self._read_back(transition)
             if record is None:
                 return Refusal.STALE
             if record.last_token == transition.token:
@@ -125,6 +126,15 @@ class Committer:
             f"backend left its outcome open {SETTLE_TRIES_MAX} times. Its lease will expire and "
             "the next claim goes on from what is recorded. Look at the health of the database."
         )
+
+    def _read_back(self, transition: Transition) -> InvocationRecord | None:
+        try:
+            return self._backend.read(*transition.key, locked=True)
+        except BackendError as error:
+            raise CommitUnknown(
+                f"Commit of {transition.key.invocation_id!r} at position {transition.head}: its "
+                f"outcome is open, and it cannot be read back: {error}"
+            ) from error
 
     def _announce(self, transition: Transition, result: CommitResult) -> None:
         if isinstance(result, Committed):

@@ -8,17 +8,21 @@ from __future__ import annotations
 from perdure.backends.base import (
     Committed,
     Disposition,
+    Finish,
     InvocationRecord,
     NewInvocation,
     Refusal,
     Release,
     Transition,
 )
-from perdure.core.entries import Entry
+from perdure.core.entries import COMMANDS, DELIVERIES, Entry
 from perdure.core.identity import InvocationKey
 from perdure.core.journal import Journal
+from perdure.engine.outcome import outcome_token
 from perdure.engine.runtime import Runtime
 from perdure.errors import LeaseLost
+
+_PROGRESS = COMMANDS | DELIVERIES
 
 
 class Ledger:
@@ -26,6 +30,7 @@ class Ledger:
 
     Attributes:
         reset_crashes: forget the crashes with the next commit.
+        progress_resets: forget them with the next commit that takes the workflow on.
     """
 
     def __init__(self, runtime: Runtime, record: InvocationRecord, entries: list[Entry]) -> None:
@@ -36,6 +41,7 @@ class Ledger:
         """
         self.journal = Journal(record.key, record.seed, entries, record.head)
         self.reset_crashes = False
+        self.progress_resets = False
         self._runtime = runtime
         self._record = record
         self._children: list[NewInvocation] = []
@@ -88,6 +94,8 @@ class Ledger:
         """
         self.require_lease()
         token = self._runtime.env.entropy(16)
+        if isinstance(disposition, Finish):
+            token = outcome_token(self._record.key, self._record.epoch, disposition)
         now = self._runtime.backend.now()
         entries = self.journal.seal_pending(self._record.epoch, token, now)
         transition = Transition(
@@ -101,7 +109,8 @@ class Ledger:
             watches=tuple(self._watches),
             consumed=tuple(self._consumed),
             data=tuple(self._data),
-            reset_crashes=self.reset_crashes,
+            reset_crashes=self.reset_crashes
+            or (self.progress_resets and any(entry.kind in _PROGRESS for entry in entries)),
             disposition=disposition,
         )
         result = self._runtime.committer.submit(transition)

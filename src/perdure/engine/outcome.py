@@ -6,8 +6,11 @@ nothing is encoded or decoded twice.
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import msgspec
 
+from perdure.backends.base import Finish, InvocationRecord
 from perdure.core.identity import InvocationKey
 from perdure.errors import JournalCorrupted
 
@@ -83,6 +86,35 @@ def invocation_body(key: InvocationKey, arguments: bytes = b"") -> bytes:
     if arguments:
         return b'{"arguments":' + arguments + b"," + named[1:]
     return named
+
+
+def outcome_token(key: InvocationKey, epoch: int, finish: Finish) -> bytes:
+    """The token of the commit that ends an invocation: a seal over its outcome.
+
+    It names the commit as any token does (one epoch ends an invocation once), and as the row keeps
+    the token of its last commit, an outcome that was changed afterwards does not match it.
+    """
+    content = msgspec.msgpack.encode((*key, epoch, finish.state.value, finish.outcome))
+    return blake2b(content, digest_size=16, person=b"perdure-result").digest()
+
+
+def recorded_outcome(record: InvocationRecord) -> bytes | None:
+    """The outcome of an ended invocation, checked; None if it has none.
+
+    Raises:
+        JournalCorrupted: its bytes are not those that were recorded.
+    """
+    outcome = record.outcome
+    if outcome is None:
+        return None
+    seal = outcome_token(record.key, record.epoch, Finish(record.state, outcome))
+    if seal != record.last_token:
+        raise JournalCorrupted(
+            f"The outcome of {record.key.invocation_id!r} (generation {record.key.generation}) "
+            "does not match its seal. Its bytes were changed after they were written. Restore the "
+            "database from a backup; the damaged value was not used."
+        )
+    return outcome
 
 
 def due_body(due: int, error: bytes = b"") -> bytes:

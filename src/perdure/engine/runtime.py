@@ -86,6 +86,7 @@ class Runtime:
     Attributes:
         stopping: set when attempts shall let go at their next wait or body.
         store_id: part of every seed, read once.
+        claimer: the name under which this process claims and renews; one for all its workers.
         owner: what the api layer needs back from a context; carried, never looked at.
     """
 
@@ -99,5 +100,6 @@ class Runtime:
     bodies: BodyRunner
     leases: LeaseTable
     store_id: bytes
+    claimer: str
     owner: object
     stopping: threading.Event = field(default_factory=threading.Event)

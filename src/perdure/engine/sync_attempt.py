@@ -7,7 +7,7 @@ from perdure.engine.context import WorkflowContext, enter, leave
 from perdure.engine.drive import drive
 from perdure.engine.effects import Flow, RunBody, Wait
 from perdure.engine.outcome import Outcome
-from perdure.errors import BackendError, ControlFlow, InternalError, Suspended, WrongColour
+from perdure.errors import BackendError, ControlFlow, InternalError, WrongColour
 
 
 class SyncAttempt(Attempt):
@@ -32,12 +32,8 @@ class SyncAttempt(Attempt):
         """Drive an operation; errors of the engine itself drop the frame instead of reaching it."""
         try:
             return drive(flow, self)
-        except PARKING as error:
-            self.stop(error)
-            raise Suspended("The workflow is parked.") from error
-        except BackendError as error:
-            self.fail(error)
-            raise Suspended("The state backend failed; the workflow goes on later.") from error
+        except (*PARKING, BackendError) as error:
+            raise self.drop_for(error) from error
 
     async def perform_async(self, flow: Flow[Outcome]) -> Outcome:
         """Refuse: nothing awaits inside a sync workflow."""
@@ -46,8 +42,12 @@ class SyncAttempt(Attempt):
 
     def run_body(self, effect: RunBody) -> Outcome:
         """Run a task body and wait for it."""
-        self.before_body()
-        return self.runtime.bodies.run(effect.call, self.task_context(effect))
+        outcome: Outcome | None = None
+        while outcome is None:  # it was held up, and may not have been allowed to start then
+            self.before_body()
+            context = self.task_context(effect)
+            outcome = self.runtime.bodies.run(effect.call, context, self.may_start)
+        return outcome
 
     def wait_any(self, waits: tuple[Wait, ...]) -> Wait:
         """Block until the first of these is delivered."""

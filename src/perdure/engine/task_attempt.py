@@ -21,7 +21,7 @@ from perdure.core.draws import derive_id
 from perdure.core.lifecycle import InvocationState
 from perdure.engine.context import TaskContext
 from perdure.engine.effects import Call, Function
-from perdure.engine.outcome import Outcome, Returned
+from perdure.engine.outcome import Outcome, Returned, outcome_token
 from perdure.engine.runtime import Runtime, log_stop, logger
 from perdure.errors import BackendError, PerdureError
 
@@ -39,7 +39,13 @@ class TaskAttempt:
     def run(self) -> None:
         """Run the body and settle; a stale lease or a failing backend changes nothing."""
         try:
-            self._settle(self._disposition())
+            disposition = self._disposition()
+            if disposition is None:
+                logger.info(
+                    "lease of %s was not confirmed; its body did not start", self.record.key
+                )
+            else:
+                self._settle(disposition)
         except BackendError as error:
             logger.warning("outcome of %s not recorded: %s", self.record.key, error)
             self.error = error
@@ -53,7 +59,12 @@ class TaskAttempt:
             return False
         return True
 
-    def _disposition(self) -> Disposition:
+    def _may_start(self) -> bool:
+        live = self.runtime.leases.is_live(self.record.key, self.record.epoch)
+        return live and not self.runtime.stopping.is_set()
+
+    def _disposition(self) -> Disposition | None:
+        """Run the body; None if its lease could not be confirmed before it started."""
         record, limit = self.record, self.runtime.settings.crash_limit
         if record.crashes >= limit:
             return Stop(
@@ -63,7 +74,13 @@ class TaskAttempt:
                 f"then let it go on with: perdure workflow resume {record.key.invocation_id}",
             )
         call = Call(self.function, record.arguments, record.fingerprint, record.call_id)
-        outcome = self.runtime.bodies.run(call, self._context())
+        if self.runtime.stopping.is_set():
+            return Release()
+        outcome = None
+        if self._may_start():
+            outcome = self.runtime.bodies.run(call, self._context(), self._may_start)
+        if outcome is None:
+            return Release() if self.runtime.stopping.is_set() else None
         delay = self._retry_delay(outcome)
         if delay is not None:
             return RetryLater(delay)
@@ -107,11 +124,14 @@ class TaskAttempt:
         record = self.record
         if isinstance(disposition, Stop):
             log_stop(record.key, disposition)
+        token = self.runtime.env.entropy(16)
+        if isinstance(disposition, Finish):
+            token = outcome_token(record.key, record.epoch, disposition)
         transition = Transition(
             key=record.key,
             epoch=record.epoch,
             head=record.head,
-            token=self.runtime.env.entropy(16),
+            token=token,
             disposition=disposition,
         )
         if not isinstance(self.runtime.committer.submit(transition), Committed):

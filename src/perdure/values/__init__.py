@@ -5,7 +5,12 @@ from __future__ import annotations
 from perdure.values.arguments import UNTYPED, decode_arguments, encode_arguments
 from perdure.values.canonical import FINGERPRINT_BYTES, fingerprint
 from perdure.values.codec import Codec, codec_for
-from perdure.values.exceptions import decode_exception, encode_exception, recorded_traceback
+from perdure.values.exceptions import (
+    decode_exception,
+    encode_exception,
+    recorded_traceback,
+    without_traceback,
+)
 from perdure.values.limits import BYTES_MAX, DEPTH_MAX, INT_BITS_MAX, ITEMS_MAX
 from perdure.values.registry import TypeRegistry, main_module_name, stable_name
 from perdure.values.scalars import Extension
@@ -29,4 +34,5 @@ __all__ = [
     "main_module_name",
     "recorded_traceback",
     "stable_name",
+    "without_traceback",
 ]

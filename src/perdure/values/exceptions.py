@@ -105,6 +105,29 @@ def encode_exception(error: BaseException, registry: TypeRegistry) -> bytes:
     return to_json(record)
 
 
+def without_traceback(body: bytes) -> bytes:
+    """A record without the texts of its tracebacks, to compare two runs of one piece of code.
+
+    The same error has other lines after a comment was added, and other frames on replay.
+
+    Raises:
+        DeserializationError: the bytes are damaged.
+    """
+    try:
+        record = _read_record(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise DeserializationError(f"a recorded exception cannot be read ({error}).") from error
+    _strip(record)
+    return to_json(record)
+
+
+def _strip(record: _Record) -> None:
+    record.traceback = ""
+    for inner in (record.cause, record.context, *record.members):
+        if inner is not None:
+            _strip(inner)
+
+
 def decode_exception(body: bytes, registry: TypeRegistry) -> BaseException:
     """The exception of a record. Runs no code of its class.
 

@@ -25,12 +25,12 @@ class LocalWorker:
         runtime: Runtime,
         functions: Mapping[str, Function],
         concurrency: int,
-        failed: Callable[[PerdureError], None],
+        failed: Callable[[PerdureError, InvocationKey | None], None],
     ) -> None:
         """Start nothing yet.
 
         Args:
-            failed: told when the state backend fails for good; the next wait starts a new worker.
+            failed: told when the state backend fails, and for which tree (None: for all).
         """
         self._runtime = runtime
         self._functions = functions

@@ -51,7 +51,7 @@ class _Verifying(Attempt):
     def verify(self) -> Verification:
         """Run the function against the record."""
         record = self.record
-        entries = self.runtime.backend.read_journal(record.key)
+        entries = self.runtime.backend.read_journal(record.key)[: record.head]
         self.load(entries)
         outcome = self.execute(self.make_context("", self.base_time))
         if self.error is not None:

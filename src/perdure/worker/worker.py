@@ -25,7 +25,7 @@ from perdure.engine.runtime import Runtime, logger
 from perdure.engine.sync_attempt import SyncAttempt
 from perdure.engine.task_attempt import TaskAttempt
 from perdure.errors import BackendError, CommitUnknown, InternalError, PerdureError
-from perdure.worker.owner import is_gone, owner_name
+from perdure.worker.owner import is_gone
 
 POLL_SECONDS = 0.25
 """How often a worker looks for work that other processes made ready."""
@@ -62,7 +62,7 @@ class Worker:
         roots: gives the trees to run now; None for all.
         concurrency: attempts at a time. A waiting workflow is none of them.
         failed: told when the state backend fails a claim again and again (the worker has stopped
-            then) or fails an attempt.
+            then; the tree is None) or fails an attempt (of that tree).
 
     Attributes:
         alive: False when it has stopped by itself; make another one.
@@ -75,7 +75,7 @@ class Worker:
         *,
         roots: Callable[[], frozenset[InvocationKey]] | None,
         concurrency: int,
-        failed: Callable[[PerdureError], None],
+        failed: Callable[[PerdureError, InvocationKey | None], None],
     ) -> None:
         """Prepare; nothing runs yet."""
         self._runtime = runtime
@@ -84,7 +84,6 @@ class Worker:
         self._concurrency = concurrency
         self._failed = failed
         self._pool = Pool(runtime.env, "perdure-run", concurrency)
-        self._owner = owner_name(runtime.env.entropy(4).hex())
         self._wake = runtime.env.signal()
         self._renew_wake = runtime.env.signal()
         self._idle = runtime.env.signal()
@@ -138,7 +137,7 @@ class Worker:
             self._dispatched.set()
             self._runtime.hub.remove_worker(self._wake.set)
         if self._failures >= FAILURES_MAX and self._last_error is not None:
-            self._failed(self._last_error)
+            self._failed(self._last_error, None)
 
     def _dispatch_until_stopped(self) -> None:
         stopping = self._runtime.stopping
@@ -171,7 +170,7 @@ class Worker:
         asked_at = runtime.env.monotonic()
         request = ClaimRequest(
             app=runtime.app_name,
-            owner=self._owner,
+            owner=runtime.claimer,
             names=frozenset(self._functions),
             roots=roots,
             limit=free,
@@ -208,7 +207,7 @@ class Worker:
         taken = tuple(
             record
             for record in runtime.backend.query(running)
-            if record.owner == self._owner and Holding(record.key, record.epoch) not in held
+            if record.owner == runtime.claimer and Holding(record.key, record.epoch) not in held
         )
         return ClaimBatch(taken, runtime.backend.now(), None)
 
@@ -229,7 +228,7 @@ class Worker:
                 attempt.run()
                 if isinstance(attempt.error, BackendError):
                     self._unreleased.append(attempt)
-                    self._failed(attempt.error)
+                    self._failed(attempt.error, record.root)
             except Exception:  # noqa: BLE001 - one attempt never takes the worker down
                 logger.exception("attempt of %s failed inside perdure; please report", record.key)
             finally:
@@ -251,7 +250,7 @@ class Worker:
         """Renew on a thread of its own, three times per lease, so one lost try does no harm."""
         runtime = self._runtime
         lease = runtime.settings.lease
-        while not (runtime.stopping.is_set() and self._idle.is_set()):
+        while not ((runtime.stopping.is_set() or not self.alive) and self._idle.is_set()):
             self._renew_wake.wait(lease / 3)
             self._renew_wake.clear()
             held = runtime.leases.held()
@@ -259,7 +258,7 @@ class Worker:
                 continue
             asked_at = runtime.env.monotonic()
             try:
-                kept = runtime.backend.renew(self._owner, held, int(lease * 1e6))
+                kept = runtime.backend.renew(runtime.claimer, held, int(lease * 1e6))
             except BackendError as error:
                 logger.warning("lease renewal failed: %s", error)
                 continue

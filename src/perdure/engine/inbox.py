@@ -1,0 +1,36 @@
+"""Turns what others left for a workflow into deliveries of its journal. It decides no order."""
+
+from __future__ import annotations
+
+from perdure.backends.base import InboxRow
+from perdure.core.entries import EntryKind
+from perdure.core.journal import Draft
+from perdure.core.lifecycle import InvocationState
+from perdure.engine.ledger import Ledger
+from perdure.engine.outcome import Returned, invocation_body, outcome_body, recorded_outcome
+from perdure.engine.runtime import Runtime
+from perdure.errors import InvocationCancelled, InvocationNotFound
+
+
+def receive(runtime: Runtime, ledger: Ledger, row: InboxRow, now: int) -> None:
+    """Stage the delivery of an inbox row; the row goes with the same commit.
+
+    Raises:
+        JournalCorrupted: the outcome it tells of is damaged.
+    """
+    source = runtime.backend.read(*row.source)
+    if source is None:
+        gone = InvocationNotFound(f"Invocation {row.source.invocation_id!r} does not exist.")
+        outcome = outcome_body(runtime.bodies.raised(gone))
+    elif source.state is InvocationState.COMPLETED:
+        outcome = outcome_body(Returned(recorded_outcome(source) or b"null", None))
+    else:
+        error = recorded_outcome(source)
+        if error is None:
+            text = f"Invocation {row.source.invocation_id!r} was {source.state}."
+            error = runtime.bodies.raised(InvocationCancelled(text)).body
+        outcome = b'{"error":' + error + b"}"
+    body = invocation_body(row.source)[:-1] + b"," + outcome[1:]
+    name = row.source.invocation_id
+    ledger.journal.stage(Draft(EntryKind.DONE, "", 0, "", name, b"", body, b"{}", now))
+    ledger.add_consumed(row.row_id)

@@ -20,7 +20,7 @@ from perdure.errors import ConfigurationError, InvalidIdentifier
 STORE = b"s" * 16
 
 
-def ignore() -> None:
+def ignore(*_) -> None:
     """A fresh draw is nobody's concern here."""
 
 

@@ -19,6 +19,7 @@ from perdure.errors import (
     JournalCorrupted,
     OperationRefused,
     RegistrationError,
+    StartConflict,
     Suspended,
     WrongColour,
 )
@@ -320,8 +321,7 @@ def test_a_call_that_does_not_fit_fails_an_async_workflow() -> None:
             return a
 
         other = Perdure(backend=app._backend)
-        other.start("main", "a", b=3)
-        key = other.workflows()[0].invocation_id
+        key = other.start("main", "a", b=3).invocation_id
         with pytest.raises(TypeError, match="'b'"):
             app.invocation(key).result(LONG)
 
@@ -390,4 +390,32 @@ def test_functions_that_a_call_does_not_run_are_refused() -> None:
             def charge(self, cents: int) -> int:
                 return cents
 
-        assert Shop
+        Shop()
+
+
+def test_wide_draws_are_flushed_by_their_size() -> None:
+    """A thousand of them once made one entry of 200 MB."""
+    backend = MemoryBackend()
+    with Perdure(backend=backend) as app:
+
+        @app.workflow
+        def main() -> int:
+            return sum(len(wf.random.randbytes(50_000)) for _ in range(40))
+
+        invocation = main.start()
+        assert invocation.result(LONG) == 2_000_000
+        bodies = [len(entry.body) for entry in backend.read_journal(invocation.key)]
+        assert max(bodies) < 512 * 1024
+        assert app.verify(invocation.invocation_id).finished
+
+
+def test_a_conflict_names_the_argument_that_differs() -> None:
+    with Perdure(backend=MemoryBackend()) as app:
+
+        @app.workflow
+        def main(days: int, name: str = "x") -> int:
+            return days
+
+        main.options(id="one").start(3)
+        with pytest.raises(StartConflict, match=r"\(days: 3 recorded, 7 now\)"):
+            main.options(id="one").start(7)

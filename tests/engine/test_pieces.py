@@ -130,7 +130,7 @@ def test_deliveries_go_to_whoever_waits_for_their_place():
 
 def test_a_delivery_for_what_was_given_up_is_ignored():
     mailbox = Mailbox(ONE)
-    waits = [Wait(place=("", 1), due=5), Wait(due=3, silent=True), Wait(source=TWO)]
+    waits = [Wait(place=("", 1), due=5), Wait(due=3), Wait(source=TWO)]
     for wait in waits:
         mailbox.add(wait)
     assert mailbox.next_due() == 3

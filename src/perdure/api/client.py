@@ -130,9 +130,9 @@ class Client:
             definition is not None and definition.same_arguments(record.arguments, new.arguments)
         )
         if record.app != new.app:
-            raise conflict(record.key, record.name, new.name, other_app=record.app)
+            raise conflict(record, new)
         if self._canonical(record.name) != self._canonical(new.name) or not same:
-            raise conflict(record.key, record.name, new.name)
+            raise conflict(record, new)
 
     def _canonical(self, name: str) -> str:
         definition = self.registry.get(name)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar, cast
 
 from perdure.api.client import Client
 from perdure.api.definition import Definition
 from perdure.api.functions import Registered
 from perdure.api.invocation import DistributedInvocation
+from perdure.api.state_backend import to_datetime
 from perdure.core.identity import InvocationKey, validate_identifier
 from perdure.core.retry import seconds
 from perdure.engine import flows
@@ -55,8 +56,6 @@ RESERVED = frozenset(
     }
 )
 """Sequences of our own; a `record` of such a name would share keys with them."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def check_record_name(name: object) -> str:
@@ -164,7 +163,7 @@ def now() -> datetime:
     backend = client_of(context).runtime.backend
 
     def read() -> datetime:
-        return _EPOCH + timedelta(microseconds=backend.now())
+        return to_datetime(backend.now())
 
     return record_in(context, "now", read) if isinstance(context, WorkflowContext) else read()
 

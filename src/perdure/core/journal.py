@@ -27,7 +27,8 @@ from perdure.core.scope import DRAW_KINDS, DrawValue, Scope
 from perdure.errors import Divergence, JournalCorrupted
 
 FRESH_DRAWS_MAX = 4_096
-"""Draws held back before they are flushed without a command (DESIGN section 5)."""
+FRESH_BYTES_MAX = 256 * 1024
+"""Draws held back before they are flushed without a command: bounds one block and one commit."""
 
 
 class Meta(msgspec.Struct, omit_defaults=True):
@@ -125,6 +126,8 @@ class Journal:
         self._blocks: dict[str, list[DrawBlock]] = {}
         self._drafts: list[Draft] = []
         self._fresh = 0
+        self._fresh_bytes = 0
+        self._fresh_scopes: dict[str, Scope] = {}
         self.observed = False
         for entry in entries:
             self._index(entry)
@@ -187,13 +190,15 @@ class Journal:
                 return f"the body of task {entry.name!r} (as {entry.key!r})"
         return ""
 
-    def _count_fresh(self) -> None:
+    def _count_fresh(self, scope: Scope, size: int) -> None:
         self._fresh += 1
+        self._fresh_bytes += size
+        self._fresh_scopes[scope.path] = scope
 
     @property
     def draws_full(self) -> bool:
         """True when the buffered draws must be flushed before more are handed out."""
-        return self._fresh >= FRESH_DRAWS_MAX
+        return self._fresh >= FRESH_DRAWS_MAX or self._fresh_bytes >= FRESH_BYTES_MAX
 
     # --- commands -------------------------------------------------------------------------------
 
@@ -345,7 +350,7 @@ class Journal:
         if not self._fresh:
             return []
         drafts: list[Draft] = []
-        for path, scope in self._scopes.items():
+        for path, scope in self._fresh_scopes.items():
             block = {
                 kind: (sequence.count - len(sequence.fresh) + 1, sequence.fresh)
                 for kind, sequence in scope.sequences.items()
@@ -360,12 +365,12 @@ class Journal:
         """The append is durable: move the head and queue its deliveries."""
         self._drafts.clear()
         self.observed = False
-        if self._fresh:
-            self._fresh = 0
-            for scope in self._scopes.values():
-                for sequence in scope.sequences.values():
-                    if sequence.fresh:
-                        sequence.fresh = []
+        for scope in self._fresh_scopes.values():
+            for sequence in scope.sequences.values():
+                if sequence.fresh:
+                    sequence.fresh = []
+        self._fresh = self._fresh_bytes = 0
+        self._fresh_scopes.clear()
         if entries:
             self.head = entries[-1].position + 1
             self.seal = entries[-1].checksum

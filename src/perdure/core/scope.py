@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from perdure.core.draws import DrawSource
+from perdure.errors import ValueTooLarge
 
 RANDOM: Final = "random"
 UUID: Final = "uuid"
@@ -21,6 +22,12 @@ DRAW_KINDS: Final = (RANDOM, UUID, TIME, BITS, IDEMPOTENCY_KEY)
 
 TICK: Final = 1_000_000
 """Microseconds that one reading of the workflow clock adds."""
+
+NUMBER_BYTES: Final = 20
+"""A float or a time in JSON, about."""
+
+BITS_MAX: Final = 8 * 1024 * 1024
+"""Bits of one draw: a mebibyte, far above any key or nonce, far below what a journal can hold."""
 
 DrawValue: TypeAlias = float | str | int
 
@@ -51,12 +58,15 @@ class Scope:
         commands: how many commands were asked for.
         clock: the workflow clock of this branch, microseconds since 1970 UTC.
         branches: how many child scopes were made.
-        on_fresh: called once for each draw that the journal does not hold yet.
+        on_fresh: called once for each draw that the journal does not hold yet, with the scope and
+            about how many bytes the draw will take there.
     """
 
     __slots__ = ("branches", "clock", "commands", "on_fresh", "path", "sequences", "source")
 
-    def __init__(self, path: str, seed: bytes, clock: int, on_fresh: Callable[[], None]) -> None:
+    def __init__(
+        self, path: str, seed: bytes, clock: int, on_fresh: Callable[[Scope, int], None]
+    ) -> None:
         """Make a scope that has counted nothing yet."""
         self.path = path
         self.source = DrawSource(seed, path)
@@ -81,7 +91,7 @@ class Scope:
             return sequence.recorded[ordinal - 1]
         value = make(ordinal)
         sequence.fresh.append(value)
-        self.on_fresh()
+        self.on_fresh(self, len(value) if isinstance(value, str) else NUMBER_BYTES)
         return value
 
     def random(self) -> float:
@@ -97,7 +107,16 @@ class Scope:
         return str(self._draw(IDEMPOTENCY_KEY, self.source.idempotency_key))
 
     def bits(self, width: int) -> int:
-        """The next `width` random bits as a non-negative integer. Recorded in hexadecimal."""
+        """The next `width` random bits as a non-negative integer. Recorded in hexadecimal.
+
+        Raises:
+            ValueTooLarge: `width` is over `BITS_MAX`.
+        """
+        if width > BITS_MAX:
+            raise ValueTooLarge(
+                f"A draw of {width:,} random bits was asked for; at most {BITS_MAX:,} can be "
+                "recorded at a time. Draw a seed and make the rest of it in a task."
+            )
         text = self._draw(BITS, lambda ordinal: f"{self.source.bits(ordinal, width):x}")
         return int(str(text), 16)
 

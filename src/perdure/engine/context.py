@@ -311,8 +311,8 @@ class TaskContext:
             self._scope = Scope("", self._seed(), self._clock, self._forget)
         return self._scope
 
-    def _forget(self) -> None:
-        for sequence in self.scope.sequences.values():
+    def _forget(self, scope: Scope, _: int) -> None:
+        for sequence in scope.sequences.values():
             sequence.fresh.clear()
 
     def idempotency_key(self) -> str:

@@ -79,15 +79,14 @@ class Wait(msgspec.Struct, eq=False):
     Attributes:
         place: scope path and ordinal of the command that a TASK or FIRED entry answers.
         source: the invocation whose DONE entry answers.
-        due: for a timer, when it fires (absolute).
-        silent: the timer is not recorded when it fires (a pause between attempts).
+        due: for a timer, when it fires (absolute). Without a place it is a pause between attempts,
+            whose end is not recorded.
         satisfied: it came; wake: called then, by an attempt that steps a loop.
     """
 
     place: tuple[str, int] | None = None
     source: InvocationKey | None = None
     due: int | None = None
-    silent: bool = False
     delivery: Entry | None = None
     satisfied: bool = False
     wake: Callable[[], None] | None = None
@@ -113,7 +112,6 @@ class Compute(msgspec.Struct, frozen=True):
     A value that `encode` refuses is an outcome as well: the refusal.
     """
 
-    name: str
     run: Callable[[], object]
     encode: Callable[[object], tuple[bytes, object]]
 

@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-MICROSECONDS = 1_000_000
-
 
 class Signal(Protocol):
     """A flag that one thread waits for and others set. Setting it twice is setting it once."""

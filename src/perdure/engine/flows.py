@@ -42,6 +42,8 @@ from perdure.engine.outcome import (
 from perdure.errors import Divergence, InternalError, ResultTimeout, StartConflict
 
 MICROSECONDS = 1_000_000
+SHOWN_MAX = 120
+"""Characters of an argument that a conflict shows."""
 
 
 class Place(Protocol):
@@ -149,7 +151,7 @@ def record(
     if (entry := command.recorded) is not None:
         place.scope.event(entry.at)
         return _recorded_outcome(place, entry.body, decode)
-    outcome: Outcome = yield Compute(f"wf.record({name!r}, ...)", run, encode)
+    outcome: Outcome = yield Compute(run, encode)
     at: int = yield Now()
     _stage(place, command, outcome_body(outcome), at, observed=True)
     place.scope.event(at)
@@ -224,7 +226,7 @@ def _attempts(place: Place, command: Command, call: Call) -> Flow[Outcome]:
     while True:
         number += 1
         if pause:
-            yield WaitAny((Wait(due=pause, silent=True),))
+            yield WaitAny((Wait(due=pause),))
         if place.careful:
             at: int = yield Now()
             _note(place, command, EntryKind.BEGAN, b"{}", at)
@@ -309,9 +311,7 @@ def _insert_or_link(
             body = invocation_body(key, call.arguments)
             place.add_child(new)
         elif existing.app != new.app:
-            outcome = place.raised(
-                conflict(existing.key, existing.name, new.name, other_app=existing.app)
-            )
+            outcome = place.raised(conflict(existing, new))
             body = outcome_body(outcome, call.arguments)
         elif existing.name in call.function.names and (
             existing.fingerprint == new.fingerprint
@@ -321,7 +321,7 @@ def _insert_or_link(
             outcome = Returned(b"", key)
             body = invocation_body(key, call.arguments)
         else:
-            outcome = place.raised(conflict(existing.key, existing.name, new.name))
+            outcome = place.raised(conflict(existing, new))
             body = outcome_body(outcome, call.arguments)
         _stage(place, command, body, at)
         if (yield Flush()):
@@ -330,19 +330,37 @@ def _insert_or_link(
         existing = yield Find(new.invocation_id)
 
 
-def conflict(key: InvocationKey, name: str, asked: str, other_app: str = "") -> StartConflict:
-    """The error for an id that is taken by something else."""
-    if other_app:
-        what = f"as {name!r} by the app {other_app!r}, which shares this database"
-    elif name != asked:
-        what = f"as {name!r}, and now {asked!r} is asked for"
+def conflict(existing: InvocationRecord, new: NewInvocation) -> StartConflict:
+    """The error for an id that is taken by something else; it names what differs."""
+    key = existing.key
+    if existing.app != new.app:
+        what = f"as {existing.name!r} by the app {existing.app!r}, which shares this database"
+    elif existing.name != new.name:
+        what = f"as {existing.name!r}, and now {new.name!r} is asked for"
     else:
-        what = f"as {name!r} with other input"
+        what = f"as {existing.name!r} with other input ({_difference(existing, new)})"
     return StartConflict(
         f"Invocation {key.invocation_id!r} (generation {key.generation}) was started before "
-        f"{what}. Nothing was started. Use another id for another piece of work, or the same "
-        "input to get the same invocation."
+        f"{what}. Nothing was started. For another piece of work use another id; to get the one "
+        f"that exists, whatever its input, use .get({key.invocation_id!r})."
     )
+
+
+def _difference(existing: InvocationRecord, new: NewInvocation) -> str:
+    """Which arguments differ, as they are recorded."""
+    decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+    old, asked = decode(existing.arguments), decode(new.arguments)
+    names = [name for name in {**old, **asked} if old.get(name) != asked.get(name)]
+    return "; ".join(
+        f"{name}: {_shown(old.get(name))} recorded, {_shown(asked.get(name))} now" for name in names
+    )
+
+
+def _shown(value: msgspec.Raw | None) -> str:
+    if value is None:
+        return "nothing"
+    text = bytes(value).decode("utf-8", "replace")
+    return text if len(text) <= SHOWN_MAX else text[:SHOWN_MAX] + "..."
 
 
 def execute_task(place: Place, call: Call, wanted: NewInvocation) -> Flow[Outcome]:

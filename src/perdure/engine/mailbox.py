@@ -96,7 +96,7 @@ class Mailbox:
         return any(self._sources.values())
 
     def end_pause(self, wait: Wait) -> None:
-        """A silent timer came due."""
+        """A pause between attempts is over."""
         self._pauses.remove(wait)
         wait.satisfied = True
         if wait.wake is not None:

@@ -104,7 +104,7 @@ def test_derived_ids_depend_on_where_their_parts_end():
 
 def test_a_scope_counts_each_kind_by_itself():
     fresh = []
-    scope = Scope("", seed_of("a"), 0, lambda: fresh.append(1))
+    scope = Scope("", seed_of("a"), 0, lambda *_: fresh.append(1))
     scope.random()
     scope.random()
     scope.uuid()

@@ -1,5 +1,5 @@
 """Plain asyncio inside async workflows: deterministic on the first run and on every replay."""
-# mypy: disable-error-code="no-any-return, unused-awaitable"
+# mypy: disable-error-code="no-any-return"
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """How functions are named: scripts run and imported, notebooks, static methods, decorators."""
-# mypy: disable-error-code="no-any-return, unused-awaitable"
+# mypy: disable-error-code="no-any-return"
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """`wf` inside workflows: drawn, recorded, replayed; data; time; handles; child workflows."""
-# mypy: disable-error-code="comparison-overlap, no-any-return, unused-awaitable, unused-coroutine"
+# mypy: disable-error-code="comparison-overlap, no-any-return, unused-coroutine"
 
 from __future__ import annotations
 

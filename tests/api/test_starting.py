@@ -1,5 +1,5 @@
 """Starting: ids, conflicts, `on_existing`, defaults, handles, listings, starts by name."""
-# mypy: disable-error-code="comparison-overlap, unused-awaitable"
+# mypy: disable-error-code="comparison-overlap"
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Task attempts: retries, timeouts, what stays the same over attempts, values, exceptions."""
-# mypy: disable-error-code="no-any-return, unused-awaitable"
+# mypy: disable-error-code="no-any-return"
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """The code changed between two runs: parked with both sides, journal untouched, resumable."""
-# mypy: disable-error-code="unused-awaitable"
 
 from __future__ import annotations
 

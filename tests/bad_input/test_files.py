@@ -1,5 +1,4 @@
 """Database files that are damaged, foreign, newer, read-only or full: a typed error each."""
-# mypy: disable-error-code="unused-awaitable"
 
 from __future__ import annotations
 

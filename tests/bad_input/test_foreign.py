@@ -1,5 +1,5 @@
 """Operations from where no replay could repeat them: threads, copied contexts, forks, nowhere."""
-# mypy: disable-error-code="no-any-return, unused-awaitable"
+# mypy: disable-error-code="no-any-return"
 
 from __future__ import annotations
 

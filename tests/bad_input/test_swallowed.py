@@ -1,6 +1,5 @@
 """Workflow code that swallows the suspension signal: parked with its line, and others go on."""
 # ruff: noqa: SIM105 - users write these mistakes out
-# mypy: disable-error-code="unused-awaitable"
 
 from __future__ import annotations
 

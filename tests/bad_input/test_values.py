@@ -1,5 +1,4 @@
 """Values that cannot be recorded, or are too large: refused when recorded, and nothing is lost."""
-# mypy: disable-error-code="unused-awaitable"
 
 from __future__ import annotations
 

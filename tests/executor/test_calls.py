@@ -1,5 +1,4 @@
 """`execute_task`, `Arguments`, `Call`: one invocation per call, however the call is spelled."""
-# mypy: disable-error-code="unused-awaitable"
 
 from __future__ import annotations
 

@@ -179,9 +179,9 @@ def sleeper(app: Perdure) -> None:
     @app.workflow(name="main")
     def main() -> list[Any]:
         first = tick(wf.utc_now())
-        wf.sleep(0.002)  # type: ignore[unused-awaitable]
+        wf.sleep(0.002)
         second = tick(first, wf.utc_now())
-        wf.sleep(0)  # type: ignore[unused-awaitable]
+        wf.sleep(0)
         return [first, second, tick(wf.utc_now(), wf.random())]
 
 

@@ -20,7 +20,7 @@ def long_sleep(app: Perdure) -> None:
     @app.workflow(name="main")
     def main() -> list[Any]:
         first = step(wf.uuid())
-        wf.sleep(3600)  # type: ignore[unused-awaitable]
+        wf.sleep(3600)
         return [first, step(first, wf.utc_now())]
 
 
@@ -46,7 +46,7 @@ def long_child(app: Perdure) -> None:
 
     @app.workflow(name="child")
     def child(key: str) -> str:
-        wf.sleep(3600)  # type: ignore[unused-awaitable]
+        wf.sleep(3600)
         return step(key)
 
     @app.workflow(name="main")

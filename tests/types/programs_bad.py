@@ -1,5 +1,5 @@
 """Mistakes that a type checker must find: an ignore that is not needed is an error itself."""
-# mypy: disable-error-code="unused-awaitable, unused-coroutine"
+# mypy: disable-error-code="unused-coroutine"
 
 from __future__ import annotations
 

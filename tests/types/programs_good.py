@@ -1,4 +1,4 @@
-# mypy: disable-error-code="unused-awaitable, unused-coroutine"
+# mypy: disable-error-code="unused-coroutine"
 """What users write, with the types that it must have. Checked by type checkers, never run."""
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def order(items: list[str], cents: int) -> dict[str, object]:
     number = wf.uuid()
     door = 1 + int(wf.random() * 9)
     receipt = charge(number, cents)
-    wf.sleep(0.5)  # type: ignore[unused-awaitable] # a sync workflow has slept by now
+    wf.sleep(0.5)
     boxes = [pack(number, item) for item in items]
     return {"number": number, "receipt": receipt, "shipped": ship(number, boxes, door)}
 

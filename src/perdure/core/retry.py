@@ -17,15 +17,23 @@ def seconds(value: float | timedelta, what: str) -> float:
     Raises:
         ConfigurationError: negative, not finite, or not a number.
     """
-    given: object = value  # callers without a type checker may pass anything
-    result = given.total_seconds() if isinstance(given, timedelta) else given
-    if isinstance(result, bool) or not isinstance(result, (int, float)):
+    result = _as_float(value)
+    if result is None:
         raise ConfigurationError(
             f"{what} must be seconds (float) or a timedelta, got {type(value).__name__}."
         )
     if not 0 <= result < float("inf"):
         raise ConfigurationError(f"{what} must be finite and not negative, got {value!r}.")
-    return float(result)
+    return result
+
+
+def _as_float(given: object) -> float | None:
+    """Callers without a type checker may pass anything; None for what is no duration."""
+    if isinstance(given, timedelta):
+        return given.total_seconds()
+    if isinstance(given, bool) or not isinstance(given, (int, float)):
+        return None
+    return float(given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 from hypothesis import settings
 
 # Tests never depend on luck: the same examples on every run and machine, no time limit that a busy
@@ -10,3 +12,13 @@ settings.register_profile("ci", derandomize=True, deadline=None, database=None)
 # For hunting: `pytest --hypothesis-profile=explore`.
 settings.register_profile("explore", deadline=None, database=None, max_examples=2000)
 settings.load_profile("ci")
+
+
+def pytest_configure() -> None:
+    """Let the processes of tests hear Ctrl-C even if this one was started as a background job.
+
+    A shell starts those with SIGINT ignored, and children inherit that: Python then installs no
+    handler, and a test that interrupts a process would wait for ever.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

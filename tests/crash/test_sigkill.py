@@ -144,7 +144,8 @@ def test_killed_at_every_point(program: str, tmp_path: Path) -> None:
         folder.mkdir()
         story = Story(folder, program)
         story.to_the_end(at(number))
-        assert len(story.told) == 2
+        # A commit that takes two things at once makes a run shorter than the calm one was.
+        assert len(story.told) == 2 or len(story.told[0]) <= number
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from perdure.errors import (
     RegistrationError,
     StartConflict,
     Suspended,
+    TaskError,
     WrongColour,
 )
 
@@ -419,3 +420,18 @@ def test_a_conflict_names_the_argument_that_differs() -> None:
         main.options(id="one").start(3)
         with pytest.raises(StartConflict, match=r"\(days: 3 recorded, 7 now\)"):
             main.options(id="one").start(7)
+
+
+def test_an_exit_inside_a_task_does_not_end_the_process_that_asks() -> None:
+    with Perdure(backend=MemoryBackend()) as app:
+
+        @app.task
+        def body() -> None:
+            raise SystemExit(3)
+
+        @app.workflow
+        def main() -> None:
+            body()
+
+        with pytest.raises(TaskError, match="SystemExit: 3"):
+            main.start().result(LONG)

@@ -25,8 +25,15 @@ from perdure.errors import (
     ResultTimeout,
     StartConflict,
     Superseded,
+    TaskError,
 )
-from perdure.values import Codec, TypeRegistry, codec_for, decode_exception
+from perdure.values import (
+    Codec,
+    TypeRegistry,
+    codec_for,
+    decode_exception,
+    recorded_traceback,
+)
 
 T = TypeVar("T")
 
@@ -193,7 +200,7 @@ class Client:
                 return definition.decode_result(body)
             return self.untyped.decode(body, f"result of {record.name!r}")
         if record.state is InvocationState.FAILED:
-            raise decode_exception(body, self.types)
+            raise _for_caller(decode_exception(body, self.types))
         raise InvocationCancelled(
             f"Invocation {record.key.invocation_id!r} was {record.state}, so it has no result."
         )
@@ -287,6 +294,13 @@ class Client:
         self._failure_count += 1
         self._failures[tree] = (self._failure_count, error)
         self.runtime.hub.everyone()
+
+
+def _for_caller(error: BaseException) -> BaseException:
+    """What a client raises: a SystemExit of a remote task must not end the process that asks."""
+    if isinstance(error, (SystemExit, KeyboardInterrupt, GeneratorExit)):
+        return TaskError(type(error).__name__, str(error), recorded_traceback(error))
+    return error
 
 
 def until_known(run: Callable[[], T]) -> T:

@@ -18,7 +18,11 @@ def pytest_configure() -> None:
     """Let the processes of tests hear Ctrl-C even if this one was started as a background job.
 
     A shell starts those with SIGINT ignored, and children inherit that: Python then installs no
-    handler, and a test that interrupts a process would wait for ever.
+    handler, and a test that interrupts a process would wait for ever. So with SIGTERM, too.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, usual in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGTERM, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from pathlib import Path
 
@@ -20,9 +19,8 @@ from perdure.errors import (
     InternalError,
     SchemaMismatch,
 )
-from perdure.testing.contract.world import APP
-
-not_root = pytest.mark.skipif(os.geteuid() == 0, reason="root ignores file permissions")
+from perdure.testing.contract.world import APP, World
+from tests.support.permissions import without_root
 
 
 def alter(path: Path, *statements: str) -> None:
@@ -142,21 +140,23 @@ def test_a_lock_file_that_is_a_link_is_refused(path, tmp_path, open_backend):
     assert (tmp_path / "victim").read_text() == "precious"
 
 
-@not_root
-def test_a_directory_without_permission(tmp_path, open_backend):
-    folder = tmp_path / "closed"
-    folder.mkdir(mode=0o500)
-    with pytest.raises(BackendUnavailable, match="Permission denied"):
-        open_backend(path=folder / "p.db").read("a")
+def test_a_directory_without_permission(open_backend):
+    with without_root() as folder:
+        folder.chmod(0o500)
+        with pytest.raises(BackendUnavailable, match="Permission denied"):
+            open_backend(path=folder / "p.db").read("a")
 
 
-@not_root
-def test_a_file_without_permission(path, world, open_backend):
-    world.start()
-    world.backend.close()
-    path.chmod(0o400)
-    with pytest.raises(BackendUnavailable, match="writable for this user"):
-        open_backend().start(world.new("b"), "return")
+def test_a_file_without_permission(open_backend, clock, world):
+    world.start()  # a rehearsal
+    with without_root() as folder:
+        path = folder / "p.db"
+        there = World(open_backend(path=path), clock)
+        there.start()
+        there.backend.close()
+        path.chmod(0o400)
+        with pytest.raises(BackendUnavailable, match="writable for this user"):
+            open_backend(path=path).start(there.new("b"), "return")
 
 
 def test_a_database_that_turned_read_only(world):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 
 import pytest
@@ -18,6 +17,7 @@ from perdure.errors import (
     JournalCorrupted,
     SchemaMismatch,
 )
+from tests.support.permissions import without_root
 from tests.support.stores import LONG, in_threads
 
 
@@ -115,20 +115,24 @@ def test_a_place_where_no_file_can_be(tmp_path, place):
     app.close()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="for root no file is read-only")
 def test_a_read_only_file(tmp_path):
-    path = tmp_path / "kept.db"
-    app, calls = uses(path)
+    app, calls = uses(tmp_path / "rehearsal.db")
     calls["run"]()
     app.close()
-    path.chmod(0o400)
-    app, calls = uses(path)
-    with pytest.raises(BackendUnavailable, match="writable"):
-        calls["start"]()
-    app.close()
-    path.chmod(0o600)
-    assert calls["run"]() == [0]
-    app.close()
+    with without_root() as folder:
+        path = folder / "kept.db"
+        app, calls = uses(path)
+        calls["run"]()
+        app.close()
+        path.chmod(0o400)
+        app, calls = uses(path)
+        with pytest.raises(BackendUnavailable, match="writable"):
+            calls["start"]()
+        app.close()
+        for file in folder.iterdir():  # SQLite gave the files beside it the same permissions
+            file.chmod(0o600)
+        assert calls["run"]() == [0]
+        app.close()
 
 
 class Failing:

@@ -16,6 +16,7 @@ import pytest
 import perdure
 from perdure import Perdure
 from perdure.cli import main
+from tests.support.processes import put_away
 
 SOURCE = Path(perdure.__file__).parents[1]
 
@@ -87,6 +88,7 @@ class Shop:
     def __init__(self, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.directory = directory
         self._capsys = capsys
+        self._processes: list[subprocess.Popen[str]] = []
 
     def __call__(self, *argv: str) -> Done:
         self._capsys.readouterr()
@@ -95,8 +97,8 @@ class Shop:
         return Done(code, captured.out, captured.err)
 
     def process(self, *argv: str) -> subprocess.Popen[str]:
-        """The same command in a process of its own."""
-        return subprocess.Popen(
+        """The same command in a process of its own; the test's end is its end."""
+        process = subprocess.Popen(
             [sys.executable, "-m", "perdure", *argv],
             cwd=self.directory,
             env={**os.environ, "PYTHONPATH": str(SOURCE)},
@@ -105,6 +107,15 @@ class Shop:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._processes.append(process)
+        return process
+
+    def close(self) -> None:
+        for process in self._processes:
+            put_away(process)
+        module = sys.modules.pop("shop", None)
+        if module is not None:
+            module.app.close()
 
     @property
     def module(self) -> Any:
@@ -137,7 +148,6 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     clean_environment(monkeypatch)
     monkeypatch.delitem(sys.modules, "shop", raising=False)
     importlib.invalidate_caches()
-    yield Shop(tmp_path, capsys)
-    module = sys.modules.pop("shop", None)
-    if module is not None:
-        module.app.close()
+    shop = Shop(tmp_path, capsys)
+    yield shop
+    shop.close()

@@ -10,6 +10,7 @@ import pytest
 
 from perdure import Perdure, wf
 from perdure.backends.memory import MemoryBackend
+from perdure.engine.context import current_workflow
 from perdure.engine.env import SystemEnv
 from perdure.errors import BackendUnavailable
 from perdure.testing.faults import Fault, FaultyBackend, Mode, MortalEnv
@@ -17,43 +18,41 @@ from tests.support.stores import LONG, Store
 
 
 class SlowClear(threading.Event):
-    """A signal. The first one that an attempt lowers is raised just before that, while it looks."""
+    """A signal. With `looking` set, it is raised just before it is lowered: while one looks."""
 
-    def __init__(self, looking: threading.Event) -> None:
-        super().__init__()
-        self._looking = looking
+    looking: threading.Event | None = None
 
     def clear(self) -> None:
-        attempt = threading.current_thread().name.startswith("perdure-run")
-        if attempt and not self._looking.is_set():
-            self._looking.set()
+        looking, self.looking = self.looking, None
+        if looking is not None:
+            looking.set()
             assert self.wait(LONG)
         super().clear()
 
 
 class SlowEnv(SystemEnv):
-    def __init__(self) -> None:
-        self.looking = threading.Event()
-
     def signal(self) -> SlowClear:
-        return SlowClear(self.looking)
+        return SlowClear()
 
 
 def test_a_body_that_ends_while_its_workflow_looks_for_it_is_seen() -> None:
     """Its signal was lowered after it was raised and before anybody looked: it waited for ever."""
-    env = SlowEnv()
-    with Perdure(backend=MemoryBackend(), env=env) as app:
+    looking = threading.Event()
+    with Perdure(backend=MemoryBackend(), env=SlowEnv()) as app:
 
         @app.task
         async def body() -> str:
-            await asyncio.to_thread(env.looking.wait, LONG)
+            await asyncio.to_thread(looking.wait, LONG)
             return "done"
 
         @app.workflow
         async def main() -> str:
+            attempt: Any = current_workflow("this test").attempt
+            attempt.signal.looking = looking  # no other signal is slow, such as those of pools
             return await body()
 
         assert main.start().result(LONG) == "done"
+    assert looking.is_set()
 
 
 def test_a_failing_commit_ends_the_frames_of_an_async_workflow_at_once() -> None:

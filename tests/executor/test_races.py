@@ -7,7 +7,7 @@ import json
 import pytest
 
 from perdure import DeterministicExecutor, WorkflowIdentity
-from tests.support.processes import finish, run_code, start_python
+from tests.support.processes import finish, put_away, run_code, start_python
 from tests.support.stores import in_threads
 
 ONE = WorkflowIdentity("order-1", "shop.order")
@@ -48,7 +48,10 @@ def test_another_process_gets_the_same_values_and_then_new_ones(sqlite_store):
 
     def there(name, count):
         child = start_python(script, sqlite_store.url, name, str(count), folder=script.parent)
-        out, err = child.communicate("go\n", timeout=60)
+        try:
+            out, err = child.communicate("go\n", timeout=60)
+        finally:
+            put_away(child)
         assert child.returncode == 0, err
         return json.loads(out.splitlines()[1])
 
@@ -67,14 +70,18 @@ def test_two_processes_that_race_agree_on_every_value(sqlite_store):
         start_python(script, sqlite_store.url, name, str(count), folder=script.parent)
         for name in ("left", "right")
     ]
-    for child in children:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
-    for child in children:
-        assert child.stdin is not None
-        child.stdin.write("go\n")
-        child.stdin.flush()
-    left, right = (json.loads(finish(child)) for child in children)
+    try:
+        for child in children:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "ready\n"
+        for child in children:
+            assert child.stdin is not None
+            child.stdin.write("go\n")
+            child.stdin.flush()
+        left, right = (json.loads(finish(child)) for child in children)
+    finally:
+        for child in children:
+            put_away(child)
     assert left == right
     assert len({row[0] for row in left}) == count
     assert rows_of(DeterministicExecutor(ONE, sqlite_store.app()), count, "later") == left

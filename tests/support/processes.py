@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -35,9 +36,22 @@ def start_python(*arguments: str | Path, folder: Path, **more: str) -> subproces
     )
 
 
+def put_away(child: subprocess.Popen[str]) -> None:
+    """End it if it still runs, and close its pipes: a test that fails must not disturb others."""
+    child.kill()
+    child.wait()
+    for pipe in (child.stdin, child.stdout, child.stderr):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):  # what was written and never read
+                pipe.close()
+
+
 def finish(child: subprocess.Popen[str]) -> str:
     """What it prints until it ends well."""
-    out, err = child.communicate(timeout=TIMEOUT_SECONDS)
+    try:
+        out, err = child.communicate(timeout=TIMEOUT_SECONDS)
+    finally:
+        put_away(child)
     assert child.returncode == 0, err
     return out
 

@@ -120,12 +120,13 @@ def at(number: int) -> Kill:
 
 
 def when(text: str, times: int = 1) -> Kill:
-    seen: list[str] = []
+    """At the line that has this for the n-th time. One commit may tell of two at once."""
+    seen: list[int] = []
 
     def kill(_: int, line: str) -> bool:
-        if text in line:
-            seen.append(line)
-        return text in line and len(seen) == times
+        before = sum(seen)
+        seen.append(line.count(text))
+        return before < times <= sum(seen)
 
     return kill
 

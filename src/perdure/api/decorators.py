@@ -1,0 +1,164 @@
+"""The decorators of an app: from a plain function to a registered task or workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from datetime import timedelta
+from typing import Any, ParamSpec, TypeVar, cast, overload
+
+from perdure.api.client import Client
+from perdure.api.definition import Definition, Policy, default_name, refuse_unusable, unwrap_static
+from perdure.api.functions import (
+    AsyncTask,
+    AsyncWorkflow,
+    Registered,
+    SyncTask,
+    SyncWorkflow,
+    TaskDecorator,
+    WorkflowDecorator,
+)
+from perdure.api.registry import Registry
+from perdure.backends.base import InvocationKind
+from perdure.core.identity import validate_identifier
+from perdure.core.retry import NO_RETRY, Retry, seconds
+from perdure.errors import ConfigurationError, RegistrationError
+from perdure.values import TypeRegistry
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Decorators:
+    """What an app registers, and how. `Perdure` adds settings, a state backend and a life."""
+
+    registry: Registry
+    client: Client
+    _types: TypeRegistry
+
+    @overload
+    def task(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
+    @overload
+    def task(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        retry: Retry | None = None,
+        timeout: float | timedelta | None = None,
+        raises: Iterable[type[BaseException]] = (),
+    ) -> TaskDecorator: ...
+    def task(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        retry: Retry | None = None,
+        timeout: float | timedelta | None = None,
+        raises: Iterable[type[BaseException]] = (),
+    ) -> Any:
+        """Register a function as a task: its result is recorded, it may do side effects.
+
+        A body runs at least once: after a crash between its effect and its record it runs again,
+        with the same `wf.idempotency_key()`.
+
+        Args:
+            name: registered name; default `module.qualname`.
+            aliases: older names under which recorded work may still be found.
+            retry: policy for failed attempts; default: none.
+            timeout: seconds or timedelta for one attempt. A sync body past it runs on unseen.
+            raises: exception classes to give back as themselves instead of as `TaskError`.
+
+        Raises:
+            RegistrationError: not callable, a name that is taken, or no readable signature.
+        """
+
+        def register(target: Callable[..., Any]) -> Any:
+            limit = None if timeout is None else seconds(timeout, "timeout")
+            if limit == 0:
+                raise ConfigurationError("timeout=0: no body could end in time. Leave it out.")
+            policy = Policy(retry=retry or NO_RETRY, timeout=limit)
+            definition = self._define(target, "task", name, aliases, policy)
+            self.register(*raises)
+            kind = AsyncTask if definition.is_async else SyncTask
+            return cast("Any", kind)(definition, self.client)
+
+        return register if function is None else register(function)
+
+    @overload
+    def workflow(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncWorkflow[P, R]: ...
+    @overload
+    def workflow(self, function: Callable[P, R], /) -> SyncWorkflow[P, R]: ...
+    @overload
+    def workflow(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        raises: Iterable[type[BaseException]] = (),
+    ) -> WorkflowDecorator: ...
+    def workflow(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        raises: Iterable[type[BaseException]] = (),
+    ) -> Any:
+        """Register a function as a workflow: it is replayed, and must be deterministic.
+
+        Args:
+            name: registered name; default `module.qualname`.
+            aliases: older names under which recorded work may still be found.
+            raises: exception classes to give back as themselves instead of as `TaskError`.
+
+        Raises:
+            RegistrationError: not callable, a name that is taken, or no readable signature.
+        """
+
+        def register(target: Callable[..., Any]) -> Any:
+            definition = self._define(target, "workflow", name, aliases, Policy())
+            self.register(*raises)
+            kind = AsyncWorkflow if definition.is_async else SyncWorkflow
+            return cast("Any", kind)(definition, self.client)
+
+        return register if function is None else register(function)
+
+    def _define(
+        self,
+        target: Callable[..., Any],
+        kind: InvocationKind,
+        name: str | None,
+        aliases: Sequence[str],
+        policy: Policy,
+    ) -> Definition:
+        if isinstance(target, Registered):
+            raise RegistrationError(
+                f"{target!r} is registered already. Decorate the plain function, once."
+            )
+        function = unwrap_static(target)
+        refuse_unusable(function)
+        chosen = default_name(function) if name is None else validate_identifier(name, "name")
+        for alias in aliases:
+            validate_identifier(alias, "alias")
+        definition = Definition(function, kind=kind, name=chosen, types=self._types, policy=policy)
+        self.registry.add(definition, aliases)
+        return definition
+
+    def register(self, *classes: type) -> None:
+        """Let values and exceptions of these classes be recorded and given back as themselves.
+
+        Classes in the annotations of tasks and workflows are registered already.
+        """
+        for cls in classes:
+            self._types.register(cls)

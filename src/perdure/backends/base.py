@@ -12,7 +12,7 @@ Rules that every backend keeps (`perdure.testing.contract` proves them):
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Literal, NamedTuple, Protocol
 
@@ -24,6 +24,9 @@ from perdure.core.lifecycle import InvocationState
 
 OnExisting = Literal["return", "raise", "new_generation_if_failed"]
 InvocationKind = Literal["workflow", "task"]
+
+DEFAULT_QUEUE = "default"
+"""Where everything goes that names no queue."""
 
 
 class NewInvocation(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +41,9 @@ class NewInvocation(msgspec.Struct, frozen=True, kw_only=True):
         parent: the invocation whose code asked for this one, if any.
         root: the top of the tree; None means that this one is the top.
         workflow: id of the workflow whose data a task may read (itself, for a workflow).
+        queue: only workers that serve it claim this one, under its limits.
+        limit_key: rows of one queue with the same key share `QueueLimits.key_concurrency`; ""
+            has no such limit.
         delay: microseconds before it may first be claimed.
         options: JSON object with what an attempt needs (retry, timeout, ...).
     """
@@ -52,7 +58,8 @@ class NewInvocation(msgspec.Struct, frozen=True, kw_only=True):
     parent: InvocationKey | None = None
     root: InvocationKey | None = None
     workflow: InvocationKey | None = None
-    queue: str = ""
+    queue: str = DEFAULT_QUEUE
+    limit_key: str = ""
     priority: int = 0
     delay: int = 0
     options: bytes = b"{}"
@@ -85,6 +92,7 @@ class InvocationRecord(msgspec.Struct, frozen=True, kw_only=True):
     root: InvocationKey
     workflow: InvocationKey | None
     queue: str
+    limit_key: str
     priority: int
     options: bytes
     code_version: str
@@ -132,6 +140,37 @@ class InvocationQuery(msgspec.Struct, frozen=True, kw_only=True):
     after: InvocationKey | None = None
 
 
+class Rate(NamedTuple):
+    """At most `claims` claims in any `period` microseconds."""
+
+    claims: int
+    period: int
+
+
+class QueueLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of one queue may run at a time, as the code of the claiming worker declares it.
+
+    What counts is the live lease: a row that is RUNNING, whose lease is not over at the time of the
+    claim, and whose owner is not known to be gone. So no crash can keep a slot, and a row that
+    waits holds none.
+
+    Attributes:
+        concurrency: live leases of the queue, over all workers; None for no limit.
+        worker_concurrency: live leases of the queue that belong to the claiming owner.
+        key_concurrency: live leases of the queue with one and the same `limit_key`.
+        rate: claims of the queue per period, retries and recoveries included.
+    """
+
+    concurrency: int | None = None
+    worker_concurrency: int | None = None
+    key_concurrency: int = 1
+    rate: Rate | None = None
+
+
+NO_LIMITS = QueueLimits()
+"""Limits of a queue that is not declared: only rows with equal keys keep each other waiting."""
+
+
 class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker can run now.
 
@@ -139,6 +178,8 @@ class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True):
         owner: name of the claiming worker: host, boot, process, start time and a nonce.
         names: registered names; nothing else is claimed.
         roots: only trees with these tops; None for all.
+        queues: only rows of these queues; None for all.
+        limits: limits by queue; a queue that is not in it has `NO_LIMITS`.
         limit: at most so many rows.
         lease: microseconds.
         dead_owners: owners known to be gone; their leases count as expired at once.
@@ -148,6 +189,8 @@ class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True):
     owner: str
     names: frozenset[str]
     roots: frozenset[InvocationKey] | None = None
+    queues: frozenset[str] | None = None
+    limits: Mapping[str, QueueLimits] = {}
     limit: int
     lease: int
     dead_owners: frozenset[str] = frozenset()
@@ -278,6 +321,23 @@ class Holding(NamedTuple):
     epoch: int
 
 
+class QueueStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One queue of an app, in one look.
+
+    Attributes:
+        ready: claimable now, if the limits allow it: ready, due, or with a lease that is over.
+        scheduled: claimable later, by time alone: delayed starts and timers.
+        running: live leases.
+        oldest: microseconds since the first of the ready ones became so; None without one.
+    """
+
+    queue: str
+    ready: int
+    scheduled: int
+    running: int
+    oldest: int | None
+
+
 class RegisterPut(msgspec.Struct, frozen=True, kw_only=True):
     """Store one deterministic value of an identity that has no workflow row, if absent.
 
@@ -313,7 +373,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Backend(Protocol):
-    """Where invocations and journals live. Fenced, synchronous, fifteen short transactions."""
+    """Where invocations and journals live. Fenced, synchronous, short transactions."""
 
     def store_id(self) -> bytes:
         """16 random bytes made with the database; part of every seed."""
@@ -355,6 +415,10 @@ class Backend(Protocol):
         RUNNING whose lease is over or whose owner is in `dead_owners`, which also counts as a
         crash (`crashes + 1`). Order: priority (higher first), then time since due. The claim sets
         RUNNING, epoch + 1, owner, lease_until, wake_at None, and `base_time` at the first one.
+
+        Rows are taken in that order, and one that would break a limit of its queue is passed over.
+        Counting and claiming are one step: two workers never take the last slot both. `next_due`
+        looks at time alone, not at limits.
         """
         ...
 
@@ -401,6 +465,10 @@ class Backend(Protocol):
 
     def resume(self, key: InvocationKey) -> bool:
         """PARKED or DEAD back to READY with the crash counter at 0; False in any other state."""
+        ...
+
+    def queues(self, app: str) -> list[QueueStatus]:
+        """Queues with something claimable or running, by name. Looks at each live row once."""
         ...
 
     def owners(self) -> frozenset[str]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import msgspec
 
+from perdure.backends.admission import Admission, Usage, limits_of
 from perdure.backends.base import (
     ClaimBatch,
     ClaimRequest,
@@ -28,6 +30,7 @@ from perdure.backends.base import (
     InvocationRecord,
     NewInvocation,
     OnExisting,
+    QueueStatus,
     Refusal,
     RegisterPut,
     RegisterResult,
@@ -79,6 +82,7 @@ class MemoryBackend:
         self._watchers: dict[InvocationKey, list[InvocationKey]] = {}
         self._data: dict[InvocationKey, dict[str, bytes]] = {}
         self._register: dict[tuple[str, str, str, str], bytes] = {}
+        self._claims: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         watch_forks(self)
 
     # --- reading ---------------------------------------------------------------------------------
@@ -138,6 +142,28 @@ class MemoryBackend:
             rows = [self._rows[key] for key in self._live]
         return frozenset(row.owner for row in rows if row.state is _S.RUNNING)
 
+    def queues(self, app: str) -> list[QueueStatus]:
+        """See `Backend.queues`."""
+        with self._lock:
+            now = self._clock()
+            found: defaultdict[str, list[InvocationRecord]] = defaultdict(list)
+            for row in map(self._rows.__getitem__, self._live):
+                if row.app == app and self._due_at(row) is not None:
+                    found[row.queue].append(row)
+            return [self._status(queue, rows, now) for queue, rows in sorted(found.items())]
+
+    def _status(self, queue: str, rows: list[InvocationRecord], now: int) -> QueueStatus:
+        due = [at for row in rows if (at := self._due_at(row)) is not None]
+        running = sum(_holds(row, now) for row in rows)
+        ready = [at for at, row in zip(due, rows, strict=True) if at <= now or _is_ready(row)]
+        return QueueStatus(
+            queue=queue,
+            ready=len(ready),
+            scheduled=len(rows) - len(ready) - running,
+            running=running,
+            oldest=max(0, now - min(ready)) if ready else None,
+        )
+
     def health(self) -> Health:
         """See `Backend.health`."""
         with self._lock:
@@ -178,7 +204,10 @@ class MemoryBackend:
                 ]
             ripe = [(since, row) for since, row in due if since <= now or _is_ready(row)]
             ripe.sort(key=lambda pair: (-pair[1].priority, pair[0]))
-            claimed = tuple(self._grant(row, request, now) for _, row in ripe[: request.limit])
+            admission = self._admission(request, now)
+            admitted = (row for _, row in ripe if admission.admit(row.queue, row.limit_key))
+            taken = list(islice(admitted, max(0, request.limit)))
+            claimed = tuple(self._grant(row, request, now) for row in taken)
             later = (self._due_at(row) for row in self._matching(request) if not _is_ready(row))
             next_due = min((at for at in later if at is not None and at > now), default=None)
             return ClaimBatch(claimed, now, next_due)
@@ -353,8 +382,29 @@ class MemoryBackend:
         for key in self._live:
             row = self._rows[key]
             in_tree = request.roots is None or row.root in request.roots
-            if row.app == request.app and row.name in request.names and in_tree:
+            served = request.queues is None or row.queue in request.queues
+            if row.app == request.app and row.name in request.names and in_tree and served:
                 yield row
+
+    def _admission(self, request: ClaimRequest, now: int) -> Admission:
+        """The limits of a claim, with what live leases use of them."""
+        live = [
+            row
+            for row in map(self._rows.__getitem__, self._live)
+            if row.app == request.app and _holds(row, now) and not _is_abandoned(row, request)
+        ]
+
+        def usage(queue: str) -> Usage:
+            of_queue = [row.owner for row in live if row.queue == queue]
+            rate = limits_of(request, queue).rate
+            since = now - rate.period if rate else now
+            recent = [at for at in self._claims[request.app, queue] if at > since]
+            return Usage(len(of_queue), of_queue.count(request.owner), len(recent))
+
+        def running_with_key(queue: str, limit_key: str) -> int:
+            return sum((row.queue, row.limit_key) == (queue, limit_key) for row in live)
+
+        return Admission(request, usage, running_with_key)
 
     def _due_at(self, row: InvocationRecord) -> int | None:
         """When the row is or was claimable; None when time alone will never make it so."""
@@ -380,6 +430,10 @@ class MemoryBackend:
             base_time=now if row.base_time is None else row.base_time,
         )
         self._put(granted)
+        if (rate := limits_of(request, row.queue).rate) is not None:
+            recent = self._claims[row.app, row.queue]
+            recent[:] = [at for at in recent if at > now - rate.period]
+            recent.append(now)
         return granted
 
     # --- forks -----------------------------------------------------------------------------------
@@ -404,6 +458,11 @@ def _age(row: InvocationRecord) -> tuple[int, str, int]:
 def _is_ready(row: InvocationRecord) -> bool:
     """Ready whatever the clock says; it may have been stepped back since."""
     return row.state is _S.READY and row.wake_at is None
+
+
+def _holds(row: InvocationRecord, now: int) -> bool:
+    """Whether its lease is live."""
+    return row.state is _S.RUNNING and row.lease_until is not None and row.lease_until > now
 
 
 def _is_abandoned(row: InvocationRecord, request: ClaimRequest) -> bool:

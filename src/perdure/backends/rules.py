@@ -47,6 +47,7 @@ def first_record(
         root=new.root or key,
         workflow=key if new.kind == "workflow" else new.workflow,
         queue=new.queue,
+        limit_key=new.limit_key,
         priority=new.priority,
         options=new.options,
         code_version=new.code_version,

@@ -18,10 +18,11 @@ from perdure.api.functions import Registered
 from perdure.api.info import InvocationInfo, Verification, info_of
 from perdure.api.invocation import DistributedInvocation, refuse_undurable
 from perdure.api.named import NamedDefinition
+from perdure.api.queues import Queues
 from perdure.api.registry import Registry
 from perdure.api.settings import Settings, load_settings
 from perdure.api.state_backend import StateBackend
-from perdure.backends.base import Backend, Health, InvocationKind, InvocationQuery
+from perdure.backends.base import Backend, Health, InvocationKind, InvocationQuery, QueueStatus
 from perdure.core.identity import InvocationKey, validate_identifier
 from perdure.core.lifecycle import InvocationState
 from perdure.engine.bodies import BodyRunner
@@ -100,6 +101,7 @@ class Perdure(Decorators):
         self._types = TypeRegistry()
         self._types.register(InvocationState)
         self.registry = Registry()
+        self.declared_queues = Queues()
         self.client = Client(
             self.registry,
             self._types,
@@ -213,6 +215,11 @@ class Perdure(Decorators):
         )
         return [info_of(record) for record in self.runtime.backend.query(query)]
 
+    def queues(self) -> list[QueueStatus]:
+        """Every queue with something to do: what is ready, scheduled and running, by name."""
+        refuse_undurable("app.queues()")
+        return self.runtime.backend.queues(self.settings.name)
+
     def verify(self, invocation_id: str) -> Verification:
         """Run a workflow's code on its recorded journal, calling and recording nothing.
 
@@ -263,7 +270,13 @@ class Perdure(Decorators):
         )
         self._lock = threading.RLock()
         self._pid = os.getpid()
-        self._local = LocalWorker(runtime, self.registry, settings.concurrency, self.client.fail)
+        self._local = LocalWorker(
+            runtime,
+            self.registry,
+            settings.concurrency,
+            self.client.fail,
+            limits=self.declared_queues.limits_of_a_script,
+        )
         self._runtime = runtime
 
     @contextlib.contextmanager

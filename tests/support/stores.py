@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from perdure import Perdure
-from perdure.backends.base import Backend, ClaimRequest
+from perdure.backends.base import Backend, ClaimBatch, ClaimRequest
 from perdure.backends.memory import MemoryBackend
 from perdure.backends.sqlite import SQLiteBackend
 from perdure.engine.env import SystemEnv
@@ -99,24 +100,32 @@ def memory_store(tmp_path: Path) -> Iterator[Store]:
     made.close()
 
 
+LEASE = 30.0
+
+
+def claim(app: Perdure, **changes: Any) -> ClaimBatch:
+    """What a worker of this app takes now."""
+    request = ClaimRequest(
+        app=app.runtime.app_name,
+        owner="a test",
+        names=frozenset(app.registry),
+        limits=app.declared_queues.limits(),
+        limit=100,
+        lease=int(LEASE * 1e6),
+    )
+    return app.runtime.backend.claim(msgspec.structs.replace(request, **changes))
+
+
 def step(app: Perdure, limit: int = 1) -> list[Any]:
     """Claim up to `limit` invocations and run an attempt of each, here and now.
 
     Gives the attempts, whose `error` says what stopped them.
     """
     runtime = app.runtime
-    lease = 30.0
     asked_at = runtime.env.monotonic()
-    request = ClaimRequest(
-        app=runtime.app_name,
-        owner="a test",
-        names=frozenset(app.registry),
-        limit=limit,
-        lease=int(lease * 1e6),
-    )
     attempts = []
-    for record in runtime.backend.claim(request).records:
-        runtime.leases.add(record.key, record.epoch, asked_at, lease)
+    for record in claim(app, limit=limit).records:
+        runtime.leases.add(record.key, record.epoch, asked_at, LEASE)
         attempt = make_attempt(runtime, record, app.registry[record.name])
         attempt.run()
         runtime.leases.remove(record.key, record.epoch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,6 +102,40 @@ class Binder:
         for name in sorted(unknown):
             kwargs[name] = values[name]  # the call will name the parameter that is gone
         return args, kwargs
+
+    def selector(
+        self, key: Callable[..., object] | str | Sequence[str] | None
+    ) -> Callable[[Mapping[str, Any]], object] | None:
+        """What picks a key out of bound values.
+
+        Args:
+            key: a function that is called as the bound one would be, with as many positional
+                arguments as can be; or the name of a parameter; or several.
+
+        Raises:
+            RegistrationError: a name that is no parameter.
+        """
+        if key is None:
+            return None
+        if callable(key):
+            function = key
+            return lambda values: self._call_with_all(function, values)
+        names = [key] if isinstance(key, str) else list(key)
+        unknown = [name for name in names if name not in self._all]
+        if unknown or not names:
+            raise RegistrationError(
+                f"key={key!r}: there is no parameter {unknown!r}; there are {self._all!r}. Give "
+                "names of parameters, or a function of the arguments."
+            )
+        labels = [self._label(name) for name in names]
+        if isinstance(key, str):
+            return lambda values: values[labels[0]]
+        return lambda values: [values[label] for label in labels]
+
+    def _call_with_all(self, function: Callable[..., object], values: Mapping[str, Any]) -> object:
+        args, kwargs = self.spell(values)
+        bound = self.signature.bind(*args, **kwargs)
+        return function(*bound.args, **bound.kwargs)
 
     @property
     def defaults(self) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ from perdure.api.functions import (
     TaskDecorator,
     WorkflowDecorator,
 )
+from perdure.api.queues import Key, Queue, Queues, queue_name
 from perdure.api.registry import Registry
 from perdure.backends.base import InvocationKind
 from perdure.core.identity import validate_identifier
@@ -32,6 +33,7 @@ class Decorators:
     """What an app registers, and how. `Perdure` adds settings, a state backend and a life."""
 
     registry: Registry
+    declared_queues: Queues
     client: Client
     _types: TypeRegistry
 
@@ -50,9 +52,11 @@ class Decorators:
         aliases: Sequence[str] = (),
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
+        queue: str | Queue | None = None,
+        key: Key | None = None,
         raises: Iterable[type[BaseException]] = (),
     ) -> TaskDecorator: ...
-    def task(
+    def task(  # noqa: PLR0913 - the policy of a task, all by keyword
         self,
         function: Callable[..., Any] | None = None,
         /,
@@ -61,6 +65,8 @@ class Decorators:
         aliases: Sequence[str] = (),
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
+        queue: str | Queue | None = None,
+        key: Key | None = None,
         raises: Iterable[type[BaseException]] = (),
     ) -> Any:
         """Register a function as a task: its result is recorded, it may do side effects.
@@ -73,6 +79,11 @@ class Decorators:
             aliases: older names under which recorded work may still be found.
             retry: policy for failed attempts; default: none.
             timeout: seconds or timedelta for one attempt. A sync body past it runs on unseen.
+            queue: where it runs, also when a workflow calls it directly: on any worker that serves
+                this queue, within its limits. Default: a direct call runs in the workflow's worker.
+            key: calls with equal keys run one after the other (see `queue(key_concurrency=)`): a
+                function of the arguments, such as `lambda order_id, *_: order_id`, or the name of
+                an argument, or several names. Such a call goes through its queue.
             raises: exception classes to give back as themselves instead of as `TaskError`.
 
         Raises:
@@ -83,7 +94,9 @@ class Decorators:
             limit = None if timeout is None else seconds(timeout, "timeout")
             if limit == 0:
                 raise ConfigurationError("timeout=0: no body could end in time. Leave it out.")
-            policy = Policy(retry=retry or NO_RETRY, timeout=limit)
+            policy = Policy(
+                retry=retry or NO_RETRY, timeout=limit, queue=queue_name(queue), key=key
+            )
             definition = self._define(target, "task", name, aliases, policy)
             self.register(*raises)
             kind = AsyncTask if definition.is_async else SyncTask
@@ -104,6 +117,8 @@ class Decorators:
         *,
         name: str | None = None,
         aliases: Sequence[str] = (),
+        queue: str | Queue | None = None,
+        key: Key | None = None,
         raises: Iterable[type[BaseException]] = (),
     ) -> WorkflowDecorator: ...
     def workflow(
@@ -113,6 +128,8 @@ class Decorators:
         *,
         name: str | None = None,
         aliases: Sequence[str] = (),
+        queue: str | Queue | None = None,
+        key: Key | None = None,
         raises: Iterable[type[BaseException]] = (),
     ) -> Any:
         """Register a function as a workflow: it is replayed, and must be deterministic.
@@ -120,6 +137,9 @@ class Decorators:
         Args:
             name: registered name; default `module.qualname`.
             aliases: older names under which recorded work may still be found.
+            queue: only workers that serve this queue run it, within its limits. A workflow that
+                waits does not run, so it holds no place.
+            key: workflows with equal keys do not run at the same time; as for `task`.
             raises: exception classes to give back as themselves instead of as `TaskError`.
 
         Raises:
@@ -127,7 +147,8 @@ class Decorators:
         """
 
         def register(target: Callable[..., Any]) -> Any:
-            definition = self._define(target, "workflow", name, aliases, Policy())
+            policy = Policy(queue=queue_name(queue), key=key)
+            definition = self._define(target, "workflow", name, aliases, policy)
             self.register(*raises)
             kind = AsyncWorkflow if definition.is_async else SyncWorkflow
             return cast("Any", kind)(definition, self.client)
@@ -154,6 +175,43 @@ class Decorators:
         definition = Definition(function, kind=kind, name=chosen, types=self._types, policy=policy)
         self.registry.add(definition, aliases)
         return definition
+
+    def queue(
+        self,
+        name: str,
+        *,
+        concurrency: int | None = None,
+        worker_concurrency: int | None = None,
+        key_concurrency: int = 1,
+        rate: tuple[int, float | timedelta] | None = None,
+        workers_only: bool = False,
+    ) -> Queue:
+        """Declare a queue with limits, for `queue=` of tasks and workflows.
+
+        What counts against a limit is what runs under a live lease, so a crash never keeps a place
+        for longer than its lease, and what waits keeps none. A worker goes by what its own code
+        declares. A queue that is not declared can be used too; it has no limits.
+
+        Args:
+            name: its name; "default" is the queue of everything that names none.
+            concurrency: how many of it run at a time, over all workers.
+            worker_concurrency: how many of it run at a time in one worker process.
+            key_concurrency: how many with one and the same key (`key=`) run at a time.
+            rate: (starts, seconds or timedelta): so many may begin in any such span of time, over
+                all workers. A retry begins anew; so does a workflow that goes on after a wait.
+            workers_only: True if only `perdure worker` runs it, never a script that waits for it.
+
+        Raises:
+            ConfigurationError: a limit below 1, or the name is declared with other limits.
+        """
+        return self.declared_queues.declare(
+            name,
+            concurrency=concurrency,
+            worker_concurrency=worker_concurrency,
+            key_concurrency=key_concurrency,
+            rate=rate,
+            workers_only=workers_only,
+        )
 
     def register(self, *classes: type) -> None:
         """Let values and exceptions of these classes be recorded and given back as themselves.

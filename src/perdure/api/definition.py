@@ -10,11 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from perdure.api.arguments import Arguments, Binder
-from perdure.backends.base import InvocationKind
+from perdure.api.queues import Key, key_text
+from perdure.backends.base import DEFAULT_QUEUE, InvocationKind
 from perdure.core.identity import validate_identifier
 from perdure.core.retry import NO_RETRY, Retry
 from perdure.engine.effects import Call as EngineCall
-from perdure.errors import DeserializationError, RegistrationError, SerializationError
+from perdure.errors import (
+    ConfigurationError,
+    DeserializationError,
+    RegistrationError,
+    SerializationError,
+)
 from perdure.values import (
     Codec,
     TypeRegistry,
@@ -33,10 +39,14 @@ class Policy:
     Attributes:
         retry: what happens after a failed attempt.
         timeout: seconds for one attempt, or None for no limit.
+        queue: where its starts go.
+        key: which calls share the limit of one key; None for no such limit.
     """
 
     retry: Retry = NO_RETRY
     timeout: float | None = None
+    queue: str = DEFAULT_QUEUE
+    key: Key | None = None
 
 
 class Definition:
@@ -67,9 +77,16 @@ class Definition:
         self.is_async = is_async_function(function)
         self.retry = policy.retry
         self.timeout = policy.timeout
+        self.queue = policy.queue
         self.binder = Binder(function)
+        self._key = self.binder.selector(policy.key)
         self.public: object = None
         self._types = types
+
+    @property
+    def has_key(self) -> bool:
+        """Whether its calls share limits by key."""
+        return self._key is not None
 
     # --- codecs ---------------------------------------------------------------------------------
 
@@ -127,6 +144,24 @@ class Definition:
     def decode_call(self, arguments: bytes) -> dict[str, Any]:
         """Arguments by parameter name, as fresh objects."""
         return decode_arguments(self.parameters, arguments, self._where, untyped=self.untyped)
+
+    def limit_key(self, arguments: bytes) -> str:
+        """The key of this call, by its recorded arguments; "" without a `key=`.
+
+        Raises:
+            ConfigurationError: the key function raised, or gave no key.
+        """
+        if self._key is None:
+            return ""
+        values = self.decode_call(arguments)
+        try:
+            key = self._key(values)
+        except Exception as error:
+            raise ConfigurationError(
+                f"key= of {self.kind} {self.name!r} raised {type(error).__name__}: {error}. "
+                "Nothing was started. It gets the arguments as the function itself would."
+            ) from error
+        return key_text(key)
 
     def bind(self, arguments: bytes) -> Callable[[], object]:
         """The function bound to freshly decoded arguments, not called yet."""

@@ -17,7 +17,8 @@ import msgspec
 from perdure.api.client import Client
 from perdure.api.definition import Definition
 from perdure.api.invocation import DistributedInvocation, loop_is_running, refuse_undurable
-from perdure.backends.base import NewInvocation, OnExisting
+from perdure.api.queues import Queue, key_text, queue_name
+from perdure.backends.base import DEFAULT_QUEUE, NewInvocation, OnExisting
 from perdure.core.identity import InvocationKey, validate_identifier
 from perdure.core.retry import seconds
 from perdure.engine import flows
@@ -36,6 +37,8 @@ class StartOptions(msgspec.Struct, frozen=True):
     on_existing: OnExisting = "return"
     delay: float = 0.0
     priority: int = 0
+    queue: str = ""
+    key: str = ""
 
 
 class Registered(Generic[P, R]):
@@ -66,6 +69,8 @@ class Registered(Generic[P, R]):
         on_existing: OnExisting = "return",
         delay: float | timedelta = 0.0,
         priority: int = 0,
+        queue: str | Queue | None = None,
+        key: object = None,
     ) -> Self:
         """The same function with other options for its next starts.
 
@@ -78,6 +83,8 @@ class Registered(Generic[P, R]):
                 it again if its last life failed or was cancelled. Other input always raises.
             delay: seconds or timedelta before it may run.
             priority: higher ones are claimed first.
+            queue: another queue than the function's own.
+            key: another limit key than `key=` of the function would give.
 
         Raises:
             InvalidIdentifier: the id is empty, too long or has control characters.
@@ -89,7 +96,14 @@ class Registered(Generic[P, R]):
                 f"on_existing={on_existing!r}: expected one of {', '.join(_ON_EXISTING)}."
             )
         changed = copy.copy(self)
-        chosen = StartOptions(id or "", on_existing, seconds(delay, "delay"), priority)
+        chosen = StartOptions(
+            id=id or "",
+            on_existing=on_existing,
+            delay=seconds(delay, "delay"),
+            priority=priority,
+            queue="" if queue is None else queue_name(queue),
+            key="" if key is None else key_text(key),
+        )
         changed._options = chosen  # noqa: SLF001 - our own class
         return changed
 
@@ -151,6 +165,8 @@ class Registered(Generic[P, R]):
             arguments=call.arguments,
             fingerprint=call.digest,
             call_id=call.call_id,
+            queue=options.queue or definition.queue,
+            limit_key=options.key or definition.limit_key(call.arguments),
             delay=int(options.delay * flows.MICROSECONDS),
             priority=options.priority,
             code_version=self._client.template.code_version,
@@ -225,7 +241,8 @@ class Task(Registered[P, R]):
         if context is None:
             raise AssertionError("outside of a workflow the function itself is called")
         call = self.definition.call(args, kwargs)
-        return cast("R", context.perform(flows.call_task(context, call)))
+        flow = flows.call_task(context, call, self._new_if_queued(call, context))
+        return cast("R", context.perform(flow))
 
     async def _acall(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         # Looked up when it runs, not when it was made: under asyncio.gather the coroutine of one
@@ -236,7 +253,16 @@ class Task(Registered[P, R]):
                 f"The coroutine of {self.name!r} was made in a workflow and awaited outside of it."
             )
         call = self.definition.call(args, kwargs)
-        return cast("R", await context.perform_async(flows.call_task(context, call)))
+        flow = flows.call_task(context, call, self._new_if_queued(call, context))
+        return cast("R", await context.perform_async(flow))
+
+    def _new_if_queued(self, call: Call, context: WorkflowContext) -> NewInvocation | None:
+        """What a direct call starts, if the task does not simply run in this worker."""
+        options, definition = self._options, self.definition
+        plain = definition.queue == DEFAULT_QUEUE and not definition.has_key
+        if plain and options.queue in ("", DEFAULT_QUEUE) and not options.key:
+            return None
+        return self._new(call, context)
 
 
 class SyncTask(Task[P, R]):

@@ -75,7 +75,7 @@ class Admission:
         return True
 
     def _free(self, queue: str, limits: QueueLimits) -> int:
-        if limits.concurrency is limits.worker_concurrency is limits.rate is None:
+        if limits.concurrency is None and limits.worker_concurrency is None and limits.rate is None:
             return _UNLIMITED
         usage = self._usage(queue)
         free = [_UNLIMITED]

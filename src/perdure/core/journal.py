@@ -256,6 +256,11 @@ class Journal:
         recorded = self._commands.get(scope.path, ())
         return recorded[scope.commands].name if scope.commands < len(recorded) else ""
 
+    def kind_ahead(self, scope: Scope) -> str:
+        """The kind of the entry that the next command of `scope` will meet; "" for none."""
+        recorded = self._commands.get(scope.path, ())
+        return recorded[scope.commands].kind if scope.commands < len(recorded) else ""
+
     def ordinal(self, scope: Scope, prefix: str) -> int:
         """How many commands of this sequence the scope has asked for."""
         return self._ordinals.get((scope.path, prefix), 0)

@@ -8,7 +8,7 @@ journal, do what is new, stage what must be remembered, wait for one's turn.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
@@ -181,12 +181,32 @@ def set_data(place: Place, name: str, body: bytes, digest: bytes) -> Flow[Outcom
 # --- direct task calls --------------------------------------------------------------------------
 
 
-def call_task(place: Place, call: Call) -> Flow[Outcome]:
-    """Run a task in this worker, record its outcome, and give it; on replay, give the record.
+def call_task(place: Place, call: Call, queued: NewInvocation | None = None) -> Flow[Outcome]:
+    """Run a task, record its outcome, and give it; on replay, give the record.
 
-    At least once: a crash between the body and its entry runs the body again. After the entry is
-    durable it never runs again.
+    Args:
+        queued: what to start, for a task that names a queue or a key: it is started there and
+            waited for. Else the body runs in this worker.
+
+    At least once: a crash between the body and its record runs the body again. After its outcome is
+    durable it never runs again. What is recorded decides, so a task may get or lose its queue while
+    workflows that called it are under way.
     """
+    ahead = place.journal.kind_ahead(place.scope)
+    if ahead == EntryKind.START or (queued is not None and not ahead):
+        return (yield from _call_on_queue(place, call, queued))
+    return (yield from _call_here(place, call))
+
+
+def _call_on_queue(place: Place, call: Call, queued: NewInvocation | None) -> Flow[Outcome]:
+    started: Outcome = yield from start(place, call, queued or place.template)
+    if isinstance(started, Raised):
+        return started
+    key = cast("InvocationKey", started.value)
+    return (yield from result(place, key, call.function.decode_result, None))
+
+
+def _call_here(place: Place, call: Call) -> Flow[Outcome]:
     command = _begin_call(place, EntryKind.TASK, "task", call)
     wait = Wait(place=command.place)
     fresh: Outcome | None = None

@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+from perdure.backends.base import QueueLimits
 from perdure.core.identity import InvocationKey
 from perdure.engine.effects import Function
 from perdure.engine.runtime import Runtime
@@ -26,12 +27,16 @@ class LocalWorker:
         functions: Mapping[str, Function],
         concurrency: int,
         failed: Callable[[PerdureError, InvocationKey | None], None],
+        *,
+        limits: Callable[[], Mapping[str, QueueLimits]],
     ) -> None:
         """Start nothing yet.
 
         Args:
             failed: told when the state backend fails, and for which tree (None: for all).
+            limits: gives the limits by queue; 0 for what is left to workers.
         """
+        self._limits = limits
         self._runtime = runtime
         self._functions = functions
         self._concurrency = concurrency
@@ -52,6 +57,7 @@ class LocalWorker:
                     roots=self._roots,
                     concurrency=self._concurrency,
                     failed=self._tell,
+                    limits=self._limits,
                 )
                 self._worker.start()
                 return

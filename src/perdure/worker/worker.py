@@ -15,6 +15,7 @@ from perdure.backends.base import (
     Holding,
     InvocationQuery,
     InvocationRecord,
+    QueueLimits,
 )
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState
@@ -63,6 +64,8 @@ class Worker:
         concurrency: attempts at a time. A waiting workflow is none of them.
         failed: told when the state backend fails a claim again and again (the worker has stopped
             then; the tree is None) or fails an attempt (of that tree).
+        queues: the queues that it serves; None for all.
+        limits: gives the limits by queue, as this process declares them.
 
     Attributes:
         alive: False when it has stopped by itself; make another one.
@@ -76,8 +79,12 @@ class Worker:
         roots: Callable[[], frozenset[InvocationKey]] | None,
         concurrency: int,
         failed: Callable[[PerdureError, InvocationKey | None], None],
+        queues: frozenset[str] | None = None,
+        limits: Callable[[], Mapping[str, QueueLimits]] = dict,
     ) -> None:
         """Prepare; nothing runs yet."""
+        self._queues = queues
+        self._limits = limits
         self._runtime = runtime
         self._functions = functions
         self._roots = roots
@@ -173,6 +180,8 @@ class Worker:
             owner=runtime.claimer,
             names=frozenset(self._functions),
             roots=roots,
+            queues=self._queues,
+            limits=self._limits(),
             limit=free,
             lease=int(lease * 1e6),
             dead_owners=self._gone_owners(asked_at),

@@ -1,0 +1,148 @@
+"""Queues as an app declares them, and where the starts of a function go. It claims nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import msgspec
+
+from perdure.backends.base import DEFAULT_QUEUE, QueueLimits, Rate
+from perdure.core.identity import validate_identifier
+from perdure.core.retry import seconds
+from perdure.errors import ConfigurationError
+
+KEY_MAX = 255
+"""Characters of a limit key; a longer one is stored as its digest."""
+
+Key = Callable[..., object] | str | Sequence[str]
+"""What calls share a limit: a function of the arguments, or the names of some of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A declared queue. Use it, or its name, as `queue=` of tasks and workflows.
+
+    Attributes:
+        workers_only: True if a process that only waits for a result leaves this queue alone.
+    """
+
+    name: str
+    limits: QueueLimits
+    workers_only: bool = False
+
+
+class Queues(Mapping[str, Queue]):
+    """The declared queues of an app, by name. Filled while modules are imported."""
+
+    def __init__(self) -> None:
+        """Start with none; a queue that is not declared has no limits of its own."""
+        self._by_name: dict[str, Queue] = {}
+
+    def declare(
+        self,
+        name: str,
+        *,
+        concurrency: int | None,
+        worker_concurrency: int | None,
+        key_concurrency: int,
+        rate: tuple[int, float | timedelta] | None,
+        workers_only: bool,
+    ) -> Queue:
+        """Add a queue. See `Perdure.queue`."""
+        validate_identifier(name, "queue")
+        numbers = {
+            "concurrency": concurrency,
+            "worker_concurrency": worker_concurrency,
+            "key_concurrency": key_concurrency,
+        }
+        for what, number in numbers.items():
+            if number is not None and number < 1:
+                raise ConfigurationError(
+                    f"Queue {name!r}: {what}={number!r}, expected at least 1. Leave it out for no "
+                    "limit; to hold a queue back, start no worker for it."
+                )
+        limits = QueueLimits(
+            concurrency=concurrency,
+            worker_concurrency=worker_concurrency,
+            key_concurrency=key_concurrency,
+            rate=None if rate is None else _rate(name, rate),
+        )
+        queue = Queue(name, limits, workers_only)
+        if self._by_name.setdefault(name, queue) != queue:
+            raise ConfigurationError(
+                f"Queue {name!r} is declared twice, with different limits: "
+                f"{self._by_name[name]} and {queue}. Declare it once and use its name elsewhere."
+            )
+        return queue
+
+    def limits(self) -> dict[str, QueueLimits]:
+        """What a worker claims by."""
+        return {name: queue.limits for name, queue in self._by_name.items()}
+
+    def limits_of_a_script(self) -> dict[str, QueueLimits]:
+        """The same for a process that only runs what it waits for."""
+        nothing = QueueLimits(worker_concurrency=0)
+        return {
+            name: nothing if queue.workers_only else queue.limits
+            for name, queue in self._by_name.items()
+        }
+
+    def __getitem__(self, name: str) -> Queue:
+        """The queue of this name; KeyError if it is not declared."""
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """All names."""
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._by_name)
+
+
+def queue_name(queue: str | Queue | None) -> str:
+    """The name behind a `queue=` argument.
+
+    Raises:
+        InvalidIdentifier: empty, too long, or with control characters.
+    """
+    if queue is None:
+        return DEFAULT_QUEUE
+    return queue.name if isinstance(queue, Queue) else validate_identifier(queue, "queue")
+
+
+def key_text(value: object) -> str:
+    """A limit key as it is stored: text as it is, anything else as JSON; a long one as a digest.
+
+    Raises:
+        ConfigurationError: None, an empty text, or something that JSON has no words for.
+    """
+    try:
+        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    except (TypeError, UnicodeError) as error:
+        raise ConfigurationError(
+            f"key= gave {value!r}, which is not text, a number or a list of these: {error}. Two "
+            "calls share a limit if their keys are equal; give something that can be compared."
+        ) from error
+    if value is None or not text:
+        raise ConfigurationError(
+            f"key= gave {value!r}. Every call needs a key; give one fixed text to those that shall "
+            "share one limit."
+        )
+    if len(text) > KEY_MAX or not text.isprintable():
+        return "blake2b:" + hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return text
+
+
+def _rate(name: str, rate: tuple[int, float | timedelta]) -> Rate:
+    claims, period = rate
+    period_us = int(seconds(period, "rate") * 1e6)
+    if claims < 1 or period_us < 1:
+        raise ConfigurationError(
+            f"Queue {name!r}: rate={rate!r}, expected (starts, seconds), both above 0, such as "
+            "(100, 60.0) for at most 100 in any 60 seconds."
+        )
+    return Rate(claims, period_us)

@@ -92,7 +92,7 @@ def build(out: Output) -> App:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    for number, add in enumerate((_add_demo, _add_run, _add_workflow, _add_doctor, _add_version)):
+    for number, add in enumerate(_COMMANDS):
         add(app, out, number)
     return app
 
@@ -265,6 +265,24 @@ def _add_verify(workflow: App, out: Output, place: int) -> None:
         return verify_workflow(out, app, id, as_json=(common or Read()).json)
 
 
+def _add_queue(app: App, out: Output, place: int) -> None:
+    queue = App(name="queue", help="Look at queues.", sort_key=place)
+    app.command(queue)
+
+    @queue.command(name="list")
+    def list_(*, where: Where | None = None, common: Read | None = None) -> Exit:
+        """List queues: what is ready, scheduled and running, and the limits that the app declares.
+
+        Ready: a worker may take it now, if the limits allow. Scheduled: delayed starts and timers.
+        Running: held by a worker under a live lease.
+        """
+        from perdure.cli.queues import list_queues  # noqa: PLC0415 - only this needs it
+
+        where = where or Where()
+        source = locate(where.app, where.url, where.app_name)
+        return list_queues(out, source, as_json=(common or Read()).json)
+
+
 def _add_doctor(app: App, out: Output, place: int) -> None:
     @app.command(sort_key=place)
     def doctor(*, where: Where | None = None, common: Read | None = None) -> Exit:
@@ -284,3 +302,13 @@ def _add_version(app: App, out: Output, place: int) -> None:
         """Print the version."""
         out.line(f"perdure {__version__}")
         return Exit.OK
+
+
+_COMMANDS: tuple[_Add, ...] = (
+    _add_demo,
+    _add_run,
+    _add_workflow,
+    _add_queue,
+    _add_doctor,
+    _add_version,
+)

@@ -12,14 +12,15 @@ import re
 import sys
 import tomllib
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple, cast
 
 from perdure.api.functions import Registered
 from perdure.api.settings import Settings, load_settings
 from perdure.app import Perdure, make_backend
-from perdure.backends.base import Backend, InvocationRecord
+from perdure.backends.base import Backend, InvocationRecord, QueueLimits
 from perdure.cli.failures import CommandError, Exit, usage
 from perdure.core.identity import validate_identifier
 from perdure.engine.env import SystemEnv
@@ -121,10 +122,11 @@ def load_workflow(target: str) -> Registered[..., Any]:
 
 
 class Source(NamedTuple):
-    """Where a command reads: the settings, and who named them."""
+    """Where a command reads: the settings, who named them, and the queues that an app declares."""
 
     settings: Settings
     named_by: str
+    queues: Mapping[str, QueueLimits] = MappingProxyType({})
 
     @property
     def url(self) -> str:
@@ -179,7 +181,7 @@ def locate(app: str | None, url: str | None, app_name: str | None) -> Source:
         loaded = load_app(app)
         if loaded is not None:
             found, named_by = loaded
-            return Source(found.settings, named_by)
+            return Source(found.settings, named_by, found.declared_queues.limits())
     settings = load_settings({"database_url": url, "name": app_name})
     return Source(settings, "--url" if url else "the settings of this directory")
 

@@ -1,4 +1,4 @@
-"""The README's examples run as printed."""
+"""The examples of the README and of the guide run as printed."""
 
 from __future__ import annotations
 
@@ -51,6 +51,23 @@ def test_the_first_example_crashes_and_resumes(tmp_path: Path) -> None:
 def test_the_other_examples_run(number: int, tmp_path: Path) -> None:
     script = tmp_path / f"example{number}.py"
     script.write_text(BLOCKS[number][1], "utf-8")
+    done = run(script)
+    assert done.returncode == 0, done.stderr
+
+
+GUIDE_BLOCKS = [
+    pytest.param(code, id=f"{page.stem}-{number}")
+    for page in sorted((ROOT / "docs").glob("*.md"))
+    for number, code in enumerate(
+        re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL), 1
+    )
+]
+
+
+@pytest.mark.parametrize("code", GUIDE_BLOCKS)
+def test_the_examples_of_the_guide_run(code: str, tmp_path: Path) -> None:
+    script = tmp_path / "example.py"
+    script.write_text(code, "utf-8")
     done = run(script)
     assert done.returncode == 0, done.stderr
 

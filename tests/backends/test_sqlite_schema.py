@@ -95,17 +95,50 @@ def test_migrations_are_numbered_without_a_gap():
 def test_a_migration_is_applied_once_and_moves_the_version(path, world, open_backend, monkeypatch):
     world.start()
     world.backend.close()
-    second = schema.Migration(2, 1, 2, ("CREATE TABLE later (x INTEGER) STRICT",))
-    newer = (*schema.load_migrations(), second)
+    another = schema.Migration(3, 1, 2, ("CREATE TABLE later (x INTEGER) STRICT",))
+    newer = (*schema.load_migrations(), another)
     monkeypatch.setattr(schema, "load_migrations", lambda: newer)
     for _ in range(2):
         backend = open_backend()
         assert backend.read("a") is not None
-        assert backend.health().facts["schema"] == "2 (readers from 1, writers from 2)"
+        assert backend.health().facts["schema"] == "3 (readers from 1, writers from 2)"
         backend.close()
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT count(*) FROM later").fetchone() == (0,)
     connection.close()
+
+
+def test_a_database_of_the_first_schema_gets_queues(path, world, open_backend):
+    connection = sqlite3.connect(path, isolation_level=None)
+    schema.migrate(connection, schema.inspect(connection, str(path)), ONE[:1], bytes(16))
+    for id_, state, wake_at, ended in (
+        ("live", "ready", None, None),
+        ("timer", "waiting", 5, None),
+        ("ended", "completed", None, 7),
+    ):
+        outcome = None if ended is None else b"1"
+        (seq,) = connection.execute(
+            "INSERT INTO invocation (invocation_id, generation, app, kind, name, root_id,"
+            " root_generation, queue, priority, state, epoch, owner, wake_at, ready_since, head,"
+            " head_hash, last_token, attempts, crashes, created_at, finished_at, reason, outcome)"
+            " VALUES (?, 1, 'app', 'workflow', 'shop.order', ?, 1, '', 0, ?, 0, '', ?, 1, 0, x'',"
+            " x'', 0, 0, 1, ?, '', ?) RETURNING seq",
+            (id_, id_, state, wake_at, ended, outcome),
+        ).fetchone()
+        connection.execute(
+            "INSERT INTO call VALUES (?, x'5b5d', zeroblob(16), 'c', NULL, NULL, x'7b7d', '',"
+            " zeroblob(32), 1, 0)",
+            (seq,),
+        )
+    connection.close()
+    backend = open_backend()
+    rows = {id_: backend.read(id_) for id_ in ("live", "timer", "ended")}
+    assert {(row.queue, row.limit_key, row.arguments) for row in rows.values()} == {
+        ("default", "", b"[]")
+    }
+    assert (rows["ended"].outcome, rows["ended"].finished_at) == (b"1", 7)
+    claimed = backend.claim(world.request()).records
+    assert [record.key.invocation_id for record in claimed] == ["live", "timer"]
 
 
 def test_a_migration_that_fails_leaves_the_old_schema(world, open_backend, monkeypatch):
@@ -190,6 +223,14 @@ def test_a_claim_costs_the_same_beside_many_finished_and_waiting_rows(world):
         asked = {
             "app": "app",
             "names": '["shop.order"]',
+            "queue": "default",
+            "after": "",
+            "after_due": 0,
+            "after_seq": 0,
+            "limit_key": "",
+            "owner": "nobody",
+            "dead_owners": "[]",
+            "since": 0,
             "priority": 0,
             "highest": 2**63 - 1,
             "now": world.clock.at,
@@ -201,6 +242,8 @@ def test_a_claim_costs_the_same_beside_many_finished_and_waiting_rows(world):
         }
         connection = world.backend._store._writer.connection
         texts = (
+            sql.NEXT_QUEUE, sql.QUEUE_USAGE, sql.KEY_USAGE, sql.RECENT_CLAIMS,
+            sql.NEXT_QUEUE_IN_TREE,
             sql.NEXT_PRIORITY, sql.DUE, sql.NEXT_DUE, sql.ABANDONED, sql.OWNERS,
             sql.NEXT_PRIORITY_IN_TREE, sql.DUE_IN_TREE, sql.NEXT_DUE_IN_TREE,
         )  # fmt: skip

@@ -21,7 +21,7 @@ def test_a_list_of_queues(shop: Shop) -> None:
     assert lines[0][:4] == ["QUEUE", "READY", "SCHEDULED", "RUNNING"]
     assert lines[1][:4] == ["default", "1", "0", "0"]
     assert lines[2][:4] == ["gpu", "1", "1", "0"]
-    assert done.out.splitlines()[2].endswith("2 at a time, 1 per worker, 3 per key, 5 in 1m 0s")
+    assert done.out.splitlines()[2].endswith("2 at a time, 1 per worker, 3 per key, 5 in 1 min 0 s")
 
     default, gpu = shop("queue", "list", "-A", "shop", "--json").json
     assert default["oldest_seconds"] >= 0

@@ -28,6 +28,7 @@ from perdure.backends.base import (
     InvocationRecord,
     NewInvocation,
     OnExisting,
+    QueueStatus,
     RegisterPut,
     RegisterResult,
     Started,
@@ -312,6 +313,11 @@ class FaultyBackend:
         """See `Backend.register_get`."""
         self._env.check()
         return self._inner.register_get(app, workflow_type, workflow_id, key)
+
+    def queues(self, app: str) -> list[QueueStatus]:
+        """See `Backend.queues`."""
+        self._env.check()
+        return self._inner.queues(app)
 
     def owners(self) -> frozenset[str]:
         """See `Backend.owners`."""

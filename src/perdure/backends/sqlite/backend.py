@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from perdure.backends.admission import limits_of
 from perdure.backends.base import (
     ClaimBatch,
     ClaimRequest,
@@ -18,6 +20,7 @@ from perdure.backends.base import (
     InvocationRecord,
     NewInvocation,
     OnExisting,
+    QueueStatus,
     RegisterPut,
     RegisterResult,
     Started,
@@ -36,7 +39,13 @@ from perdure.backends.sqlite.claims import candidates, next_due
 from perdure.backends.sqlite.commits import Applier, insert, is_taken
 from perdure.backends.sqlite.connections import Settings, Synchronous
 from perdure.backends.sqlite.health import examine
-from perdure.backends.sqlite.rows import entry_of, json_list, key_parameters, record_of
+from perdure.backends.sqlite.rows import (
+    entry_of,
+    json_list,
+    key_parameters,
+    queue_status,
+    record_of,
+)
 from perdure.backends.sqlite.store import Store
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
@@ -181,6 +190,13 @@ class SQLiteBackend:
             row = connection.execute(sql.REGISTER_GET, asked).fetchone()
         return None if row is None else row[0]
 
+    def queues(self, app: str) -> list[QueueStatus]:
+        """See `Backend.queues`."""
+        with self._store.read() as connection:
+            now = self._now()
+            rows = connection.execute(sql.QUEUES, {"app": app, "now": now}).fetchall()
+        return [queue_status(row, now) for row in rows]
+
     def owners(self) -> frozenset[str]:
         """See `Backend.owners`."""
         with self._store.read() as connection:
@@ -217,8 +233,9 @@ class SQLiteBackend:
                 return ClaimBatch((), now, next_due(connection, request, now))
         with self._store.write() as connection:
             now = self._store.now()
-            taken = [each.seq for each in candidates(connection, request, now)]
-            asked = {
+            found = candidates(connection, request, now)
+            taken = [each.seq for each in found]
+            asked: dict[str, str | int] = {
                 "seqs": json_list(taken),
                 "owner": request.owner,
                 "until": now + request.lease,
@@ -226,12 +243,29 @@ class SQLiteBackend:
             }
             connection.execute(sql.GRANT, asked)
             rows = connection.execute(sql.READ_GRANTED, asked).fetchall()
+            self._log_claims(connection, request, {each.queue for each in found}, asked)
             later = next_due(connection, request, now)
         records = {row[-1]: record_of(row) for row in rows}
         if len(self._seqs) > SEQS_MAX:
             self._seqs.clear()
         self._seqs |= {record.key: seq for seq, record in records.items()}
         return ClaimBatch(tuple(records[seq] for seq in taken), now, later)
+
+    def _log_claims(
+        self,
+        connection: sqlite3.Connection,
+        request: ClaimRequest,
+        queues: set[str],
+        granted: dict[str, str | int],
+    ) -> None:
+        """Remember the claims of queues with a rate for as long as the rate looks back."""
+        for queue in queues:
+            rate = limits_of(request, queue).rate
+            if rate is not None:
+                since = int(granted["now"]) - rate.period
+                asked = granted | {"app": request.app, "queue": queue, "since": since}
+                connection.execute(sql.FORGET_CLAIMS, asked)
+                connection.execute(sql.LOG_CLAIMS, asked)
 
     def renew(self, owner: str, holdings: Sequence[Holding], lease: int) -> frozenset[Holding]:
         """See `Backend.renew`. Held means: running under this epoch, for this owner."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from perdure.backends.base import InvocationRecord, NewInvocation
+from perdure.backends.base import InvocationRecord, NewInvocation, QueueStatus
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState
@@ -31,27 +31,28 @@ def record_of(row: Row) -> InvocationRecord:
         root=InvocationKey(row[10], row[11]),
         workflow=_key(row[12], row[13]),
         queue=row[14],
-        priority=row[15],
-        options=row[16],
-        code_version=row[17],
-        seed=row[18],
-        draw_algorithm=row[19],
-        segment=row[20],
-        state=_STATES[row[21]],
-        epoch=row[22],
-        owner=row[23],
-        lease_until=row[24],
-        wake_at=row[25],
-        head=row[26],
-        head_hash=row[27],
-        last_token=row[28],
-        attempts=row[29],
-        crashes=row[30],
-        base_time=row[31],
-        created_at=row[32],
-        finished_at=row[33],
-        outcome=row[34],
-        reason=row[35],
+        limit_key=row[15],
+        priority=row[16],
+        options=row[17],
+        code_version=row[18],
+        seed=row[19],
+        draw_algorithm=row[20],
+        segment=row[21],
+        state=_STATES[row[22]],
+        epoch=row[23],
+        owner=row[24],
+        lease_until=row[25],
+        wake_at=row[26],
+        head=row[27],
+        head_hash=row[28],
+        last_token=row[29],
+        attempts=row[30],
+        crashes=row[31],
+        base_time=row[32],
+        created_at=row[33],
+        finished_at=row[34],
+        outcome=row[35],
+        reason=row[36],
     )
 
 
@@ -67,6 +68,7 @@ def invocation_row(record: InvocationRecord) -> Row:
         parent_generation,
         *record.root,
         record.queue,
+        record.limit_key,
         record.priority,
         record.wake_at,
         record.created_at,
@@ -115,6 +117,18 @@ def entry_row(seq: int, entry: Entry) -> Row:
         entry.checksum,
         entry.codec,
         entry.key_id,
+    )
+
+
+def queue_status(row: Row, now: int) -> QueueStatus:
+    """A row of `queues`."""
+    queue, ready, scheduled, running, since = row
+    return QueueStatus(
+        queue=queue,
+        ready=ready,
+        scheduled=scheduled,
+        running=running,
+        oldest=None if since is None else max(0, now - since),
     )
 
 

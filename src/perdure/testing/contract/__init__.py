@@ -26,6 +26,7 @@ from perdure.testing.contract.committing import (
     FenceContract,
 )
 from perdure.testing.contract.querying import HealthContract, QueryContract
+from perdure.testing.contract.queueing import QueueContract
 from perdure.testing.contract.racing import RaceContract
 from perdure.testing.contract.registering import RegisterContract
 from perdure.testing.contract.starting import StartContract
@@ -41,6 +42,7 @@ class BackendContract(
     NextDueContract,
     LeaseContract,
     ResumeContract,
+    QueueContract,
     CommitContract,
     FenceContract,
     BatchContract,

@@ -24,6 +24,8 @@ from perdure.backends.base import (
     InvocationQuery,
     NewInvocation,
     OnExisting,
+    QueueLimits,
+    Rate,
     RegisterPut,
     Release,
     RetryLater,
@@ -43,6 +45,7 @@ _IDS = ("a", "b", "c", "ab")
 _NAMES = ("n1", "n2")
 _OWNERS = ("w1", "w2")
 _GENERATIONS = (1, 2)
+_QUEUES = ("default", "default", "gpu")
 
 T = TypeVar("T")
 
@@ -65,8 +68,17 @@ _new = st.builds(
     parent=_keys_or_none,
     root=_keys_or_none,
     workflow=_keys_or_none,
+    queue=st.sampled_from(_QUEUES),
+    limit_key=st.sampled_from(("", "", "k1", "k2")),
     priority=st.sampled_from((0, 0, 5, -5)),
     delay=_durations,
+)
+_limits = st.builds(
+    QueueLimits,
+    concurrency=st.none() | st.integers(0, 2),
+    worker_concurrency=st.none() | st.integers(0, 2),
+    key_concurrency=st.integers(1, 2),
+    rate=st.none() | st.builds(Rate, st.integers(1, 2), st.sampled_from((SECOND, 4 * SECOND))),
 )
 _dispositions: st.SearchStrategy[Disposition | None] = st.one_of(
     st.none(),
@@ -122,6 +134,8 @@ class Lockstep(RuleBasedStateMachine):
         owner=st.sampled_from(_OWNERS),
         names=st.frozensets(st.sampled_from(_NAMES), min_size=1),
         roots=st.none() | st.none() | st.frozensets(_keys, max_size=2),
+        queues=st.none() | st.none() | st.frozensets(st.sampled_from(_QUEUES), max_size=2),
+        limits=st.dictionaries(st.sampled_from(_QUEUES), _limits, max_size=2),
         limit=st.integers(0, 3),
         lease=st.sampled_from((SECOND, 5 * SECOND)),
         dead_owners=st.frozensets(st.sampled_from(_OWNERS)),
@@ -202,6 +216,8 @@ class Lockstep(RuleBasedStateMachine):
         for id_ in _IDS:
             self.both(lambda backend: backend.read(id_))  # noqa: B023
         self.both(lambda backend: backend.owners())
+        for app in ("x", "y"):
+            self.both(lambda backend: backend.queues(app))  # noqa: B023
         self.both(lambda backend: backend.now())
 
     def keys(self) -> list[InvocationKey]:

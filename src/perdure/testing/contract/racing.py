@@ -16,6 +16,7 @@ from perdure.backends.base import (
     Committed,
     Finish,
     InvocationRecord,
+    QueueLimits,
     Refusal,
     RegisterPut,
     Suspend,
@@ -49,6 +50,18 @@ def race(action: Callable[[T], R], arguments: Sequence[T]) -> list[R]:
 
 class RaceContract(ContractCase):
     """Threads of one process, through one backend object."""
+
+    def test_a_limited_queue_is_never_overbooked(self, world: World) -> None:
+        limits = {"gpu": QueueLimits(concurrency=3, key_concurrency=2)}
+        for number in range(THREADS * 2):
+            world.start(f"i{number}", queue="gpu", limit_key=str(number % 2))
+        claims = race(
+            lambda owner: world.claim(owner=owner, limits=limits, limit=2),
+            [f"w{number}" for number in range(THREADS)],
+        )
+        taken = [record for batch in claims for record in batch.records]
+        assert len(taken) == 3
+        assert max(Counter(record.limit_key for record in taken).values()) == 2
 
     def test_one_start_creates(self, world: World) -> None:
         for number in range(ROUNDS):

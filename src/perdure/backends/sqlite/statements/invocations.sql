@@ -16,11 +16,12 @@ SELECT * FROM record WHERE invocation_id = :id AND generation = :generation;
 -- The hot row of a new invocation: ready, epoch 0, an empty journal.
 INSERT INTO invocation (
     invocation_id, generation, app, kind, name, parent_id, parent_generation, root_id,
-    root_generation, queue, priority, state, epoch, owner, lease_until, wake_at, ready_since,
+    root_generation, queue, limit_key, priority, state, epoch, owner, lease_until, wake_at,
+    ready_since,
     head, head_hash, last_token, attempts, crashes, base_time, created_at, finished_at, reason,
     outcome
 ) VALUES (
-    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'ready', 0, '', NULL, ?, ?, 0, x'', x'', 0, 0, NULL, ?,
+    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'ready', 0, '', NULL, ?, ?, 0, x'', x'', 0, 0, NULL, ?,
     NULL, '', NULL
 );
 
@@ -63,39 +64,55 @@ LIMIT :limit;
 -- Where a page ended.
 SELECT created_at FROM invocation WHERE invocation_id = :id AND generation = :generation;
 
+-- name: next_queue
+-- The first queue after :after with rows that time can make claimable.
+SELECT queue FROM invocation
+WHERE app = :app AND due_at IS NOT NULL AND queue > :after
+ORDER BY queue LIMIT 1;
+
 -- name: next_priority
--- The highest priority, at most :highest, among rows that time can make claimable.
+-- The highest priority, at most :highest, among rows of a queue that time can make claimable.
 SELECT priority FROM invocation
-WHERE app = :app AND due_at IS NOT NULL AND priority <= :highest
+WHERE app = :app AND queue = :queue AND due_at IS NOT NULL AND priority <= :highest
 ORDER BY priority DESC LIMIT 1;
 
 -- name: due
--- Rows of one priority due by :now, longest due first: ready ones (:timed is 0, and :now is beyond
--- all time) or those of timers, delays and leases (:timed is 1).
-SELECT due_at, seq FROM invocation
-WHERE app = :app AND priority = :priority AND timed = :timed AND due_at <= :now
+-- Rows of one queue and priority due by :now, longest due first: ready ones (:timed is 0, and :now
+-- is beyond all time) or those of timers, delays and leases (:timed is 1). A page that follows the
+-- row (:after_due, :after_seq).
+SELECT due_at, seq, limit_key FROM invocation
+WHERE app = :app AND queue = :queue AND priority = :priority AND timed = :timed
+    AND due_at <= :now AND (due_at, seq) > (:after_due, :after_seq)
     AND name IN (SELECT value FROM json_each(:names))
 ORDER BY due_at, seq LIMIT :limit;
 
 -- name: next_due
--- When the next row of one priority becomes claimable by time alone.
+-- When the next row of one queue and priority becomes claimable by time alone.
 SELECT due_at FROM invocation
-WHERE app = :app AND priority = :priority AND timed = 1 AND due_at > :now
+WHERE app = :app AND queue = :queue AND priority = :priority AND timed = 1 AND due_at > :now
     AND name IN (SELECT value FROM json_each(:names))
 ORDER BY due_at LIMIT 1;
+
+-- name: next_queue_in_tree
+-- Like next_queue, within the tree of one root.
+SELECT queue FROM invocation
+WHERE root_id = :root_id AND root_generation = :root_generation AND due_at IS NOT NULL
+    AND queue > :after AND +app = :app
+ORDER BY queue LIMIT 1;
 
 -- name: next_priority_in_tree
 -- Like next_priority, within the tree of one root.
 SELECT priority FROM invocation
-WHERE root_id = :root_id AND root_generation = :root_generation AND due_at IS NOT NULL
-    AND priority <= :highest AND +app = :app
+WHERE root_id = :root_id AND root_generation = :root_generation AND queue = :queue
+    AND due_at IS NOT NULL AND priority <= :highest AND +app = :app
 ORDER BY priority DESC LIMIT 1;
 
 -- name: due_in_tree
 -- Like due, within the tree of one root.
-SELECT due_at, seq FROM invocation
+SELECT due_at, seq, limit_key FROM invocation
 WHERE root_id = :root_id AND root_generation = :root_generation AND +app = :app
-    AND priority = :priority AND timed = :timed AND due_at <= :now
+    AND queue = :queue AND priority = :priority AND timed = :timed AND due_at <= :now
+    AND (due_at, seq) > (:after_due, :after_seq)
     AND name IN (SELECT value FROM json_each(:names))
 ORDER BY due_at, seq LIMIT :limit;
 
@@ -103,16 +120,53 @@ ORDER BY due_at, seq LIMIT :limit;
 -- Like next_due, within the tree of one root.
 SELECT due_at FROM invocation
 WHERE root_id = :root_id AND root_generation = :root_generation AND +app = :app
-    AND priority = :priority AND timed = 1 AND due_at > :now
+    AND queue = :queue AND priority = :priority AND timed = 1 AND due_at > :now
     AND name IN (SELECT value FROM json_each(:names))
 ORDER BY due_at LIMIT 1;
 
 -- name: abandoned
 -- Rows whose owner is known to be gone while the lease still runs; they are claimable at once.
-SELECT priority, seq, root_id, root_generation FROM invocation
+SELECT priority, seq, queue, limit_key, root_id, root_generation FROM invocation
 WHERE state = 'running' AND owner IN (SELECT value FROM json_each(:owners))
     AND lease_until > :now AND +app = :app
     AND name IN (SELECT value FROM json_each(:names));
+
+-- name: queue_usage
+-- Live leases of a queue, and how many of them are :owner's.
+SELECT count(*), count(*) FILTER (WHERE owner = :owner) FROM invocation
+WHERE app = :app AND queue = :queue AND state = 'running' AND lease_until > :now
+    AND owner NOT IN (SELECT value FROM json_each(:dead_owners));
+
+-- name: key_usage
+-- Live leases of a queue with one limit key.
+SELECT count(*) FROM invocation
+WHERE app = :app AND queue = :queue AND limit_key = :limit_key AND state = 'running'
+    AND lease_until > :now AND owner NOT IN (SELECT value FROM json_each(:dead_owners));
+
+-- name: recent_claims
+-- Claims of a queue with a rate after :since.
+SELECT count(*) FROM claim_log WHERE app = :app AND queue = :queue AND at > :since;
+
+-- name: log_claims
+-- The rows of one queue among those just claimed.
+INSERT INTO claim_log (app, queue, at)
+SELECT app, queue, :now FROM invocation
+WHERE seq IN (SELECT value FROM json_each(:seqs)) AND queue = :queue;
+
+-- name: forget_claims
+-- Claims that no rate looks at any more.
+DELETE FROM claim_log WHERE app = :app AND queue = :queue AND at <= :since;
+
+-- name: queues
+-- Each queue with something that time can make claimable: ready, scheduled, running, and since when
+-- the first one is ready.
+SELECT
+    queue,
+    count(*) FILTER (WHERE timed = 0 OR due_at <= :now),
+    count(*) FILTER (WHERE timed = 1 AND due_at > :now AND state <> 'running'),
+    count(*) FILTER (WHERE due_at > :now AND state = 'running'),
+    min(due_at) FILTER (WHERE timed = 0 OR due_at <= :now)
+FROM invocation WHERE app = :app AND due_at IS NOT NULL GROUP BY queue ORDER BY queue;
 
 -- name: grant
 -- The claim itself, of rows found claimable in this transaction. Taking a running row is a crash.

@@ -88,6 +88,8 @@ def test_a_newer_schema(tmp_path, use):
     calls["run"]()
     app.close()
     connection = sqlite3.connect(path)
+    handshake = "SELECT schema_version, min_reader, min_writer FROM meta"
+    before = connection.execute(handshake).fetchone()
     connection.execute("UPDATE meta SET schema_version = 99, min_reader = 99, min_writer = 99")
     connection.commit()
     connection.close()
@@ -96,7 +98,7 @@ def test_a_newer_schema(tmp_path, use):
         calls[use]()
     app.close()
     connection = sqlite3.connect(path)
-    connection.execute("UPDATE meta SET schema_version = 1, min_reader = 1, min_writer = 1")
+    connection.execute("UPDATE meta SET schema_version = ?, min_reader = ?, min_writer = ?", before)
     connection.commit()
     connection.close()
     app, calls = uses(path)

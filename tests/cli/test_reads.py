@@ -241,3 +241,23 @@ def test_a_bug_of_ours_is_one_line(shop: Shop, monkeypatch: pytest.MonkeyPatch) 
 def test_json_is_json(filled: Shop) -> None:
     for argv in (["workflow", "list"], ["workflow", "show", "b1"], ["doctor"]):
         json.loads(filled(*argv, "-A", "shop", "--json").out)
+
+
+def test_verify_audits_and_compares(filled: Shop) -> None:
+    told = filled("doctor", "-A", "shop", "--verify", "--json").json
+    assert told["violations"] == []
+    assert told["facts"]["invocations"] >= 5
+    first = filled("doctor", "-A", "shop", "--verify", "--baseline", "seen")
+    assert first.code == 0, first.err
+    assert "No violations found." in first.out
+    assert Path("seen").stat().st_mode & 0o777 == 0o600
+    assert filled("doctor", "--verify", "--baseline", "seen", "--url", URL).code == 0
+    with sqlite3.connect("shop.db") as connection:
+        connection.execute("DROP TRIGGER entry_is_immutable")
+        connection.execute("UPDATE entry SET token = zeroblob(16) WHERE position = 0")
+    connection.close()
+    changed = filled("doctor", "-A", "shop", "--verify", "--baseline", "seen")
+    assert changed.code == 1
+    assert "I3 o1#1: found other entries among the first" in changed.out
+    assert filled("doctor", "-A", "shop", "--baseline", "seen").code == 2
+    assert filled("doctor", "-A", "shop", "--verify", "--baseline", "shop.py").code == 2

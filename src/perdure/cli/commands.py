@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Group, Parameter
@@ -12,7 +13,7 @@ from cyclopts.validators import Number
 from perdure._version import __version__
 from perdure.backends.base import InvocationQuery
 from perdure.cli import reads
-from perdure.cli.failures import Exit
+from perdure.cli.failures import Exit, usage
 from perdure.cli.locate import locate
 from perdure.cli.output import Output
 from perdure.core.lifecycle import InvocationState
@@ -285,15 +286,34 @@ def _add_queue(app: App, out: Output, place: int) -> None:
 
 def _add_doctor(app: App, out: Output, place: int) -> None:
     @app.command(sort_key=place)
-    def doctor(*, where: Where | None = None, common: Read | None = None) -> Exit:
+    def doctor(
+        *,
+        verify: bool = False,
+        baseline: Path | None = None,
+        where: Where | None = None,
+        common: Read | None = None,
+    ) -> Exit:
         """Check settings, versions and the database; name problems and what to do.
 
         Reads every page and every journal. Exit code 0: no problem. 1: problems. 5: the database
         cannot be read, or its schema does not fit.
+
+        Args:
+            verify: audit every invariant of the stored data; workers may go on meanwhile. With -A,
+                the limits of its queues too.
+            baseline: a file that keeps what the audit saw. The next audit with it tells of any
+                journal entry or end that has changed since. It is renewed when nothing is wrong.
         """
         where = where or Where()
         source = locate(where.app, where.url, where.app_name)
-        return reads.doctor(out, source, as_json=(common or Read()).json)
+        as_json = (common or Read()).json
+        if baseline is not None and not verify:
+            raise usage("--baseline belongs to --verify. Give both.")
+        if not verify:
+            return reads.doctor(out, source, as_json=as_json)
+        from perdure.cli.verify import verify as run_audit  # noqa: PLC0415 - only the audit needs it
+
+        return run_audit(out, source, baseline=baseline, as_json=as_json)
 
 
 def _add_version(app: App, out: Output, place: int) -> None:

@@ -7,7 +7,6 @@ Colour-blind: how the function runs and how an operation blocks is in `sync_atte
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from hashlib import blake2b
 
 import msgspec
 
@@ -35,6 +34,7 @@ from perdure.engine.outcome import (
     Outcome,
     Raised,
     Returned,
+    end_digest,
 )
 from perdure.engine.runtime import Runtime, log_stop, logger
 from perdure.errors import (
@@ -51,7 +51,6 @@ from perdure.errors import (
     SuspensionSwallowed,
     WorkflowStuck,
 )
-from perdure.values import without_traceback
 
 REFUSALS_MAX = 100
 """Operations refused to a dropped frame before its code is held to swallow the signal."""
@@ -205,11 +204,8 @@ class Attempt(ABC):
             InvocationState.COMPLETED if isinstance(outcome, Returned) else InvocationState.FAILED
         )
         root = self.root_scope
-        told = outcome.body
-        if isinstance(outcome, Raised):
-            told = without_traceback(told)  # lines and paths may change without any difference
-        digest = blake2b(told, digest_size=16, person=b"perdure-outcome").hexdigest()
-        self.journal.end_scope(root, state.value, f'"{digest}"'.encode(), self.now())
+        digest = end_digest(outcome.body, failed=isinstance(outcome, Raised))
+        self.journal.end_scope(root, state.value, digest, self.now())
         self.commit(Finish(state, outcome.body))
 
     @property

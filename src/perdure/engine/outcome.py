@@ -13,6 +13,7 @@ import msgspec
 from perdure.backends.base import Finish, InvocationRecord
 from perdure.core.identity import InvocationKey
 from perdure.errors import JournalCorrupted
+from perdure.values import without_traceback
 
 _NOTHING = msgspec.Raw(b"")
 
@@ -96,6 +97,15 @@ def outcome_token(key: InvocationKey, epoch: int, finish: Finish) -> bytes:
     """
     content = msgspec.msgpack.encode((*key, epoch, finish.state.value, finish.outcome))
     return blake2b(content, digest_size=16, person=b"perdure-result").digest()
+
+
+def end_digest(outcome: bytes, *, failed: bool) -> bytes:
+    """The body of the entry that ends a workflow: a digest of its outcome, as JSON.
+
+    Without the traceback of a failure: lines and paths may change without any difference.
+    """
+    told = without_traceback(outcome) if failed else outcome
+    return f'"{blake2b(told, digest_size=16, person=b"perdure-outcome").hexdigest()}"'.encode()
 
 
 def recorded_outcome(record: InvocationRecord) -> bytes | None:

@@ -35,6 +35,7 @@ from perdure.backends.rules import (
     raised_counter,
 )
 from perdure.backends.sqlite import sql
+from perdure.backends.sqlite.audit import Audit
 from perdure.backends.sqlite.claims import candidates, next_due
 from perdure.backends.sqlite.commits import Applier, insert, is_taken
 from perdure.backends.sqlite.connections import Settings, Synchronous
@@ -63,7 +64,7 @@ _BEFORE_ALL = (2**63 - 1, "", 0)
 """A position newer than every row, where the first page begins."""
 
 
-class SQLiteBackend:
+class SQLiteBackend(Audit):
     """State in one SQLite file, shared by every process of this host that opens it.
 
     Nothing is touched before the first method call; a call after `close` opens the file again.

@@ -84,3 +84,8 @@ LOST_WAKE_UPS = _text("lost_wake_ups")
 JOURNALS = _text("journals")
 JOURNAL_HEAD = _text("journal_head")
 JOURNAL_ENTRIES = _text("journal_entries")
+
+AUDIT_PAGE = _text("audit_page")
+AUDIT_ROW = _text("audit_row")
+AUDIT_CHILDREN = _text("audit_children")
+AUDIT_SLOTS = _text("audit_slots")

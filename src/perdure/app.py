@@ -253,7 +253,7 @@ class Perdure(Decorators):
 
     def _open(self) -> None:
         settings, env, backend = self.settings, self._env, self._backend
-        hub = Hub()
+        hub, store_id = Hub(), backend.store_id()
         runtime = Runtime(
             app_name=settings.name,
             env=env,
@@ -262,9 +262,9 @@ class Perdure(Decorators):
             settings=EngineSettings(settings.lease, settings.grace, settings.crash_limit),
             hub=hub,
             committer=Committer(backend, hub),
-            bodies=BodyRunner(env, self._types, settings.concurrency),
+            bodies=BodyRunner(env, self._types, settings.concurrency, store_id),
             leases=LeaseTable(env, settings.lease),
-            store_id=backend.store_id(),
+            store_id=store_id,
             claimer=owner_name(env.entropy(4).hex()),
             owner=self.client,
         )

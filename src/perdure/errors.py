@@ -98,6 +98,22 @@ class TaskTimeout(PerdureError, TimeoutError):
     code = "PRD014"
 
 
+class ExecutorUnavailable(PerdureError):
+    """A task body could not be run by the executor of its task, and did not run.
+
+    Nothing is lost and no attempt is counted: whoever waits for the result is told, and the body is
+    tried again some seconds later by a worker that can.
+    """
+
+    code = "PRD015"
+
+
+class BodyDied(PerdureError):
+    """The process of a task body ended under it. It counts as a crash, not as a failed attempt."""
+
+    code = "PRD016"
+
+
 # --- invocations --------------------------------------------------------------------------------
 
 

@@ -152,23 +152,28 @@ def test_delays_grow_up_to_their_limit_and_are_shortened_by_chance():
     retry = Retry(
         attempts=6, wait_initial=1, wait_factor=2, wait_max=timedelta(seconds=5), jitter=0.5
     )
-    error = ValueError()
-    assert [retry.delay_after(n, error, 0.0) for n in range(1, 7)] == [1, 2, 4, 5, 5, None]
-    assert retry.delay_after(3, error, 0.5) == 3
-    assert retry.delay_after(1, KeyboardInterrupt(), 0.0) is None
-    assert NO_RETRY.delay_after(1, error, 0.0) is None
+    assert [retry.delay_after(n, 0.0) for n in range(1, 7)] == [1, 2, 4, 5, 5, None]
+    assert retry.delay_after(3, 0.5) == 3
+    assert NO_RETRY.delay_after(1, 0.0) is None
+
+
+def test_a_policy_covers_what_it_names_and_by_default_no_signal():
+    assert Retry().covers(ValueError())
+    assert not Retry().covers(KeyboardInterrupt())
+    assert not Retry(on=(OSError,)).covers(ValueError())
+    assert Retry(on=(OSError,)).covers(ConnectionError())
 
 
 def test_a_growth_beyond_all_numbers_is_the_limit():
     retry = Retry(attempts=1_000_000, wait_initial=1, wait_factor=10, wait_max=7, jitter=0)
-    assert retry.delay_after(999_999, ValueError(), 0.9) == 7
+    assert retry.delay_after(999_999, 0.9) == 7
 
 
 @given(st.integers(1, 50), st.floats(0, 1, exclude_max=True), st.floats(0, 1))
 def test_a_delay_is_between_its_jittered_bounds(attempt, chance, jitter):
     retry = Retry(attempts=100, wait_initial=0.5, wait_max=60, jitter=jitter)
     full = min(60, 0.5 * 2 ** (attempt - 1))
-    delay = retry.delay_after(attempt, ValueError(), chance)
+    delay = retry.delay_after(attempt, chance)
     assert delay is not None
     assert full * (1 - jitter) - 1e-9 <= delay <= full
 

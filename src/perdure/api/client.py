@@ -21,6 +21,7 @@ from perdure.errors import (
     InvocationDead,
     InvocationNotFound,
     InvocationParked,
+    OperationRefused,
     PerdureError,
     ResultTimeout,
     StartConflict,
@@ -71,11 +72,29 @@ class Client:
         self.code_version = code_version
         self._failures: dict[InvocationKey | None, tuple[int, PerdureError]] = {}
         self._failure_count = 0
+        self._required_store: bytes | None = None
+
+    def require_store(self, store_id: bytes) -> None:
+        """Bodies that came from another process run here: refuse every other state backend."""
+        self._required_store = store_id
 
     @property
     def runtime(self) -> Runtime:
-        """The runtime of this process."""
-        return self._runtime()
+        """The runtime of this process.
+
+        Raises:
+            OperationRefused: a body that came from another process asks, and that one has another
+                state backend.
+        """
+        runtime = self._runtime()
+        if self._required_store is not None and runtime.store_id != self._required_store:
+            raise OperationRefused(
+                "This task runs in a process of its executor, where its app has another state "
+                "backend than in the process that sent it, so what it starts or reads would not "
+                "be there. Give the app a URL that means the same in both (not memory://, no "
+                "backend=), or do this in the workflow. Draws and idempotency keys work anywhere."
+            )
+        return runtime
 
     @property
     def template(self) -> NewInvocation:

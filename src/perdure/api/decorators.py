@@ -22,6 +22,8 @@ from perdure.api.registry import Registry
 from perdure.backends.base import InvocationKind
 from perdure.core.identity import validate_identifier
 from perdure.core.retry import NO_RETRY, Retry, seconds
+from perdure.engine.executors import ExecutorChoice, check_choice
+from perdure.engine.shipping import publish
 from perdure.errors import ConfigurationError, RegistrationError
 from perdure.values import TypeRegistry
 
@@ -55,6 +57,7 @@ class Decorators:
         queue: str | Queue | None = None,
         key: Key | None = None,
         raises: Iterable[type[BaseException]] = (),
+        executor: ExecutorChoice = "thread",
     ) -> TaskDecorator: ...
     def task(  # noqa: PLR0913 - the policy of a task, all by keyword
         self,
@@ -68,6 +71,7 @@ class Decorators:
         queue: str | Queue | None = None,
         key: Key | None = None,
         raises: Iterable[type[BaseException]] = (),
+        executor: ExecutorChoice = "thread",
     ) -> Any:
         """Register a function as a task: its result is recorded, it may do side effects.
 
@@ -78,24 +82,36 @@ class Decorators:
             name: registered name; default `module.qualname`.
             aliases: older names under which recorded work may still be found.
             retry: policy for failed attempts; default: none.
-            timeout: seconds or timedelta for one attempt. A sync body past it runs on unseen.
+            timeout: seconds or timedelta for one attempt. A sync body past it runs on unseen; in a
+                process it is killed.
             queue: where it runs, also when a workflow calls it directly: on any worker that serves
                 this queue, within its limits. Default: a direct call runs in the workflow's worker.
             key: calls with equal keys run one after the other (see `queue(key_concurrency=)`): a
                 function of the arguments, such as `lambda order_id, *_: order_id`, or the name of
                 an argument, or several names. Such a call goes through its queue.
             raises: exception classes to give back as themselves instead of as `TaskError`.
+            executor: where bodies run: "thread" (default); "process", for work that keeps a
+                processor busy or must be killed when it is out of time; a
+                `concurrent.futures.Executor`; or a function without arguments that makes one at
+                the first use in a process, which is then closed with the app. For sync tasks that
+                are defined at the top level of a module.
 
         Raises:
-            RegistrationError: not callable, a name that is taken, or no readable signature.
+            RegistrationError: not callable, a name that is taken, or no readable signature; or an
+                executor for an async or a local function.
         """
+        check_choice(executor)
 
         def register(target: Callable[..., Any]) -> Any:
             limit = None if timeout is None else seconds(timeout, "timeout")
             if limit == 0:
                 raise ConfigurationError("timeout=0: no body could end in time. Leave it out.")
             policy = Policy(
-                retry=retry or NO_RETRY, timeout=limit, queue=queue_name(queue), key=key
+                retry=retry or NO_RETRY,
+                timeout=limit,
+                queue=queue_name(queue),
+                key=key,
+                executor=executor,
             )
             definition = self._define(target, "task", name, aliases, policy)
             self.register(*raises)
@@ -173,6 +189,13 @@ class Decorators:
         for alias in aliases:
             validate_identifier(alias, "alias")
         definition = Definition(function, kind=kind, name=chosen, types=self._types, policy=policy)
+        if policy.executor != "thread":
+            if definition.is_async:
+                raise RegistrationError(
+                    f"Task {chosen!r} is async, so its body runs on the event loop of the worker "
+                    "and not on an executor. Make it a plain def, or leave executor= out."
+                )
+            publish(definition, function, self._types, self.client)
         self.registry.add(definition, aliases)
         return definition
 

@@ -15,6 +15,7 @@ from perdure.backends.base import DEFAULT_QUEUE, InvocationKind
 from perdure.core.identity import validate_identifier
 from perdure.core.retry import NO_RETRY, Retry
 from perdure.engine.effects import Call as EngineCall
+from perdure.engine.executors import ExecutorChoice
 from perdure.errors import (
     ConfigurationError,
     DeserializationError,
@@ -22,6 +23,7 @@ from perdure.errors import (
     SerializationError,
 )
 from perdure.values import (
+    MAIN_MODULES,
     Codec,
     TypeRegistry,
     codec_for,
@@ -41,12 +43,14 @@ class Policy:
         timeout: seconds for one attempt, or None for no limit.
         queue: where its starts go.
         key: which calls share the limit of one key; None for no such limit.
+        executor: where bodies run.
     """
 
     retry: Retry = NO_RETRY
     timeout: float | None = None
     queue: str = DEFAULT_QUEUE
     key: Key | None = None
+    executor: ExecutorChoice = "thread"
 
 
 class Definition:
@@ -78,6 +82,7 @@ class Definition:
         self.retry = policy.retry
         self.timeout = policy.timeout
         self.queue = policy.queue
+        self.executor: ExecutorChoice = policy.executor
         self.binder = Binder(function)
         self._key = self.binder.selector(policy.key)
         self.public: object = None
@@ -299,7 +304,7 @@ def default_name(function: Callable[..., Any]) -> str:
     qualname = str(getattr(function, "__qualname__", "") or "")
     if not qualname:
         raise RegistrationError(f"{function!r} has no name of its own. Give it one with name=.")
-    if module == "__main__":
+    if module in MAIN_MODULES:
         module = main_module_name()
         module = "notebook" if module == "__main__" else module
     return validate_identifier(f"{module}.{qualname}" if module else qualname, "name")

@@ -447,7 +447,8 @@ class MemoryBackend:
         self._lock.release()
 
     def after_fork_in_child(self) -> None:
-        """The child goes on with a copy of its own; from here the two differ."""
+        """The child goes on with a copy of its own; from here the two differ, and so are two."""
+        self._store_id = os.urandom(STORE_ID_BYTES)
         self._lock.release()
 
 

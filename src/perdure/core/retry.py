@@ -74,15 +74,18 @@ class Retry:
         seconds(self.wait_initial, "Retry(wait_initial=...)")
         seconds(self.wait_max, "Retry(wait_max=...)")
 
-    def delay_after(self, attempt: int, error: BaseException, chance: float) -> float | None:
+    def covers(self, error: BaseException) -> bool:
+        """Whether a failure of this class is worth another try."""
+        return isinstance(error, self.on)
+
+    def delay_after(self, attempt: int, chance: float) -> float | None:
         """Seconds to wait after failed attempt number `attempt` (from 1), or None to give up.
 
         Args:
-            attempt: the number of the attempt that failed.
-            error: what it raised.
+            attempt: the number of the attempt that failed, with an error that `covers` holds.
             chance: a number in [0, 1), fixed by the caller so that the decision can be replayed.
         """
-        if attempt >= self.attempts or not isinstance(error, self.on):
+        if attempt >= self.attempts:
             return None
         longest = seconds(self.wait_max, "wait_max")
         try:

@@ -16,11 +16,12 @@ from typing import Any, TypeVar, cast
 from perdure.backends.base import InvocationRecord
 from perdure.engine import flows
 from perdure.engine.attempt import PARKING, REFUSALS_MAX, Attempt
+from perdure.engine.bodies import Result
 from perdure.engine.context import WorkflowContext, awaiting_line, current_workflow
 from perdure.engine.drive import drive, drive_async
 from perdure.engine.effects import Flow, Function, RunBody, Wait
 from perdure.engine.loop import ScopedTask, WorkflowLoop
-from perdure.engine.outcome import Outcome
+from perdure.engine.outcome import Outcome, Unfinished
 from perdure.engine.runtime import Runtime
 from perdure.errors import BackendError, ControlFlow, InternalError, Suspended, SuspensionSwallowed
 
@@ -219,17 +220,20 @@ class AsyncAttempt(Attempt):
         """Run a task body on the real loop or a pool thread and await it."""
         while True:
             self.before_body()
-            outcome = await self._body(effect)
-            if outcome is not None:  # else it was held up, and not allowed to start any more
-                return outcome
+            result = await self._body(effect)
+            if isinstance(result, Unfinished):
+                await self.wait_any_async((self.pause_after(effect, result),))
+            elif result is not None:  # else it was held up, and not allowed to start any more
+                self.error = None
+                return result
 
-    async def _body(self, effect: RunBody) -> Outcome | None:
-        future: asyncio.Future[Outcome | None] = self._loop.create_future()
+    async def _body(self, effect: RunBody) -> Result:
+        future: asyncio.Future[Result] = self._loop.create_future()
 
-        def deliver(outcome: Outcome | None) -> None:
+        def deliver(result: Result) -> None:
             def resume() -> None:
                 if not future.done():
-                    future.set_result(outcome)
+                    future.set_result(result)
 
             self._finished.append(resume)
             self.signal.set()

@@ -30,13 +30,8 @@ from perdure.engine.effects import Compute, Flow, Function, RunBody, Wait
 from perdure.engine.inbox import receive
 from perdure.engine.ledger import Ledger, settle
 from perdure.engine.mailbox import Mailbox
-from perdure.engine.outcome import (
-    Outcome,
-    Raised,
-    Returned,
-    end_digest,
-)
-from perdure.engine.runtime import Runtime, log_stop, logger
+from perdure.engine.outcome import Outcome, Raised, Returned, Unfinished, end_digest
+from perdure.engine.runtime import Runtime, due_again, log_stop, logger
 from perdure.errors import (
     BackendError,
     ControlFlow,
@@ -365,6 +360,15 @@ class Attempt(ABC):
             self.halt(None)
             raise
         self.let_go_if_stopping()
+
+    def pause_after(self, effect: RunBody, result: Unfinished) -> Wait:
+        """What to wait for before a body is tried again; raises if its process died under it."""
+        due = due_again(self.runtime, self.record.key, effect.call.function.name, result)
+        if due is None:
+            self.halt(None)
+            raise LeaseLost
+        self.error = result.error
+        return Wait(due=due)
 
     def may_start(self) -> bool:
         """Whether a body that waited for a thread may start still. Called from any thread."""

@@ -1,7 +1,8 @@
-"""Runs one attempt of a task body: inline, on a pool thread, or on the real asyncio loop.
+"""Runs one attempt of a task body: inline, on a pool thread, on a real loop, or elsewhere.
 
 A body runs in the context of its task invocation, with freshly decoded arguments, and whatever it
-does ends as an `Outcome`; nothing that it raises gets past this file.
+does ends as an `Outcome`; nothing that it raises gets past this file. A body that could not be run,
+or whose process died under it, has no outcome: it is `Unfinished`.
 """
 
 from __future__ import annotations
@@ -10,56 +11,84 @@ import contextvars
 import functools
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING, cast
 
-from perdure.engine.context import TaskContext, enter, leave
+from perdure.engine import shipping
+from perdure.engine.body import raised_by_body, returned_by_body, run_body
+from perdure.engine.context import TaskContext, enter
 from perdure.engine.effects import Call
 from perdure.engine.env import Env
-from perdure.engine.outcome import Outcome, Raised, Returned
+from perdure.engine.executors import Executors, answer_of
+from perdure.engine.outcome import Outcome, Raised, Unfinished
 from perdure.engine.pool import Pool
-from perdure.errors import SerializationError, TaskTimeout
+from perdure.errors import BodyDied, ExecutorUnavailable, TaskTimeout
 from perdure.values import TypeRegistry, decode_exception, encode_exception
 
 if TYPE_CHECKING:  # no cycle: it brings asyncio, which only async bodies need
     from perdure.engine.ioloop import IOLoop
 
-Deliver = Callable[[Outcome | None], None]
-"""Takes the outcome, or None when the body was not allowed to start any more."""
+Result = Outcome | Unfinished | None
+"""What came of an attempt; None when the body was not allowed to start any more."""
+Deliver = Callable[[Result], None]
 MayStart = Callable[[], bool]
 
 
 class _Once:
-    """Passes on the first outcome and drops the rest: a late result never replaces a timeout."""
+    """Passes on the first result and drops the rest: a late one never replaces a timeout."""
 
     def __init__(self, deliver: Deliver) -> None:
         self._lock = threading.Lock()
         self._deliver: Deliver | None = deliver
+        self._give_up: Callable[[], object] | None = None
 
     @property
     def wanted(self) -> bool:
         """Whether nobody has delivered or abandoned it yet."""
         return self._deliver is not None
 
+    def on_unwanted(self, give_up: Callable[[], object]) -> None:
+        """Call this when nobody waits for it any more; it must be harmless when it ended."""
+        with self._lock:
+            self._give_up = give_up
+            wanted = self._deliver is not None
+        if not wanted:
+            give_up()
+
     def abandon(self) -> None:
         """Nobody waits for it any more: do not start it, or drop what it gives."""
-        with self._lock:
-            self._deliver = None
+        self._take()
 
-    def __call__(self, outcome: Outcome | None) -> None:
+    def __call__(self, result: Result) -> None:
+        deliver = self._take()
+        if deliver is not None:
+            deliver(result)
+
+    def _take(self) -> Deliver | None:
         with self._lock:
             deliver, self._deliver = self._deliver, None
-        if deliver is not None:
-            deliver(outcome)
+            give_up, self._give_up = self._give_up, None
+        if give_up is not None:
+            give_up()
+        return deliver
 
 
 class BodyRunner:
     """Where task bodies of this process run."""
 
-    def __init__(self, env: Env, types: TypeRegistry, size: int) -> None:
-        """Make a runner with at most `size` threads for bodies that need one of their own."""
+    def __init__(self, env: Env, types: TypeRegistry, size: int, store_id: bytes) -> None:
+        """Make a runner.
+
+        Args:
+            size: at most so many threads for bodies that need one of their own, and as many bodies
+                in other processes.
+            store_id: the state backend that bodies in other processes must find there.
+        """
         self._env = env
         self._types = types
+        self._store_id = store_id
         self._pool = Pool(env, "perdure-task", size)
+        self._executors = Executors(size)
 
     @functools.cached_property
     def _io(self) -> IOLoop:
@@ -68,38 +97,39 @@ class BodyRunner:
         return IOLoop(self._env)
 
     def close(self) -> None:
-        """Let threads and loop end; for when no attempt runs any more."""
+        """Let threads, loop and processes end; for when no attempt runs any more."""
         self._pool.close()
+        self._executors.close()
         if "_io" in self.__dict__:
             self._io.close()
 
-    def raised(self, error: BaseException, *, final: bool = False) -> Raised:
+    def raised(self, error: BaseException) -> Raised:
         """The outcome of something that raised; `error` is the original, not the round trip."""
-        return Raised(encode_exception(error, self._types), error, final)
+        return Raised(encode_exception(error, self._types), error)
 
     def rebuilt(self, body: bytes) -> BaseException:
         """The exception as every replay sees it."""
         return decode_exception(body, self._types)
 
-    def run(self, call: Call, context: TaskContext, may_start: MayStart) -> Outcome | None:
+    def run(self, call: Call, context: TaskContext, may_start: MayStart) -> Result:
         """Run one attempt and wait for it on this thread; None if it could not start in time.
 
         A sync body without a timeout runs right here. One that is past its timeout keeps its pool
-        thread until it returns; its late result is dropped.
+        thread until it returns; its late result is dropped. In a process of its own it is killed.
         """
         function = call.function
-        if not function.is_async and function.timeout is None:
-            return self._run_here(call, context)
+        if not function.is_async and (function.timeout is None or function.executor == "process"):
+            return self._attempt(call, context, may_start, _Once(lambda _: None))
         done = self._env.signal()
-        outcomes: list[Outcome | None] = []
+        results: list[Result] = []
 
-        def deliver(outcome: Outcome | None) -> None:
-            outcomes.append(outcome)
+        def deliver(result: Result) -> None:
+            results.append(result)
             done.set()
 
         self.start(call, context, deliver, may_start)
         done.wait()
-        return outcomes[0]
+        return results[0]
 
     def start(
         self, call: Call, context: TaskContext, deliver: Deliver, may_start: MayStart
@@ -107,8 +137,9 @@ class BodyRunner:
         """Run one attempt elsewhere; `deliver` is called once, on another thread.
 
         Args:
-            may_start: asked when a sync body gets its thread, which may be long after the call:
-                the lease may be lost by then. Its timeout counts from there, too.
+            may_start: asked when a sync body gets its thread (and its process), which may be long
+                after the call: the lease may be lost by then. Its timeout counts from there, too;
+                on an executor of the user it counts from the submission.
 
         Returns:
             A function that abandons it: an async body is cancelled; a sync one does not start, or
@@ -120,33 +151,46 @@ class BodyRunner:
         once = _Once(deliver)
 
         def job() -> None:
-            if not once.wanted:
-                return
-            if not may_start():
-                once(None)
-                return
-            if call.function.timeout is not None:
-                self._io.after(call.function.timeout, lambda: once(self._timed_out(call)))
-            once(values.run(self._run_here, call, context))
+            if once.wanted:
+                once(values.run(self._attempt, call, context, may_start, once))
 
         self._pool.submit(job)
         return once.abandon
 
-    def _run_here(self, call: Call, context: TaskContext) -> Outcome:
-        token = enter(context)
+    def _attempt(
+        self, call: Call, context: TaskContext, may_start: MayStart, once: _Once
+    ) -> Result:
+        """Run a sync body where it is to run, and wait for it on this thread."""
+        function = call.function
         try:
-            value = call.function.bind(call.arguments)()
-        except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
-            return self.raised(error)
-        finally:
-            leave(token)
-        return self._returned(call, value)
+            if function.executor == "process":
+                return self._in_process(call, context, may_start)
+            if not may_start():
+                return None
+            if function.timeout is not None:
+                self._io.after(function.timeout, lambda: once(self._timed_out(call)))
+            if function.executor == "thread":
+                return run_body(function, call.arguments, context, self._types)
+            return self._on_executor(call, context, once)
+        except (ExecutorUnavailable, BodyDied) as error:
+            return Unfinished(error)
 
-    def _returned(self, call: Call, value: object) -> Outcome:
+    def _in_process(self, call: Call, context: TaskContext, may_start: MayStart) -> Result:
+        from perdure.engine.processes import OutOfTime  # noqa: PLC0415 - only who uses it pays
+
+        payload = shipping.pack(call, context, self._store_id)
         try:
-            return Returned(*call.function.encode_result(value))
-        except SerializationError as error:
-            return self.raised(error, final=True)
+            reply = self._executors.processes.run(payload, call.function.timeout, may_start)
+        except OutOfTime:
+            return self._killed(call)
+        return None if reply is None else shipping.unpack(call.function, reply, self._types)
+
+    def _on_executor(self, call: Call, context: TaskContext, once: _Once) -> Result:
+        choice = cast("Executor | Callable[[], Executor]", call.function.executor)
+        payload = shipping.pack(call, context, self._store_id)
+        future = self._executors.submit(choice, payload)
+        once.on_unwanted(future.cancel)
+        return shipping.unpack(call.function, answer_of(future), self._types)
 
     def _start_async(
         self, call: Call, context: TaskContext, deliver: Deliver
@@ -163,24 +207,37 @@ class BodyRunner:
                     value = await cast("Awaitable[object]", call.function.bind(call.arguments)())
             except TimeoutError as error:
                 # A TimeoutError of the body itself is its own, not ours.
-                return self._timed_out(call) if limit.expired() else self.raised(error)
+                return self._timed_out(call) if limit.expired() else self._raised(call, error)
             except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
-                return self.raised(error)
-            return self._returned(call, value)
+                return self._raised(call, error)
+            return returned_by_body(call.function, value, self._types)
 
         def done(value: object, error: BaseException | None) -> None:
             if error is not None:
-                deliver(self.raised(error))
+                deliver(self._raised(call, error))
             else:
                 deliver(cast("Outcome", value))
 
         return self._io.start(body(), values, done)
 
+    def _raised(self, call: Call, error: BaseException) -> Raised:
+        return raised_by_body(call.function, error, self._types)
+
     def _timed_out(self, call: Call) -> Raised:
-        return self.raised(
+        return self._raised(
+            call,
             TaskTimeout(
                 f"Task {call.function.name!r} did not return within {call.function.timeout} "
                 "seconds. Its late result will be dropped, but what it does outside may still "
                 "happen; make the effect idempotent (wf.idempotency_key()) or raise timeout=."
-            )
+            ),
+        )
+
+    def _killed(self, call: Call) -> Raised:
+        return self._raised(
+            call,
+            TaskTimeout(
+                f"Task {call.function.name!r} did not return within {call.function.timeout} "
+                "seconds, and its process was killed. Raise timeout= if it needs more."
+            ),
         )

@@ -304,6 +304,15 @@ class TaskContext:
         self._clock = clock
         self._scope: Scope | None = None
 
+    def seed(self) -> bytes:
+        """What all its draws and ids follow from."""
+        return self._seed()
+
+    @property
+    def clock(self) -> int:
+        """Where its workflow clock starts, microseconds since 1970 UTC."""
+        return self._clock
+
     @property
     def scope(self) -> Scope:
         """The draws of this invocation; nothing of them is recorded."""

@@ -47,6 +47,11 @@ class Function(Protocol):
         """Seconds that one attempt may take, or None."""
         ...
 
+    @property
+    def executor(self) -> object:
+        """Where its bodies run: an `ExecutorChoice` (`perdure.engine.executors`)."""
+        ...
+
     def bind(self, arguments: bytes) -> Callable[[], object]:
         """The function bound to freshly decoded arguments, not called yet."""
         ...

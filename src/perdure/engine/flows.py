@@ -274,7 +274,7 @@ def _retry_delay(
         return None
     chance_id = derive_id(place.journal.seed, "retry", command.key, str(number))
     chance = int(chance_id, 16) / 2.0**128
-    delay = call.function.retry.delay_after(number, outcome.error, chance)
+    delay = call.function.retry.delay_after(number, chance)
     return None if delay is None else int(delay * MICROSECONDS)
 
 

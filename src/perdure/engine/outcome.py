@@ -12,7 +12,7 @@ import msgspec
 
 from perdure.backends.base import Finish, InvocationRecord
 from perdure.core.identity import InvocationKey
-from perdure.errors import JournalCorrupted
+from perdure.errors import BodyDied, ExecutorUnavailable, JournalCorrupted
 from perdure.values import without_traceback
 
 _NOTHING = msgspec.Raw(b"")
@@ -67,10 +67,16 @@ class Raised(msgspec.Struct, frozen=True):
     body: bytes
     error: BaseException
     final: bool = False
-    """True when another attempt cannot help (its result cannot be recorded)."""
+    """No other attempt: it cannot help (an unrecordable result), or the policy wants none."""
 
 
 Outcome = Returned | Raised
+
+
+class Unfinished(msgspec.Struct, frozen=True):
+    """A body has no outcome: it could not be run where it should, or its process died under it."""
+
+    error: ExecutorUnavailable | BodyDied
 
 
 def outcome_body(outcome: Outcome, arguments: bytes = b"") -> bytes:

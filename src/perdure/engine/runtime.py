@@ -12,7 +12,12 @@ from perdure.engine.bodies import BodyRunner
 from perdure.engine.committer import Committer
 from perdure.engine.env import Env
 from perdure.engine.hub import Hub
+from perdure.engine.outcome import Unfinished
+from perdure.errors import BodyDied
 from perdure.values import TypeRegistry
+
+UNAVAILABLE_SECONDS = 5.0
+"""Before a body is tried again that its executor could not run."""
 
 logger = logging.getLogger("perdure.engine")
 logging.getLogger("perdure").addHandler(logging.NullHandler())  # users choose where it goes
@@ -103,3 +108,16 @@ class Runtime:
     claimer: str
     owner: object
     stopping: threading.Event = field(default_factory=threading.Event)
+
+
+def due_again(runtime: Runtime, key: InvocationKey, task: str, ended: Unfinished) -> int | None:
+    """When a body that was not run is tried again, by the state backend's clock.
+
+    None if its process died under it. Whoever holds the lease must let it run out then, as if it
+    had died too: that counts as a crash, and a body that always kills comes to the crash limit.
+    """
+    if isinstance(ended.error, BodyDied):
+        logger.error("task %r of %s: %s It will run again.", task, key, ended.error)
+        return None
+    logger.warning("task %r of %s did not run: %s", task, key, ended.error)
+    return runtime.backend.now() + int(UNAVAILABLE_SECONDS * 1e6)

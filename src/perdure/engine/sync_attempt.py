@@ -6,7 +6,7 @@ from perdure.engine.attempt import PARKING, Attempt
 from perdure.engine.context import WorkflowContext, enter, leave
 from perdure.engine.drive import drive
 from perdure.engine.effects import Flow, RunBody, Wait
-from perdure.engine.outcome import Outcome
+from perdure.engine.outcome import Outcome, Unfinished
 from perdure.errors import BackendError, ControlFlow, InternalError, WrongColour
 
 
@@ -42,12 +42,15 @@ class SyncAttempt(Attempt):
 
     def run_body(self, effect: RunBody) -> Outcome:
         """Run a task body and wait for it."""
-        outcome: Outcome | None = None
-        while outcome is None:  # it was held up, and may not have been allowed to start then
+        while True:
             self.before_body()
             context = self.task_context(effect)
-            outcome = self.runtime.bodies.run(effect.call, context, self.may_start)
-        return outcome
+            result = self.runtime.bodies.run(effect.call, context, self.may_start)
+            if isinstance(result, Unfinished):
+                self.wait_any((self.pause_after(effect, result),))
+            elif result is not None:  # else it was held up, and not allowed to start any more
+                self.error = None
+                return result
 
     def wait_any(self, waits: tuple[Wait, ...]) -> Wait:
         """Block until the first of these is delivered."""

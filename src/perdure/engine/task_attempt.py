@@ -15,14 +15,15 @@ from perdure.backends.base import (
     Release,
     RetryLater,
     Stop,
+    Suspend,
     Transition,
 )
 from perdure.core.draws import derive_id
 from perdure.core.lifecycle import InvocationState
 from perdure.engine.context import TaskContext
 from perdure.engine.effects import Call, Function
-from perdure.engine.outcome import Outcome, Returned, outcome_token
-from perdure.engine.runtime import Runtime, log_stop, logger
+from perdure.engine.outcome import Outcome, Returned, Unfinished, outcome_token
+from perdure.engine.runtime import Runtime, due_again, log_stop, logger
 from perdure.errors import BackendError, PerdureError
 
 
@@ -40,11 +41,7 @@ class TaskAttempt:
         """Run the body and settle; a stale lease or a failing backend changes nothing."""
         try:
             disposition = self._disposition()
-            if disposition is None:
-                logger.info(
-                    "lease of %s was not confirmed; its body did not start", self.record.key
-                )
-            else:
+            if disposition is not None:
                 self._settle(disposition)
         except BackendError as error:
             logger.warning("outcome of %s not recorded: %s", self.record.key, error)
@@ -64,7 +61,11 @@ class TaskAttempt:
         return live and not self.runtime.stopping.is_set()
 
     def _disposition(self) -> Disposition | None:
-        """Run the body; None if its lease could not be confirmed before it started."""
+        """Run the body; None to let the lease run out.
+
+        That is if it was not confirmed before the body started, and if the process of the body died
+        under it: as if this process had died, so that it counts as a crash.
+        """
         record, limit = self.record, self.runtime.settings.crash_limit
         if record.crashes >= limit:
             return Stop(
@@ -74,13 +75,21 @@ class TaskAttempt:
                 f"then let it go on with: perdure workflow resume {record.key.invocation_id}",
             )
         call = Call(self.function, record.arguments, record.fingerprint, record.call_id)
-        if self.runtime.stopping.is_set():
-            return Release()
         outcome = None
         if self._may_start():
             outcome = self.runtime.bodies.run(call, self._context(), self._may_start)
         if outcome is None:
-            return Release() if self.runtime.stopping.is_set() else None
+            if self.runtime.stopping.is_set():
+                return Release()
+            logger.info("lease of %s was not confirmed; its body did not start", record.key)
+            return None
+        if isinstance(outcome, Unfinished):
+            due = due_again(self.runtime, record.key, record.name, outcome)
+            self.error = None if due is None else outcome.error
+            return None if due is None else Suspend(due)
+        return self._concluded(outcome)
+
+    def _concluded(self, outcome: Outcome) -> Disposition:
         delay = self._retry_delay(outcome)
         if delay is not None:
             return RetryLater(delay)
@@ -117,7 +126,7 @@ class TaskAttempt:
             return None
         number = self.record.attempts + 1
         chance = int(derive_id(self.record.seed, "retry", str(number)), 16) / 2.0**128
-        delay = self.function.retry.delay_after(number, outcome.error, chance)
+        delay = self.function.retry.delay_after(number, chance)
         return None if delay is None else int(delay * 1e6)
 
     def _settle(self, disposition: Disposition) -> None:

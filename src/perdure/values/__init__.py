@@ -12,7 +12,7 @@ from perdure.values.exceptions import (
     without_traceback,
 )
 from perdure.values.limits import BYTES_MAX, DEPTH_MAX, INT_BITS_MAX, ITEMS_MAX
-from perdure.values.registry import TypeRegistry, main_module_name, stable_name
+from perdure.values.registry import MAIN_MODULES, TypeRegistry, main_module_name, stable_name
 from perdure.values.scalars import Extension
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "FINGERPRINT_BYTES",
     "INT_BITS_MAX",
     "ITEMS_MAX",
+    "MAIN_MODULES",
     "UNTYPED",
     "Codec",
     "Extension",

@@ -21,18 +21,24 @@ Value = TypeVar("Value")
 STRUCTURE_TAGS: Final = frozenset({"v", "tuple", "set", "frozenset", "dict", "enum", "object"})
 """The tags of the tagged form that no extension may take, beside those of the scalars."""
 
+MAIN_MODULES: Final = frozenset({"__main__", "__mp_main__"})
+"""How a script's module is called while it runs, and in processes that it spawns."""
+
 _TAG: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 
 
 def stable_name(cls: type) -> str:
     """`module.qualname` of a class; `__main__` is named by its file, as workers will import it."""
-    module = main_module_name() if cls.__module__ == "__main__" else cls.__module__
+    module = main_module_name() if cls.__module__ in MAIN_MODULES else cls.__module__
     return f"{module}.{cls.__qualname__}"
 
 
 def main_module_name() -> str:
-    """How `__main__` is called when it is imported: `python -m shop.script` runs `shop.script`."""
-    main = sys.modules["__main__"]
+    """How `__main__` is called when it is imported: `python -m shop.script` runs `shop.script`.
+
+    In a process that was spawned by a script, `__mp_main__` is that script.
+    """
+    main = sys.modules.get("__mp_main__") or sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
     if spec is not None and spec.name != "__main__":
         return str(spec.name).removesuffix(".__main__")

@@ -31,6 +31,7 @@ from perdure.engine.context import current
 from perdure.engine.env import Env, SystemEnv
 from perdure.engine.hub import Hub
 from perdure.engine.runtime import EngineSettings, LeaseTable, Runtime
+from perdure.engine.shipping import refuse_import_effects
 from perdure.errors import ConfigurationError, OperationRefused
 from perdure.values import TypeRegistry
 from perdure.worker.local import LocalWorker
@@ -252,6 +253,7 @@ class Perdure(Decorators):
         return runtime
 
     def _open(self) -> None:
+        refuse_import_effects()
         settings, env, backend = self.settings, self._env, self._backend
         hub, store_id = Hub(), backend.store_id()
         runtime = Runtime(

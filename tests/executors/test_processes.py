@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -94,11 +95,10 @@ def test_draws_and_keys_are_those_of_a_thread(made):
     for executor in ("thread", "process", ThreadPoolExecutor):
         app, task = made(executor, env=VirtualEnv())
 
-        def main() -> list[Any]:
-            one = task["draws"]
+        def main(one: Any) -> list[Any]:
             return [one(), one.start().result()]
 
-        seen.append(run(app, main))
+        seen.append(run(app, functools.partial(main, task["draws"])))
     assert seen[0] == seen[1] == seen[2]
     called, started = seen[0]
     assert all(

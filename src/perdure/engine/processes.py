@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 
-from perdure.engine.shipping import run_shipment
+from perdure.engine.shipping import PROCESS_NAME, run_shipment, serving
 from perdure.errors import BodyDied, ExecutorUnavailable
 
 START_SECONDS = 120.0
@@ -45,6 +45,7 @@ def serve(connection: Connection) -> None:
         # Whoever stops a worker signals all its processes; the worker decides when these end.
         # A function and not SIG_IGN, which programs started by a body would inherit.
         signal.signal(number, _ignore)
+    serving()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, BrokenPipeError):
         connection.send_bytes(_READY)
@@ -86,7 +87,7 @@ class _Process:
         """
         spawn = multiprocessing.get_context("spawn")
         self._connection, theirs = spawn.Pipe()
-        self._process = spawn.Process(target=serve, args=(theirs,), name="perdure-process")
+        self._process = spawn.Process(target=serve, args=(theirs,), name=PROCESS_NAME)
         try:
             self._process.start()
         except (OSError, RuntimeError) as error:

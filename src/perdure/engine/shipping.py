@@ -15,7 +15,7 @@ import sys
 import traceback
 import weakref
 from collections.abc import Callable
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -25,7 +25,12 @@ from perdure.engine.body import run_body
 from perdure.engine.context import TaskContext
 from perdure.engine.effects import Call, Function
 from perdure.engine.outcome import Outcome, Raised, Returned, Unfinished
-from perdure.errors import DeserializationError, ExecutorUnavailable, RegistrationError
+from perdure.errors import (
+    DeserializationError,
+    ExecutorUnavailable,
+    OperationRefused,
+    RegistrationError,
+)
 from perdure.values import MAIN_MODULES, TypeRegistry, decode_exception, main_module_name
 
 
@@ -91,6 +96,34 @@ def publish(
     _by_function[function] = portable
     _by_number[portable.number] = portable
     _by_reference[portable.reference] = portable
+
+
+PROCESS_NAME = "perdure-bodies"
+"""What `multiprocessing` calls a process that was made for bodies."""
+_ready = False
+
+
+def serving() -> None:
+    """This process was made for bodies, and all that it imports to begin with is there."""
+    global _ready  # noqa: PLW0603 - one fact about the process
+    _ready = True
+
+
+def refuse_import_effects() -> None:
+    """Whether an app may be opened now.
+
+    Raises:
+        OperationRefused: by a script that is imported in a process for bodies, and does at import
+            what only the first process of it is to do.
+    """
+    processes: Any = sys.modules.get("multiprocessing.process")
+    if processes is None or _ready or processes.current_process().name != PROCESS_NAME:
+        return
+    raise OperationRefused(
+        "A process for task bodies imported this script, and the script used its app at once, as "
+        "if it had been started again. Put what only the started script is to do under: "
+        'if __name__ == "__main__":'
+    )
 
 
 class Shipment(msgspec.Struct, frozen=True, kw_only=True):

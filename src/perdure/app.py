@@ -269,6 +269,7 @@ class Perdure(Decorators):
             store_id=store_id,
             claimer=owner_name(env.entropy(4).hex()),
             owner=self.client,
+            failed=self.client.fail,
         )
         self._lock = threading.RLock()
         self._pid = os.getpid()

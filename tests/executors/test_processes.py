@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from perdure import InvocationState, Perdure
-from perdure.backends.memory import MemoryBackend
 from perdure.errors import (
     ConfigurationError,
     InvocationDead,
@@ -25,32 +24,8 @@ from perdure.errors import (
     TaskTimeout,
 )
 from tests.executors import tasks
-from tests.executors.tasks import LONG, OutOfStock, Receipt, register
+from tests.executors.tasks import LONG, OutOfStock, Receipt
 from tests.support.stores import VirtualEnv
-
-STORE = b"one store for al"
-
-
-class Made:
-    """Apps with the tasks of `tests.executors.tasks`, closed at the end of the test."""
-
-    def __init__(self) -> None:
-        self.apps: list[Perdure] = []
-
-    def __call__(self, executor: Any, *, options: Any = None, **settings: Any) -> Any:
-        env = settings.get("env")
-        backend = MemoryBackend(env and env.now, store_id=STORE)
-        app = Perdure(backend=backend, name="executors", **settings)
-        self.apps.append(app)
-        return app, register(app, executor, **(options or {}))
-
-
-@pytest.fixture
-def made():
-    made = Made()
-    yield made
-    for app in made.apps:
-        app.close(5)
 
 
 def run(app: Perdure, body: Any) -> Any:

@@ -224,7 +224,6 @@ class AsyncAttempt(Attempt):
             if isinstance(result, Unfinished):
                 await self.wait_any_async((self.pause_after(effect, result),))
             elif result is not None:  # else it was held up, and not allowed to start any more
-                self.error = None
                 return result
 
     async def _body(self, effect: RunBody) -> Result:

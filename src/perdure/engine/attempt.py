@@ -363,11 +363,10 @@ class Attempt(ABC):
 
     def pause_after(self, effect: RunBody, result: Unfinished) -> Wait:
         """What to wait for before a body is tried again; raises if its process died under it."""
-        due = due_again(self.runtime, self.record.key, effect.call.function.name, result)
+        due = due_again(self.runtime, self.record, effect.call.function.name, result)
         if due is None:
             self.halt(None)
             raise LeaseLost
-        self.error = result.error
         return Wait(due=due)
 
     def may_start(self) -> bool:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from perdure.backends.base import Backend, Holding, Stop
+from perdure.backends.base import Backend, Holding, InvocationRecord, Stop
 from perdure.core.identity import InvocationKey
 from perdure.engine.bodies import BodyRunner
 from perdure.engine.committer import Committer
 from perdure.engine.env import Env
 from perdure.engine.hub import Hub
 from perdure.engine.outcome import Unfinished
-from perdure.errors import BodyDied
+from perdure.errors import BodyDied, PerdureError
 from perdure.values import TypeRegistry
 
 UNAVAILABLE_SECONDS = 5.0
@@ -93,6 +94,7 @@ class Runtime:
         store_id: part of every seed, read once.
         claimer: the name under which this process claims and renews; one for all its workers.
         owner: what the api layer needs back from a context; carried, never looked at.
+        failed: tells whoever waits for this tree here what holds it up.
     """
 
     app_name: str
@@ -107,17 +109,21 @@ class Runtime:
     store_id: bytes
     claimer: str
     owner: object
+    failed: Callable[[PerdureError, InvocationKey], None]
     stopping: threading.Event = field(default_factory=threading.Event)
 
 
-def due_again(runtime: Runtime, key: InvocationKey, task: str, ended: Unfinished) -> int | None:
+def due_again(
+    runtime: Runtime, record: InvocationRecord, task: str, ended: Unfinished
+) -> int | None:
     """When a body that was not run is tried again, by the state backend's clock.
 
     None if its process died under it. Whoever holds the lease must let it run out then, as if it
     had died too: that counts as a crash, and a body that always kills comes to the crash limit.
     """
     if isinstance(ended.error, BodyDied):
-        logger.error("task %r of %s: %s It will run again.", task, key, ended.error)
+        logger.error("task %r of %s: %s It will run again.", task, record.key, ended.error)
         return None
-    logger.warning("task %r of %s did not run: %s", task, key, ended.error)
+    logger.warning("task %r of %s did not run: %s", task, record.key, ended.error)
+    runtime.failed(ended.error, record.root)
     return runtime.backend.now() + int(UNAVAILABLE_SECONDS * 1e6)

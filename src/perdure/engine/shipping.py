@@ -132,6 +132,8 @@ class Shipment(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         home, number: in this very process it is this very function, without any import.
         store_id: the only state backend on which it may start or read anything.
+        nonce: makes each one differ: an executor that keeps what equal calls gave (Dask does) would
+            else give a failed attempt's outcome to the next one.
     """
 
     home: bytes
@@ -144,6 +146,7 @@ class Shipment(msgspec.Struct, frozen=True, kw_only=True):
     workflow: InvocationKey | None
     template: NewInvocation
     store_id: bytes
+    nonce: bytes
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -179,6 +182,7 @@ def pack(call: Call, context: TaskContext, store_id: bytes) -> bytes:
             workflow=context.workflow,
             template=context.template,
             store_id=store_id,
+            nonce=os.urandom(8),
         )
     )
 

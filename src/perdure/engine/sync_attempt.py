@@ -49,7 +49,6 @@ class SyncAttempt(Attempt):
             if isinstance(result, Unfinished):
                 self.wait_any((self.pause_after(effect, result),))
             elif result is not None:  # else it was held up, and not allowed to start any more
-                self.error = None
                 return result
 
     def wait_any(self, waits: tuple[Wait, ...]) -> Wait:

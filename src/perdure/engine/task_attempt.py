@@ -84,8 +84,7 @@ class TaskAttempt:
             logger.info("lease of %s was not confirmed; its body did not start", record.key)
             return None
         if isinstance(outcome, Unfinished):
-            due = due_again(self.runtime, record.key, record.name, outcome)
-            self.error = None if due is None else outcome.error
+            due = due_again(self.runtime, record, record.name, outcome)
             return None if due is None else Suspend(due)
         return self._concluded(outcome)
 

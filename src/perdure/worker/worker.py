@@ -25,13 +25,7 @@ from perdure.engine.pool import Pool
 from perdure.engine.runtime import Runtime, logger
 from perdure.engine.sync_attempt import SyncAttempt
 from perdure.engine.task_attempt import TaskAttempt
-from perdure.errors import (
-    BackendError,
-    CommitUnknown,
-    ExecutorUnavailable,
-    InternalError,
-    PerdureError,
-)
+from perdure.errors import BackendError, CommitUnknown, InternalError, PerdureError
 from perdure.worker.owner import is_gone
 
 POLL_SECONDS = 0.25
@@ -243,7 +237,6 @@ class Worker:
                 attempt.run()
                 if isinstance(attempt.error, BackendError):
                     self._unreleased.append(attempt)
-                if isinstance(attempt.error, BackendError | ExecutorUnavailable):
                     self._failed(attempt.error, record.root)
             except Exception:  # noqa: BLE001 - one attempt never takes the worker down
                 logger.exception("attempt of %s failed inside perdure; please report", record.key)

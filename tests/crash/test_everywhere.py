@@ -21,7 +21,7 @@ from perdure.testing.crash import MakeApp, crash_everywhere
 from perdure.testing.faults import Mode
 from tests.programs import Program, programs
 
-PROGRAMS = programs("blocking", "awaiting")
+PROGRAMS = programs("blocking", "awaiting", "elsewhere")
 PAIRS = int(os.environ.get("PERDURE_TEST_CRASH_PAIRS", "10"))
 ALL = [pytest.param(program, id=name) for name, program in PROGRAMS.items()]
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from perdure import InvocationState, Perdure
+from perdure.core.identity import InvocationKey
 from perdure.errors import (
     ConfigurationError,
     InvocationDead,
@@ -80,6 +81,25 @@ def test_draws_and_keys_are_those_of_a_thread(made):
         a != b for n, (a, b) in enumerate(zip(called, started, strict=True)) if n not in (3, 4, 6)
     )
     assert called[6] == started[6] == "m"
+
+
+def test_the_journal_is_that_of_a_thread_to_the_byte(made):
+    journals = []
+    for executor in ("thread", "process"):
+        app, task = made(executor, env=VirtualEnv())
+
+        def main(task: Any) -> None:
+            task["draws"]()
+            task["draws"].start().result()
+            for kind in ("registered", "unregistered", "builtin", "exit", "unrecordable"):
+                with pytest.raises((Exception, SystemExit)):
+                    task["fail"](kind)
+
+        run(app, functools.partial(main, task))
+        entries = app.runtime.backend.read_journal(InvocationKey("m", 1))
+        journals.append([(e.kind, e.key, e.name, e.digest, e.body) for e in entries])
+    assert len(journals[0]) == 10
+    assert journals[0] == journals[1]
 
 
 def test_values_are_rebuilt_on_both_sides(made):

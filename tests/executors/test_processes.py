@@ -263,7 +263,7 @@ def test_what_cannot_run_on_an_executor_is_refused_at_decoration():
         app.task(executor="process")(local)
     with pytest.raises(RegistrationError, match="is async"):
         app.task(executor="process")(awaited)
-    wrong: Any = "proces"
-    with pytest.raises(ConfigurationError, match="'proces'"):
+    wrong: Any = "processes"
+    with pytest.raises(ConfigurationError, match="'processes'"):
         app.task(executor=wrong)
     assert tasks.app.settings.name == "executors"

@@ -36,14 +36,17 @@ def stable_name(cls: type) -> str:
 def main_module_name() -> str:
     """How `__main__` is called when it is imported: `python -m shop.script` runs `shop.script`.
 
-    In a process that was spawned by a script, `__mp_main__` is that script.
+    In a process that a script spawned, `__mp_main__` is that script; while it is imported there,
+    `__main__` has no file.
     """
-    main = sys.modules.get("__mp_main__") or sys.modules["__main__"]
-    spec = getattr(main, "__spec__", None)
-    if spec is not None and spec.name != "__main__":
-        return str(spec.name).removesuffix(".__main__")
-    file = getattr(main, "__file__", None)
-    return Path(file).stem if file else "__main__"
+    for main in (sys.modules["__main__"], sys.modules.get("__mp_main__")):
+        spec = getattr(main, "__spec__", None)
+        if spec is not None and spec.name != "__main__":
+            return str(spec.name).removesuffix(".__main__")
+        file = getattr(main, "__file__", None)
+        if file:
+            return Path(file).stem
+    return "__main__"
 
 
 class TypeRegistry:

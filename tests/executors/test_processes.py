@@ -190,7 +190,7 @@ def test_async_workflows_await_them(made):
 
 @pytest.mark.parametrize("way", ["call", "start", "acall"])
 def test_past_its_timeout_a_body_is_killed_with_what_it_started(made, way, tmp_path):
-    app, task = made("process", options={"timeout": 1.0})
+    app, task = made("process", options={"timeout": 3.0})
 
     def main() -> str:
         with pytest.raises(TaskTimeout, match="was killed"):
@@ -214,7 +214,7 @@ def test_past_its_timeout_a_body_is_killed_with_what_it_started(made, way, tmp_p
 @pytest.mark.parametrize("way", ["call", "start", "acall"])
 @pytest.mark.parametrize("how", ["exit", "kill"])
 def test_a_body_that_ends_its_process_runs_again(made, way, how, tmp_path):
-    app, task = made("process", lease=0.6)
+    app, task = made("process", lease=1.0)
 
     def main() -> int:
         one = task["die"]
@@ -233,7 +233,7 @@ def test_a_body_that_ends_its_process_runs_again(made, way, how, tmp_path):
 
 @pytest.mark.parametrize("way", ["call", "start"])
 def test_a_body_that_always_ends_its_process_is_dead_by_name_and_others_go_on(made, way, tmp_path):
-    app, task = made("process", lease=0.6, crash_limit=2, concurrency=2)
+    app, task = made("process", lease=1.0, crash_limit=2, concurrency=2)
 
     @app.workflow(name="poisoned")
     def poisoned() -> int:
@@ -246,7 +246,7 @@ def test_a_body_that_always_ends_its_process_is_dead_by_name_and_others_go_on(ma
         assert others == [True] * 20
         with pytest.raises(InvocationDead, match="'die'"):
             dead.result(LONG)
-    assert 2 <= len(list(tmp_path.iterdir())) <= 3
+    assert 1 <= len(list(tmp_path.iterdir())) <= 3
     assert task["where"].start(0).result(LONG)[0] != os.getpid()
 
 

@@ -137,16 +137,16 @@ class BodyRunner:
         """Run one attempt elsewhere; `deliver` is called once, on another thread.
 
         Args:
-            may_start: asked when a sync body gets its thread (and its process), which may be long
-                after the call: the lease may be lost by then. Its timeout counts from there, too;
-                on an executor of the user it counts from the submission.
+            may_start: asked when the body gets its thread (and its process), or its turn on the
+                loop, which may be long after the call: the lease may be lost by then. Its timeout
+                counts from there, too; on an executor of the user it counts from the submission.
 
         Returns:
             A function that abandons it: an async body is cancelled; a sync one does not start, or
             runs on and its outcome is dropped.
         """
         if call.function.is_async:
-            return self._start_async(call, context, deliver)
+            return self._start_async(call, context, deliver, may_start)
         values = contextvars.copy_context()
         once = _Once(deliver)
 
@@ -193,14 +193,16 @@ class BodyRunner:
         return shipping.unpack(call.function, answer_of(future), self._types)
 
     def _start_async(
-        self, call: Call, context: TaskContext, deliver: Deliver
+        self, call: Call, context: TaskContext, deliver: Deliver, may_start: MayStart
     ) -> Callable[[], None]:
         import asyncio  # noqa: PLC0415 - asyncio costs 50 ms at import; only async code pays
 
         values = contextvars.copy_context()
         values.run(enter, context)
 
-        async def body() -> Outcome:
+        async def body() -> Outcome | None:
+            if not may_start():
+                return None
             limit = asyncio.timeout(call.function.timeout)
             try:
                 async with limit:
@@ -216,7 +218,7 @@ class BodyRunner:
             if error is not None:
                 deliver(self._raised(call, error))
             else:
-                deliver(cast("Outcome", value))
+                deliver(cast("Outcome | None", value))
 
         return self._io.start(body(), values, done)
 

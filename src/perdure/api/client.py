@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
@@ -38,9 +39,13 @@ from perdure.values import (
 
 T = TypeVar("T")
 
+logger = logging.getLogger("perdure.api")
+
 POLL_FIRST_SECONDS = 0.02
 POLL_MAX_SECONDS = 0.5
 """Other processes cannot poke a waiter here, so it looks by itself, at growing intervals."""
+DOUBT_SECONDS = 5.0
+"""How long a wait for what nobody took and nobody here could take goes before that is logged."""
 FAILURES_KEPT = 1_000
 """Trees whose last failure is kept for who waits for them; more than wait at a time."""
 SETTLE_TRIES_MAX = 5
@@ -256,11 +261,13 @@ class Client:
         deadline = None if timeout is None else env.monotonic() + timeout
         signal = env.signal()
         pause, failures = POLL_FIRST_SECONDS, self._failure_count
+        doubt_at = env.monotonic() + DOUBT_SECONDS
         with self._here(self.read(key).root), hub.listening(key, signal.set):
             while True:
                 signal.clear()
                 if (record := self._ended(key, failures)) is not None:
                     return self.outcome(record)
+                doubt_at = self._doubt(key, doubt_at)
                 left = pause if deadline is None else min(pause, deadline - env.monotonic())
                 if left <= 0:
                     raise self._timed_out(key, timeout)
@@ -280,11 +287,13 @@ class Client:
 
         pause, failures = POLL_FIRST_SECONDS, self._failure_count
         deadline = None if limit is None else loop.time() + limit
+        doubt_at = self.runtime.env.monotonic() + DOUBT_SECONDS
         with self._here(self.read(key).root), self.runtime.hub.listening(key, poke):
             while True:
                 event.clear()
                 if (record := self._ended(key, failures)) is not None:
                     return self.outcome(record)
+                doubt_at = self._doubt(key, doubt_at)
                 left = pause if deadline is None else min(pause, deadline - loop.time())
                 if left <= 0:
                     raise self._timed_out(key, limit)
@@ -292,6 +301,32 @@ class Client:
                     await asyncio.wait_for(event.wait(), left)
                 except TimeoutError:
                     pause = min(pause * 2, POLL_MAX_SECONDS)
+
+    def _doubt(self, key: InvocationKey, at: float) -> float:
+        """Log, once per wait, that nobody may have the code; who waits goes on waiting.
+
+        Args:
+            at: when (monotonic seconds) to look for that.
+
+        Returns:
+            When to do so next.
+        """
+        moment = self.runtime.env.monotonic()
+        if moment < at:
+            return at
+        record = self.read(key)
+        if record.name in self.registry or record.epoch:
+            return float("inf")
+        if record.wake_at is not None and record.wake_at > self.runtime.backend.now():
+            return moment + DOUBT_SECONDS  # a delayed start
+        logger.warning(
+            "Still waiting for invocation %r: no worker has taken it, and %r is not registered in "
+            "this process. If the name is right, import the module that defines it, or start a "
+            "worker that has it: perdure worker -A MODULE:APP",
+            key.invocation_id,
+            record.name,
+        )
+        return float("inf")
 
     def _timed_out(self, key: InvocationKey, timeout: float | None) -> ResultTimeout:
         name = self.read(key).name

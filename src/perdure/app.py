@@ -1,4 +1,4 @@
-"""The app: puts settings, backend, engine and worker together. The only importer of drivers."""
+"""The app: puts settings, backend, engine and worker together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import threading
 import weakref
 from collections.abc import Generator, Iterable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, cast
 
@@ -25,6 +24,7 @@ from perdure.api.state_backend import StateBackend
 from perdure.backends.base import Backend, Health, InvocationKind, InvocationQuery, QueueStatus
 from perdure.core.identity import InvocationKey, validate_identifier
 from perdure.core.lifecycle import InvocationState
+from perdure.drivers import make_backend
 from perdure.engine.bodies import BodyRunner
 from perdure.engine.committer import Committer
 from perdure.engine.context import current
@@ -51,7 +51,8 @@ class Perdure(Decorators):
     at the end of the interpreter that happens by itself.
 
     Args:
-        url: `sqlite:///relative/path.db`, `sqlite:////absolute/path.db` or `memory://`. Default:
+        url: `sqlite:///relative/path.db`, `sqlite:////absolute/path.db`,
+            `postgresql://user:password@host/database` or `memory://`. Default:
             `PERDURE_DATABASE_URL`, a settings file, else `sqlite:///perdure.db`.
         name: the app's name, part of every seed. Apps of other names share a database unseen.
         synchronous: "full" (default) survives power loss; "normal" may lose the newest commits.
@@ -342,26 +343,3 @@ def _close_at_exit(reference: weakref.ref[Perdure]) -> None:
     app = reference()
     if app is not None:
         app.close(EXIT_SECONDS)
-
-
-def make_backend(settings: Settings, env: Env, *, read_only: bool = False) -> Backend:
-    """The state backend of a URL; touches no file. `read_only` is for tools that only look.
-
-    Raises:
-        ConfigurationError: the URL cannot be used.
-    """
-    url = settings.database_url
-    scheme, separator, rest = url.partition("://")
-    if separator and scheme == "memory" and not rest:
-        from perdure.backends.memory import MemoryBackend  # noqa: PLC0415 - only who uses it pays
-
-        return MemoryBackend(env.now)
-    if separator and scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
-        from perdure.backends.sqlite import SQLiteBackend  # noqa: PLC0415 - only who uses it pays
-
-        path, mode = Path(rest[1:]), settings.synchronous
-        return SQLiteBackend(path, synchronous=mode, now=env.now, read_only=read_only)
-    raise ConfigurationError(
-        f"Database URL {url!r} cannot be used. Expected 'sqlite:///relative/path.db', "
-        "'sqlite:////absolute/path.db' or 'memory://'."
-    )

@@ -7,8 +7,11 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from perdure.backends.base import Backend
 from perdure.backends.memory import MemoryBackend
+from perdure.backends.postgres import PostgresBackend
 from perdure.backends.sqlite import SQLiteBackend
 from perdure.testing.contract import BackendContract
 
@@ -28,6 +31,15 @@ class TestSQLiteNormal(BackendContract):
 
     def make_backend(self, now: Callable[[], int], folder: Path) -> Backend:
         return SQLiteBackend(folder / "perdure.db", now=now, synchronous="normal")
+
+
+class TestPostgres(BackendContract):
+    @pytest.fixture(autouse=True)
+    def database(self, postgres_url: str) -> None:
+        self.url = postgres_url
+
+    def make_backend(self, now: Callable[[], int], folder: Path) -> Backend:
+        return PostgresBackend(self.url, now=now)
 
 
 class Alternating:
@@ -51,5 +63,12 @@ class TestTwoSQLiteObjectsOnOneFile(BackendContract):
     def make_backend(self, now: Callable[[], int], folder: Path) -> Backend:
         path = folder / "perdure.db"
         backend: Any = Alternating(SQLiteBackend(path, now=now), SQLiteBackend(path, now=now))
+        result: Backend = backend
+        return result
+
+
+class TestTwoPostgresObjectsOnOneDatabase(TestPostgres):
+    def make_backend(self, now: Callable[[], int], folder: Path) -> Backend:
+        backend: Any = Alternating(*(PostgresBackend(self.url, now=now) for _ in range(2)))
         result: Backend = backend
         return result

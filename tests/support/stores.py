@@ -7,6 +7,7 @@ changes, and nothing depends on which thread is faster.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,13 +19,40 @@ import pytest
 from perdure import Perdure
 from perdure.backends.base import Backend, ClaimBatch, ClaimRequest
 from perdure.backends.memory import MemoryBackend
+from perdure.backends.postgres import PostgresBackend
 from perdure.backends.sqlite import SQLiteBackend
 from perdure.engine.env import SystemEnv
 from perdure.worker.worker import make_attempt
+from tests.support.postgres import URL_VARIABLE, drop_database, empty_database, make_database
 
 FIRST_MOMENT = 1_700_000_000_000_000
+PG_FAILURE = "PERDURE_TEST_PG_FAILURE"
+"""Why this run has no PostgreSQL; see `tests/conftest.py`."""
 LONG = 60.0
 """Seconds until a wait that should have ended long before is a failure."""
+
+
+def server_url() -> str:
+    """The PostgreSQL of this run; a test that cannot have one fails."""
+    url = os.environ.get(URL_VARIABLE)
+    if url is None:
+        pytest.fail(os.environ.get(PG_FAILURE, "No PostgreSQL was started for this run."))
+    return url
+
+
+@pytest.fixture
+def postgres_url() -> str:
+    """A database without rows on the PostgreSQL of this run; its schema may be there already."""
+    return empty_database(server_url())
+
+
+@pytest.fixture
+def fresh_postgres_url() -> Iterator[str]:
+    """A database of its own, without any schema, for tests that change what others rely on."""
+    server = server_url()
+    url = make_database(server)
+    yield url
+    drop_database(server, url)
 
 
 class VirtualEnv(SystemEnv):
@@ -41,7 +69,7 @@ class VirtualEnv(SystemEnv):
 
 
 class Store:
-    """A place of one kind ("memory" or "sqlite") where apps of one test meet."""
+    """A place of one kind ("memory", "sqlite", "postgres") where apps of one test meet."""
 
     def __init__(self, kind: str, folder: Path) -> None:
         self.kind = kind
@@ -49,14 +77,15 @@ class Store:
         self.env = VirtualEnv()
         self._memory = {False: MemoryBackend(SystemEnv().now), True: MemoryBackend(self.env.now)}
         self._apps: list[Perdure] = []
-
-    @property
-    def url(self) -> str:
-        return f"sqlite:///{self.path}"
+        self.url = f"sqlite:///{self.path}"
+        if kind == "postgres":
+            self.url = empty_database(server_url())
 
     def backend(self, *, virtual: bool) -> Backend:
         if self.kind == "memory":
             return self._memory[virtual]
+        if self.kind == "postgres":
+            return PostgresBackend(self.url, now=self.env.now if virtual else None)
         now = self.env.now if virtual else SystemEnv().now
         return SQLiteBackend(self.path, synchronous="normal", now=now)
 
@@ -76,9 +105,9 @@ class Store:
             app.close(0.1)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """An empty store, once in memory and once on SQLite."""
+    """An empty store: in memory, on SQLite, on PostgreSQL."""
     made = Store(request.param, tmp_path)
     yield made
     made.close()

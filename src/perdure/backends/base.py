@@ -417,8 +417,9 @@ class Backend(Protocol):
         RUNNING, epoch + 1, owner, lease_until, wake_at None, and `base_time` at the first one.
 
         Rows are taken in that order, and one that would break a limit of its queue is passed over.
-        Counting and claiming are one step: two workers never take the last slot both. `next_due`
-        looks at time alone, not at limits.
+        Counting and claiming are one step: two workers never take the last slot both. A row that
+        somebody else is writing at that moment may be passed over. `next_due` looks at time alone,
+        not at limits.
         """
         ...
 

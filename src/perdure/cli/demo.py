@@ -21,13 +21,13 @@ from pathlib import Path
 
 import perdure
 from perdure.api.settings import Settings
-from perdure.app import make_backend
 from perdure.backends.base import Backend
 from perdure.cli.demo_order import DATABASE, EFFECTS, ORDER_ID
 from perdure.cli.demo_story import CUT_OFF, REPLAYED, Effect, Reading, Story, read_effects
 from perdure.cli.failures import CommandError, Exit
 from perdure.cli.output import Cell, Output
 from perdure.cli.text import shorten
+from perdure.drivers import make_backend
 from perdure.engine.env import SystemEnv
 
 KILL_AFTER = 3

@@ -19,10 +19,11 @@ from typing import Any, NamedTuple, cast
 
 from perdure.api.functions import Registered
 from perdure.api.settings import Settings, load_settings
-from perdure.app import Perdure, make_backend
+from perdure.app import Perdure
 from perdure.backends.base import Backend, InvocationRecord, QueueLimits
 from perdure.cli.failures import CommandError, Exit, usage
 from perdure.core.identity import validate_identifier
+from perdure.drivers import make_backend
 from perdure.engine.env import SystemEnv
 from perdure.errors import BackendUnavailable, ConfigurationError, InvocationNotFound
 

@@ -31,9 +31,10 @@ from typing import Any, NamedTuple
 
 from perdure.api.definition import Definition
 from perdure.api.settings import Settings
-from perdure.app import Perdure, make_backend
+from perdure.app import Perdure
 from perdure.backends.base import Backend
 from perdure.core.lifecycle import InvocationState
+from perdure.drivers import make_backend
 from perdure.engine.context import TaskContext, current
 from perdure.engine.env import Env, SystemEnv
 from perdure.errors import PerdureError

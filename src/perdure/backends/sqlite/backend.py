@@ -27,6 +27,7 @@ from perdure.backends.base import (
     Transition,
 )
 from perdure.backends.clock import real_clock
+from perdure.backends.rows import entry_of, queue_status, record_of
 from perdure.backends.rules import (
     FIRST_GENERATION,
     RESTARTABLE,
@@ -40,13 +41,7 @@ from perdure.backends.sqlite.claims import candidates, next_due
 from perdure.backends.sqlite.commits import Applier, insert, is_taken
 from perdure.backends.sqlite.connections import Settings, Synchronous
 from perdure.backends.sqlite.health import examine
-from perdure.backends.sqlite.rows import (
-    entry_of,
-    json_list,
-    key_parameters,
-    queue_status,
-    record_of,
-)
+from perdure.backends.sqlite.rows import json_list, key_parameters
 from perdure.backends.sqlite.store import Store
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey

@@ -19,16 +19,10 @@ from perdure.backends.base import (
     Suspend,
     Transition,
 )
+from perdure.backends.rows import call_row, ids_of, invocation_row
 from perdure.backends.rules import FIRST_GENERATION, first_record
 from perdure.backends.sqlite import sql
-from perdure.backends.sqlite.rows import (
-    call_row,
-    entry_row,
-    ids_of,
-    invocation_row,
-    json_list,
-    key_parameters,
-)
+from perdure.backends.sqlite.rows import entry_row, json_list, key_parameters
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import TERMINAL, InvocationState
 

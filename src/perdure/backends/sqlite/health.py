@@ -12,9 +12,9 @@ from itertools import islice
 from pathlib import Path
 
 from perdure.backends.base import Health
+from perdure.backends.rows import Row, entry_of
 from perdure.backends.sqlite import sql
 from perdure.backends.sqlite.connections import Settings
-from perdure.backends.sqlite.rows import Row, entry_of
 from perdure.backends.sqlite.store import Store
 from perdure.backends.sqlite.writer import wal_bytes
 from perdure.core.entries import verify_chain

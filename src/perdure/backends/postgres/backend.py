@@ -1,0 +1,315 @@
+"""The PostgreSQL state backend: the port's methods, each one transaction of `Store`. No SQL here."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from perdure.backends.base import (
+    ClaimBatch,
+    ClaimRequest,
+    CommitResult,
+    Health,
+    Holding,
+    InboxRow,
+    InvocationQuery,
+    InvocationRecord,
+    NewInvocation,
+    OnExisting,
+    QueueStatus,
+    RegisterPut,
+    RegisterResult,
+    Started,
+    Transition,
+)
+from perdure.backends.postgres.claims import Claim
+from perdure.backends.postgres.clock import ServerClock
+from perdure.backends.postgres.commits import Batch, LockMissed
+from perdure.backends.postgres.connections import parse
+from perdure.backends.postgres.health import examine
+from perdure.backends.postgres.store import Store, Transaction
+from perdure.backends.rows import (
+    Row,
+    call_row,
+    entry_of,
+    invocation_row,
+    queue_status,
+    record_of,
+)
+from perdure.backends.rules import (
+    FIRST_GENERATION,
+    RESTARTABLE,
+    STORE_ID_BYTES,
+    check_transition,
+    first_record,
+)
+from perdure.core.entries import Entry
+from perdure.core.identity import InvocationKey
+from perdure.errors import BackendUnavailable
+
+T = TypeVar("T")
+
+LOOKS_MAX = 20
+"""How often a batch is looked at anew because somebody began to watch what it ends."""
+
+_BEFORE_ALL = (2**63 - 1, "", 0)
+"""A position newer than every row, where the first page begins."""
+
+
+class PostgresBackend:
+    """State in the schema `perdure` of one PostgreSQL database, shared by every machine.
+
+    Nothing is touched before the first method call; a call after `close` connects again. Lost
+    connections are replaced at the next call.
+
+    Args:
+        url: `postgresql://user:password@host:port/database`, with libpq's parameters; and
+            `pooler=transaction` where PgBouncer or the like stands in between.
+        now: the clock of a test, microseconds since 1970 UTC; by default the server's.
+        read_only: never write; the schema must exist.
+        migrates: bring the schema up to date at the first use; else refuse an old one.
+        store_id: 16 bytes for a database made now, for tests that need equal seeds.
+
+    Raises:
+        ConfigurationError: a URL that cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        now: Callable[[], int] | None = None,
+        read_only: bool = False,
+        migrates: bool = True,
+        store_id: bytes | None = None,
+    ) -> None:
+        self._now = now
+        self._clock = ServerClock()
+        self._store = Store(
+            parse(url),
+            now=now,
+            store_id=store_id or os.urandom(STORE_ID_BYTES),
+            read_only=read_only,
+            migrates=migrates,
+        )
+        self._store_id: bytes | None = None
+        weakref.finalize(self, self._store.close)
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def store_id(self) -> bytes:
+        """See `Backend.store_id`."""
+        if self._store_id is None:
+            ((self._store_id,),) = self._rows("store_id")
+        return self._store_id
+
+    def now(self) -> int:
+        """See `Backend.now`. Mostly without a trip to the server."""
+        if self._now is not None:
+            return self._now()
+        told = self._clock.now()
+        if told is not None:
+            return told
+        ((reading,),) = self._rows("now")
+        self._clock.learn(reading)
+        return int(reading)
+
+    def read(
+        self, invocation_id: str, generation: int | None = None, *, locked: bool = False
+    ) -> InvocationRecord | None:
+        """See `Backend.read`. `locked` takes the row locks, which waits for the writes in flight."""
+        name = "read_latest" if generation is None else "read_generation"
+        asked = {"id": invocation_id, "generation": generation}
+
+        def work(transaction: Transaction) -> Row | None:
+            if locked:
+                transaction.rows("lock_id", asked)
+            return transaction.row(name, asked)
+
+        row = self._store.write(work) if locked else self._store.read(work)
+        return None if row is None else record_of(row)
+
+    def query(self, query: InvocationQuery) -> list[InvocationRecord]:
+        """See `Backend.query`."""
+        name = "query_page" if query.parent is None else "query_children"
+        parent_id, parent_generation = query.parent or (None, None)
+
+        def work(transaction: Transaction) -> list[Row]:
+            created_at, id_, generation = _BEFORE_ALL
+            if query.after is not None:
+                row = transaction.row("created_at", _key(query.after))
+                if row is None:
+                    return []
+                created_at, (id_, generation) = row[0], query.after
+            asked = {
+                "app": query.app,
+                "kind": query.kind,
+                "name": query.name,
+                "states": [state.value for state in query.states] or None,
+                "prefix": query.id_prefix,
+                "parent_id": parent_id,
+                "parent_generation": parent_generation,
+                "limit": query.limit,
+                "after_created_at": created_at,
+                "after_id": id_,
+                "after_generation": generation,
+            }
+            return transaction.rows(name, asked)
+
+        return [record_of(row) for row in self._store.read(work)]
+
+    def read_journal(self, key: InvocationKey) -> list[Entry]:
+        """See `Backend.read_journal`."""
+        return [entry_of(row) for row in self._rows("read_journal", key)]
+
+    def read_inbox(self, key: InvocationKey) -> list[InboxRow]:
+        """See `Backend.read_inbox`."""
+        rows = self._rows("read_inbox", key)
+        return [InboxRow(row[0], row[1], InvocationKey(row[2], row[3])) for row in rows]
+
+    def read_data(self, key: InvocationKey) -> dict[str, bytes]:
+        """See `Backend.read_data`."""
+        return dict(self._rows("read_data", key))
+
+    def register_get(
+        self, app: str, workflow_type: str, workflow_id: str, key: str
+    ) -> bytes | None:
+        """See `Backend.register_get`."""
+        asked = (app, workflow_type, workflow_id, key)
+        row = self._store.read(lambda transaction: transaction.row("register_get", asked))
+        return None if row is None else row[0]
+
+    def queues(self, app: str) -> list[QueueStatus]:
+        """See `Backend.queues`."""
+
+        def work(transaction: Transaction) -> list[QueueStatus]:
+            ((now,),) = transaction.rows("now")
+            rows = transaction.rows("queues", {"app": app, "now": now})
+            return [queue_status(row, now) for row in rows]
+
+        return self._store.read(work)
+
+    def owners(self) -> frozenset[str]:
+        """See `Backend.owners`."""
+        return frozenset(owner for (owner,) in self._rows("owners"))
+
+    def health(self) -> Health:
+        """See `Backend.health`. Reads every journal, one at a time."""
+        return examine(self._store)
+
+    def _rows(self, name: str, key: InvocationKey | None = None) -> list[Row]:
+        asked = None if key is None else _key(key)
+        return self._store.read(lambda transaction: transaction.rows(name, asked))
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def start(self, new: NewInvocation, on_existing: OnExisting) -> Started:
+        """See `Backend.start`."""
+        store_id = self.store_id()
+
+        def work(transaction: Transaction) -> Started | None:
+            found, ((seq,),), ((now,),) = transaction.together(
+                ("read_latest", {"id": new.invocation_id}),
+                ("take_seqs", {"count": 1}),
+                ("now", None),
+            )
+            generation = FIRST_GENERATION
+            if found:
+                existing = record_of(found[0])
+                restarts = on_existing == "new_generation_if_failed"
+                if not restarts or existing.state not in RESTARTABLE:
+                    return Started(existing, created=False)
+                generation = existing.key.generation + 1
+            record = first_record(new, generation, store_id, now)
+            return Started(record, created=True) if _insert(transaction, seq, record) else None
+
+        while True:
+            started = self._store.write(work)
+            if started is not None:
+                return started
+            # The id was inserted by somebody else after our look; the next look sees it.
+
+    def claim(self, request: ClaimRequest) -> ClaimBatch:
+        """See `Backend.claim`. Equally due rows are taken in the order they were started."""
+        batch = self._store.write(lambda transaction: Claim(transaction, request).run())
+        self._clock.learn(batch.now)
+        return batch
+
+    def renew(self, owner: str, holdings: Sequence[Holding], lease: int) -> frozenset[Holding]:
+        """See `Backend.renew`. Held means: running under this epoch, for this owner."""
+        asked = {
+            "ids": [held.key.invocation_id for held in holdings],
+            "generations": [held.key.generation for held in holdings],
+            "epochs": [held.epoch for held in holdings],
+            "owner": owner,
+            "lease": lease,
+        }
+        rows = self._store.write(lambda transaction: transaction.rows("renew", asked), renewal=True)
+        for *_, now in rows[:1]:
+            self._clock.learn(now)
+        return frozenset(
+            Holding(InvocationKey(id_, generation), epoch) for id_, generation, epoch, _ in rows
+        )
+
+    def commit(self, transitions: Sequence[Transition]) -> list[CommitResult]:
+        """See `Backend.commit`. Two trips to the server, whatever the size of the batch."""
+        for transition in transitions:
+            check_transition(transition)
+        store_id = self.store_id()
+        for _ in range(LOOKS_MAX):
+            try:
+                return self._store.write(
+                    lambda transaction: Batch(transaction, transitions, store_id).run()
+                )
+            except LockMissed:
+                continue
+        raise BackendUnavailable(
+            f"A commit met new watchers {LOOKS_MAX} times in a row. Nothing was recorded."
+        )
+
+    def register_put(self, put: RegisterPut) -> RegisterResult:
+        """See `Backend.register_put`. A child whose id is taken is left as it is."""
+        identity = (put.app, put.workflow_type, put.workflow_id)
+        store_id = self.store_id()
+
+        def work(transaction: Transaction) -> RegisterResult | None:
+            asked = (*identity, put.key)
+            if not transaction.change("register_put", (*asked, put.body)):
+                row = transaction.row("register_get", asked)
+                return None if row is None else RegisterResult(row[0], won=False)
+            if put.counter is not None:
+                key, value = put.counter
+                transaction.later("register_raise", (*identity, key, str(value).encode()))
+            if put.child is not None:
+                ((seq,),), ((now,),) = transaction.together(
+                    ("take_seqs", {"count": 1}), ("now", None)
+                )
+                _insert(transaction, seq, first_record(put.child, FIRST_GENERATION, store_id, now))
+            return RegisterResult(put.body, won=True)
+
+        while True:
+            result = self._store.write(work)
+            if result is not None:
+                return result
+
+    def resume(self, key: InvocationKey) -> bool:
+        """See `Backend.resume`."""
+        return self._store.write(lambda transaction: transaction.change("resume", _key(key))) > 0
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self._store.close()
+
+
+def _insert(transaction: Transaction, seq: int, record: InvocationRecord) -> bool:
+    """A new invocation: its hot and its cold row. False if the id was taken meanwhile."""
+    if not transaction.change("insert_invocation", (seq, *invocation_row(record))):
+        return False
+    transaction.later("insert_call", call_row(seq, record))
+    return True
+
+
+def _key(key: InvocationKey) -> dict[str, str | int]:
+    return {"id": key.invocation_id, "generation": key.generation}

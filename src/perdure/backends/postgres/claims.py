@@ -1,0 +1,172 @@
+"""What a claim takes: a look without locks, the limits, and the grant of what nobody else took.
+
+Without limits many workers claim side by side: each passes over the rows that another one has
+locked. Where a queue has limits, or a row has a limit key, the claims of that queue take turns
+under an advisory lock, which ends with the transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from perdure.backends.admission import Admission, Usage, limits_of
+from perdure.backends.base import ClaimBatch, ClaimRequest
+from perdure.backends.postgres.schema import ADVISORY_SPACE
+from perdure.backends.postgres.store import Transaction
+from perdure.backends.rows import record_of
+
+SPARE = 64
+"""Candidates beyond the limit, for those that other workers take in the meantime."""
+
+
+class Candidate(NamedTuple):
+    """A claimable row; the order of the fields is the order of claiming."""
+
+    rank: int
+    due_at: int
+    seq: int
+    queue: str
+    limit_key: str
+
+
+class Claim:
+    """One claim in one transaction."""
+
+    def __init__(self, transaction: Transaction, request: ClaimRequest) -> None:
+        self._transaction = transaction
+        self._request = request
+        self._page = max(0, request.limit) + SPARE
+        self._where: dict[str, Any] = {
+            "app": request.app,
+            "names": list(request.names),
+            "queues": None if request.queues is None else list(request.queues),
+            "owner": request.owner,
+            "dead_owners": list(request.dead_owners),
+            "limit": self._page,
+            "space": ADVISORY_SPACE,
+        }
+        if request.roots is not None:
+            self._where["root_ids"] = [root.invocation_id for root in request.roots]
+            self._where["root_generations"] = [root.generation for root in request.roots]
+        self._in_tree = "" if request.roots is None else "_in_tree"
+
+    def run(self) -> ClaimBatch:
+        """Look, admit, grant."""
+        ((now,),) = self._transaction.rows("now")
+        self._where["now"] = now
+        taken = self._take(now) if self._request.limit > 0 else []
+        records = {}
+        if taken:
+            rows = self._transaction.rows("read_granted", {"seqs": taken})
+            records = {row[-1]: record_of(row) for row in rows}
+        ((later,),) = self._transaction.rows(f"next_due{self._in_tree}", self._where)
+        return ClaimBatch(tuple(records[seq] for seq in taken), now, later)
+
+    def _take(self, now: int) -> list[int]:
+        found = list(self._admitted(self._admission()))
+        guarded = sorted({each.queue for each in found if self._is_guarded(each)})
+        if guarded:
+            for queue in guarded:
+                self._transaction.rows("guard_queue", self._where | {"queue": queue})
+            found = list(self._admitted(self._admission()))
+            # What came up only now in a queue that is not ours to count is left for the next claim.
+            found = [each for each in found if each.queue in guarded or not self._is_guarded(each)]
+        if not found:
+            return []
+        granted = self._transaction.rows(
+            "grant",
+            self._where
+            | {
+                "seqs": [each.seq for each in found],
+                "limit": self._request.limit,
+                "until": now + self._request.lease,
+            },
+        )
+        taken = {seq for (seq,) in granted}
+        claimed = [each for each in found if each.seq in taken]
+        self._log(claimed, now)
+        return [each.seq for each in claimed]
+
+    def _is_guarded(self, found: Candidate) -> bool:
+        limits = limits_of(self._request, found.queue)
+        unlimited = limits.concurrency is limits.worker_concurrency is None
+        return bool(found.limit_key) or not unlimited or limits.rate is not None
+
+    def _admission(self) -> Admission:
+        def usage(queue: str) -> Usage:
+            asked = self._where | {"queue": queue}
+            ((running, mine),) = self._transaction.rows("queue_usage", asked)
+            rate, recent = limits_of(self._request, queue).rate, 0
+            if rate is not None:
+                since = asked | {"since": self._where["now"] - rate.period}
+                ((recent,),) = self._transaction.rows("recent_claims", since)
+            return Usage(running, mine, recent)
+
+        def running_with_key(queue: str, limit_key: str) -> int:
+            asked = self._where | {"queue": queue, "limit_key": limit_key}
+            ((running,),) = self._transaction.rows("key_usage", asked)
+            return int(running)
+
+        return Admission(self._request, usage, running_with_key)
+
+    def _admitted(self, admission: Admission) -> Iterator[Candidate]:
+        """Candidates that the limits let through, in order; about a page of them.
+
+        What a limit kept back is left out of the next look, so that a claim finds what stands
+        behind it.
+        """
+        full_queues = [queue for queue in self._request.limits if admission.slots(queue) <= 0]
+        full_keys: list[str] = []
+        seen: set[int] = set()
+        while True:
+            asked = self._where | {"full_queues": full_queues, "full_keys": full_keys}
+            page = self._candidates(asked, {*full_queues}, {*full_keys})
+            kept_back = False
+            for found in page:
+                if found.seq in seen:
+                    continue
+                if admission.admit(found.queue, found.limit_key):
+                    seen.add(found.seq)
+                    yield found
+                    continue
+                kept_back = True
+                if admission.slots(found.queue) <= 0:
+                    full_queues.append(found.queue)
+                else:
+                    full_keys.append(f"{found.queue}\n{found.limit_key}")
+            if not kept_back or len(page) < self._page or len(seen) >= self._request.limit:
+                return
+
+    def _candidates(
+        self, asked: dict[str, Any], full_queues: set[str], full_keys: set[str]
+    ) -> list[Candidate]:
+        found = [
+            Candidate(-priority, *row)
+            for priority, *row in self._transaction.rows(f"due{self._in_tree}", asked)
+        ]
+        if self._request.dead_owners:
+            found += self._abandoned(full_queues, full_keys)
+            found.sort()
+        return found
+
+    def _abandoned(self, full_queues: set[str], full_keys: set[str]) -> Iterator[Candidate]:
+        request = self._request
+        for priority, seq, queue, limit_key, *root in self._transaction.rows(
+            "abandoned", self._where
+        ):
+            served = request.queues is None or queue in request.queues
+            in_tree = request.roots is None or tuple(root) in request.roots
+            full = queue in full_queues or f"{queue}\n{limit_key}" in full_keys
+            if served and in_tree and not full:
+                yield Candidate(-priority, self._where["now"], seq, queue, limit_key)
+
+    def _log(self, claimed: list[Candidate], now: int) -> None:
+        """Remember the claims of queues with a rate for as long as the rate looks back."""
+        for queue in {each.queue for each in claimed}:
+            rate = limits_of(self._request, queue).rate
+            if rate is not None:
+                count = sum(each.queue == queue for each in claimed)
+                asked = self._where | {"queue": queue, "since": now - rate.period, "count": count}
+                self._transaction.later("forget_claims", asked)
+                self._transaction.later("log_claims", asked)

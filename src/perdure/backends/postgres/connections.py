@@ -1,0 +1,182 @@
+"""Opens PostgreSQL connections with our settings and keeps the idle ones. It runs no statement.
+
+A connection is used by one thread at a time. A process that was forked never touches, and never
+closes, what its parent opened: closing would end the parent's session.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from perdure.backends.postgres.failures import translate_connect
+from perdure.errors import BackendUnavailable, ConfigurationError
+
+CONNECTIONS_MAX = 8
+"""Connections for statements of one process; one more is for renewals. Transactions are short."""
+
+CONNECT_SECONDS = 10
+"""How long one try to connect may take."""
+
+POOLER_PARAMETER = "pooler"
+"""Our own parameter in the URL: `?pooler=transaction` says that PgBouncer or the like is between us
+and the server, which gives each transaction another session."""
+
+_forked_away: list[psycopg.Connection] = []
+"""Connections of a parent process. They must not be closed here, and garbage would be."""
+
+
+class Target(NamedTuple):
+    """Where to connect.
+
+    Attributes:
+        conninfo: for the driver; may hold a password and is never shown.
+        shown: the same for people, without user's password and parameters.
+        pooled: sessions change with every transaction.
+    """
+
+    conninfo: str
+    shown: str
+    pooled: bool
+
+
+def parse(url: str) -> Target:
+    """What a URL names.
+
+    Raises:
+        ConfigurationError: it is none, or a parameter is unknown.
+    """
+    parts = urlsplit(url)
+    parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
+    pooler = parameters.pop(POOLER_PARAMETER, "")
+    if pooler not in ("", "transaction"):
+        raise ConfigurationError(
+            f"The database URL has {POOLER_PARAMETER}={pooler!r}; expected 'transaction', or leave "
+            "it out where no pooler is in between."
+        )
+    host = parameters.get("host") or parts.hostname or "the local socket"
+    shown = f"{parts.path.lstrip('/') or parameters.get('dbname', '(default)')!r} on {host}"
+    plain = urlunsplit(parts._replace(scheme="postgresql", query=urlencode(parameters)))
+    try:
+        psycopg.conninfo.conninfo_to_dict(plain)
+    except psycopg.ProgrammingError as error:
+        raise ConfigurationError(
+            f"The database URL for {shown} cannot be used: it is not what libpq takes. Write it as "
+            "postgresql://user:password@host:port/database (percent-encode special characters)."
+        ) from error
+    if parts.port:
+        shown += f":{parts.port}"
+    return Target(plain, shown, pooler == "transaction")
+
+
+def connect(target: Target) -> psycopg.Connection:
+    """A new connection, outside of any transaction.
+
+    Raises:
+        BackendUnavailable: the server is away or refuses; the password is not in the message.
+    """
+    try:
+        return psycopg.connect(
+            target.conninfo,
+            autocommit=True,  # transactions are begun by name, in one trip with their first work
+            connect_timeout=CONNECT_SECONDS,
+            application_name="perdure",
+            # A peer that vanished without a word is noticed within about half a minute.
+            keepalives=1,
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=3,
+            tcp_user_timeout=30_000,
+            # A pooler hands our sessions around, and prepared statements stay behind in them.
+            prepare_threshold=None if target.pooled else 3,
+        )
+    except psycopg.Error as error:
+        # `from None`: the driver's own message may hold the connection string.
+        raise translate_connect(error, target.shown) from None
+
+
+class Pool:
+    """Idle connections, newest used first; at most `size` are open."""
+
+    def __init__(self, open_one: Callable[[], psycopg.Connection], size: int) -> None:
+        self._open_one = open_one
+        self._size = size
+        self._changed = threading.Condition(threading.Lock())
+        self._idle: list[psycopg.Connection] = []
+        self._lent: set[psycopg.Connection] = set()
+        self._opening = 0
+        self._closed = False
+
+    def take(self, timeout: float) -> tuple[psycopg.Connection, bool]:
+        """A connection, and whether it was used before (and may have died since).
+
+        Raises:
+            BackendUnavailable: none was free for `timeout` seconds, or none can be opened.
+        """
+        with self._changed:
+            free = self._changed.wait_for(
+                lambda: self._idle or len(self._lent) + self._opening < self._size, timeout
+            )
+            if not free:
+                raise BackendUnavailable(
+                    f"All {self._size} connections to the database are in use, and none came free "
+                    f"within {timeout} s. Look at the server's load."
+                )
+            if self._idle:
+                connection = self._idle.pop()
+                self._lent.add(connection)
+                return connection, True
+            self._opening += 1
+        try:
+            connection = self._open_one()
+        except BaseException:
+            with self._changed:
+                self._opening -= 1
+                self._changed.notify()
+            raise
+        with self._changed:
+            self._opening -= 1
+            self._lent.add(connection)
+        return connection, False
+
+    def give(self, connection: psycopg.Connection) -> None:
+        """Back among the idle ones, or closed if it is in doubt."""
+        sound = not connection.closed and (
+            connection.info.transaction_status is TransactionStatus.IDLE
+        )
+        with self._changed:
+            self._lent.discard(connection)
+            keep = sound and not self._closed
+            if keep:
+                self._idle.append(connection)
+            self._changed.notify()
+        if not keep:
+            close(connection)
+
+    def forget_idle(self) -> None:
+        """Close every idle connection: one died, so the others are in doubt."""
+        with self._changed:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            close(connection)
+
+    def close(self) -> None:
+        """Close the idle ones now and the lent ones when they come back."""
+        self._closed = True
+        self.forget_idle()
+
+    def forked(self) -> None:
+        """In the child of a fork: keep what the parent opened from being closed."""
+        _forked_away.extend([*self._idle, *self._lent])
+
+
+def close(connection: psycopg.Connection) -> None:
+    """Close without complaint; a transaction that is open ends with it."""
+    with suppress(psycopg.Error):
+        connection.close()

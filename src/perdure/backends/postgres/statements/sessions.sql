@@ -1,0 +1,42 @@
+-- What surrounds a transaction.
+
+-- name: limits
+-- Bounds of one transaction, and the clock of a test. Local, so that a pooler can stand in between.
+SELECT
+    set_config('lock_timeout', %(lock_ms)s, true),
+    set_config('statement_timeout', %(statement_ms)s, true),
+    set_config('idle_in_transaction_session_timeout', %(idle_ms)s, true),
+    set_config('perdure.now', %(now)s, true);
+
+-- name: guard_migration
+-- One migration at a time, until the end of the transaction.
+SELECT pg_advisory_xact_lock(%(space)s, 0);
+
+-- name: make_schema
+-- Where everything of ours lives.
+CREATE SCHEMA perdure;
+
+-- name: insert_meta
+-- The handshake of a new database.
+INSERT INTO perdure.meta (one, product, schema_version, min_reader, min_writer, store_id)
+VALUES (1, 'perdure', %s, %s, %s, %s);
+
+-- name: update_meta
+-- The handshake after a migration.
+UPDATE perdure.meta SET schema_version = %s, min_reader = %s, min_writer = %s;
+
+-- name: begin
+-- A transaction; row locks and unique keys keep writers apart.
+BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+
+-- name: begin_reading
+-- A transaction whose statements all see one commit.
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+
+-- name: commit
+-- Durable when it returns.
+COMMIT;
+
+-- name: rollback
+-- Nothing of it happened.
+ROLLBACK;

@@ -1,0 +1,252 @@
+"""Transactions on one PostgreSQL database. It opens, checks and migrates; it knows no table.
+
+Every transaction is READ COMMITTED, bounded in time, and short. A lost connection is told apart by
+when it was lost: before COMMIT was sent nothing happened; after that nobody can tell.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from perdure.backends.forks import watch_forks
+from perdure.backends.postgres import schema
+from perdure.backends.postgres.connections import CONNECTIONS_MAX, Pool, Target, close, connect
+from perdure.backends.postgres.failures import is_worth_repeating, translate, translate_commit
+from perdure.backends.postgres.sql import text
+from perdure.backends.rows import Row
+from perdure.errors import BackendUnavailable
+
+T = TypeVar("T")
+
+Parameters = Mapping[str, Any] | Sequence[Any]
+
+LOCK_SECONDS = 20
+"""How long a statement waits for a lock; longer than an abandoned transaction may live, so that a
+read under the row lock always gets it in the end."""
+IDLE_SECONDS = 10
+"""How long the server lets a transaction of ours sit idle. Ours never do; this is a process that
+stopped, and its locks must not hold up the others."""
+STATEMENT_SECONDS = 60
+REPEATS_MAX = 8
+"""How often a transaction that fell victim to others is begun again."""
+
+logger = logging.getLogger("perdure.postgres")
+
+
+Asked = tuple[str, Parameters | None]
+"""A named statement and its parameters."""
+
+
+class Transaction:
+    """Statements of one transaction, which begins with the first. For one thread.
+
+    Args:
+        prologue: what goes in front of the first statement, in the same trip to the server.
+    """
+
+    def __init__(self, connection: psycopg.Connection, prologue: Sequence[Asked]) -> None:
+        self.connection = connection
+        self._prologue = prologue
+        self._later: list[Asked] = []
+
+    def rows(self, name: str, parameters: Parameters | None = None) -> list[Row]:
+        """All rows of a named statement."""
+        return self.together((name, parameters))[0]
+
+    def row(self, name: str, parameters: Parameters | None = None) -> Row | None:
+        """The first row, or None."""
+        return next(iter(self.rows(name, parameters)), None)
+
+    def change(self, name: str, parameters: Parameters | None = None) -> int:
+        """How many rows a named statement changed."""
+        return self._run([(name, parameters)])[0].rowcount
+
+    def together(self, *asked: Asked) -> list[list[Row]]:
+        """Several statements in one trip to the server; their rows, in order."""
+        return [cursor.fetchall() if cursor.description else [] for cursor in self._run(asked)]
+
+    def later(self, name: str, parameters: Parameters | None = None) -> None:
+        """A statement that changes something, in one trip with the commit."""
+        self._later.append((name, parameters))
+
+    def commit(self) -> None:
+        """What was put off, and COMMIT. After an error of any of it nothing is kept."""
+        self._run([*self._later, ("commit", None)])
+
+    def _run(self, asked: Sequence[Asked]) -> list[psycopg.Cursor[Row]]:
+        prologue, self._prologue = self._prologue, ()
+        with self.connection.pipeline():
+            cursors = [
+                self.connection.execute(text(name), parameters)
+                for name, parameters in (*prologue, *asked)
+            ]
+        return cursors[len(prologue) :]
+
+
+class Store:
+    """Runs transactions, each wholly or not at all.
+
+    Args:
+        now: the clock of a test; None for the server's.
+        store_id: 16 bytes for a database that is made now; an existing one keeps its own.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        now: Callable[[], int] | None,
+        store_id: bytes,
+        read_only: bool,
+        migrates: bool,
+    ) -> None:
+        self.target = target
+        self.read_only = read_only
+        self._now = now
+        self._store_id = store_id
+        self._migrates = migrates
+        self._start_afresh()
+        watch_forks(self)
+
+    def _start_afresh(self) -> None:
+        self._opening = threading.Lock()
+        self._opened = False
+        self._pool = Pool(lambda: connect(self.target), CONNECTIONS_MAX)
+        self._renewals = Pool(lambda: connect(self.target), 1)
+
+    # --- transactions ----------------------------------------------------------------------------
+
+    def write(self, work: Callable[[Transaction], T], *, renewal: bool = False) -> T:
+        """Run `work` in a transaction and commit it.
+
+        `work` may run several times, each time in a transaction of its own, before one commits.
+
+        Raises:
+            CommitUnknown: it may or may not have happened.
+            BackendError: it did not happen.
+        """
+        if self.read_only:
+            raise BackendUnavailable(
+                f"The database {self.target.shown} was opened with read_only=True. Open it without "
+                "read_only to write."
+            )
+        return self._run(work, self._renewals if renewal else self._pool, reads=False)
+
+    def read(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work`, which only reads, in a transaction; all its statements see one commit."""
+        return self._run(work, self._pool, reads=True)
+
+    def _run(self, work: Callable[[Transaction], T], pool: Pool, *, reads: bool) -> T:
+        self._open()
+        repeats = 0
+        while True:
+            connection, used = pool.take(LOCK_SECONDS)
+            try:
+                return self._once(connection, work, reads=reads)
+            except psycopg.Error as error:
+                dead = connection.closed
+                # After an error in a trip of several statements the driver and the server may
+                # disagree on what is prepared, so the connection is not used again.
+                close(connection)
+                if used and dead:
+                    # An idle connection that had died; nothing was sent that could have committed.
+                    pool.forget_idle()
+                    continue
+                repeats += 1
+                if not is_worth_repeating(error) or repeats > REPEATS_MAX:
+                    raise translate(error, self.target.shown) from _safe(error)
+            finally:
+                self._come_to_rest(connection)
+                pool.give(connection)
+            time.sleep(random.uniform(0, 0.002 * 2**repeats))  # noqa: S311 - jitter, no secret
+
+    def _once(
+        self, connection: psycopg.Connection, work: Callable[[Transaction], T], *, reads: bool
+    ) -> T:
+        begin = "begin_reading" if reads else "begin"
+        transaction = Transaction(connection, ((begin, None), ("limits", self._limits())))
+        result = work(transaction)
+        try:
+            transaction.commit()
+        except psycopg.Error as error:
+            # An error that the server itself tells of is certain: the transaction was rolled back.
+            if reads or (error.sqlstate and not connection.closed):
+                raise
+            raise translate_commit(error, self.target.shown) from _safe(error)
+        return result
+
+    def _limits(self) -> dict[str, str]:
+        return {
+            "lock_ms": str(LOCK_SECONDS * 1_000),
+            "statement_ms": str(STATEMENT_SECONDS * 1_000),
+            "idle_ms": str(IDLE_SECONDS * 1_000),
+            "now": "" if self._now is None else str(self._now()),
+        }
+
+    def _come_to_rest(self, connection: psycopg.Connection) -> None:
+        """No transaction is left open, whatever happened."""
+        if connection.closed or connection.info.transaction_status is TransactionStatus.IDLE:
+            return
+        with suppress(psycopg.Error):
+            connection.execute(text("rollback"))
+
+    # --- opening and closing ----------------------------------------------------------------------
+
+    def _open(self) -> None:
+        if self._opened:
+            return
+        with self._opening:
+            if self._opened:
+                return
+            connection, _ = self._pool.take(LOCK_SECONDS)
+            try:
+                schema.prepare(
+                    connection,
+                    self.target.shown,
+                    self._store_id,
+                    writes=not self.read_only,
+                    migrates=self._migrates,
+                )
+            except psycopg.Error as error:
+                raise translate(error, self.target.shown) from _safe(error)
+            finally:
+                self._come_to_rest(connection)
+                self._pool.give(connection)
+            self._opened = True
+
+    def close(self) -> None:
+        """Close every connection; a call after that opens them again."""
+        with self._opening:
+            self._pool.close()
+            self._renewals.close()
+            self._pool = Pool(lambda: connect(self.target), CONNECTIONS_MAX)
+            self._renewals = Pool(lambda: connect(self.target), 1)
+            self._opened = False
+
+    # --- forks -----------------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """Nothing to do: the child leaves the parent's connections alone."""
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+
+    def after_fork_in_child(self) -> None:
+        """Start afresh, and never close what the parent still uses."""
+        self._pool.forked()
+        self._renewals.forked()
+        self._start_afresh()
+
+
+def _safe(error: psycopg.Error) -> psycopg.Error | None:
+    """The cause to show; none for errors whose text could hold the connection string."""
+    return error if error.sqlstate else None

@@ -1,0 +1,119 @@
+"""Rows of an SQL database to records of the port and back, in every dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from perdure.backends.base import InvocationRecord, NewInvocation, QueueStatus
+from perdure.core.entries import Entry
+from perdure.core.identity import InvocationKey
+from perdure.core.lifecycle import InvocationState
+
+_STATES = {state.value: state for state in InvocationState}
+
+Row = tuple[Any, ...]
+"""What the driver hands over; the columns are those of the statement or view named beside it."""
+
+
+def record_of(row: Row) -> InvocationRecord:
+    """A row of the view `record`."""
+    return InvocationRecord(
+        key=InvocationKey(row[0], row[1]),
+        app=row[2],
+        kind=row[3],
+        name=row[4],
+        arguments=row[5],
+        fingerprint=row[6],
+        call_id=row[7],
+        parent=_key(row[8], row[9]),
+        root=InvocationKey(row[10], row[11]),
+        workflow=_key(row[12], row[13]),
+        queue=row[14],
+        limit_key=row[15],
+        priority=row[16],
+        options=row[17],
+        code_version=row[18],
+        seed=row[19],
+        draw_algorithm=row[20],
+        segment=row[21],
+        state=_STATES[row[22]],
+        epoch=row[23],
+        owner=row[24],
+        lease_until=row[25],
+        wake_at=row[26],
+        head=row[27],
+        head_hash=row[28],
+        last_token=row[29],
+        attempts=row[30],
+        crashes=row[31],
+        base_time=row[32],
+        created_at=row[33],
+        finished_at=row[34],
+        outcome=row[35],
+        reason=row[36],
+    )
+
+
+def invocation_row(record: InvocationRecord) -> Row:
+    """Parameters of `insert_invocation`, without the seq."""
+    parent_id, parent_generation = record.parent or (None, None)
+    return (
+        *record.key,
+        record.app,
+        record.kind,
+        record.name,
+        parent_id,
+        parent_generation,
+        *record.root,
+        record.queue,
+        record.limit_key,
+        record.priority,
+        record.wake_at,
+        record.created_at,
+        record.created_at,
+    )
+
+
+def call_row(seq: int, record: InvocationRecord) -> Row:
+    """Parameters of `insert_call`."""
+    workflow_id, workflow_generation = record.workflow or (None, None)
+    return (
+        seq,
+        record.arguments,
+        record.fingerprint,
+        record.call_id,
+        workflow_id,
+        workflow_generation,
+        record.options,
+        record.code_version,
+        record.seed,
+        record.draw_algorithm,
+        record.segment,
+    )
+
+
+def entry_of(row: Row) -> Entry:
+    """A row of `read_journal`."""
+    return Entry(*row)
+
+
+def queue_status(row: Row, now: int) -> QueueStatus:
+    """A row of `queues`."""
+    queue, ready, scheduled, running, since = row
+    return QueueStatus(
+        queue=queue,
+        ready=ready,
+        scheduled=scheduled,
+        running=running,
+        oldest=None if since is None else max(0, now - since),
+    )
+
+
+def ids_of(children: Iterable[NewInvocation]) -> list[str]:
+    """The ids that a transition wants to be new."""
+    return [child.invocation_id for child in children]
+
+
+def _key(id_: str | None, generation: int | None) -> InvocationKey | None:
+    return None if id_ is None or generation is None else InvocationKey(id_, generation)

@@ -15,15 +15,19 @@ import pytest
 from perdure import Perdure
 from perdure.backends.base import Backend
 from perdure.backends.memory import MemoryBackend
+from perdure.backends.postgres import PostgresBackend
 from perdure.backends.sqlite import SQLiteBackend
 from perdure.engine.env import Env
 from perdure.testing.crash import MakeApp, crash_everywhere
 from perdure.testing.faults import Mode
 from tests.programs import Program, programs
+from tests.support.postgres import empty_database
+from tests.support.stores import server_url
 
 PROGRAMS = programs("blocking", "awaiting", "elsewhere")
 PAIRS = int(os.environ.get("PERDURE_TEST_CRASH_PAIRS", "10"))
 ALL = [pytest.param(program, id=name) for name, program in PROGRAMS.items()]
+SOME = ALL[::5]
 
 
 def maker(program: Program, grace: float) -> MakeApp:
@@ -82,5 +86,21 @@ def test_on_sqlite(program: Program, tmp_path: Path) -> None:
         modes=(Mode.AFTER, Mode.UNKNOWN, Mode.STOLEN),
         pairs=PAIRS // 3,
         seed=2,
+    )
+    report.raise_problems()
+
+
+@pytest.mark.parametrize("program", ALL if PAIRS > 10 else SOME)
+def test_on_postgres(program: Program) -> None:
+    """A round trip per statement makes this the slow one: some programs, all of them by option."""
+    url = server_url()
+    report = crash_everywhere(
+        maker(program, 0.0),
+        "main",
+        program.args,
+        make_store=lambda: PostgresBackend(empty_database(url)),
+        modes=(Mode.UNKNOWN, Mode.STOLEN),
+        pairs=0,
+        seed=3,
     )
     report.raise_problems()

@@ -1,4 +1,4 @@
-"""The PostgreSQL state backend: the port's methods, each one transaction of `Store`. No SQL here."""
+"""The PostgreSQL state backend: the port's methods, each one transaction. No SQL here."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class PostgresBackend:
     def read(
         self, invocation_id: str, generation: int | None = None, *, locked: bool = False
     ) -> InvocationRecord | None:
-        """See `Backend.read`. `locked` takes the row locks, which waits for the writes in flight."""
+        """See `Backend.read`. `locked` takes the row locks, and so waits for writes in flight."""
         name = "read_latest" if generation is None else "read_generation"
         asked = {"id": invocation_id, "generation": generation}
 

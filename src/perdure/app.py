@@ -17,7 +17,7 @@ from perdure.api.functions import Registered
 from perdure.api.info import InvocationInfo, Verification, info_of
 from perdure.api.invocation import DistributedInvocation, refuse_undurable
 from perdure.api.named import NamedDefinition
-from perdure.api.queues import Queues
+from perdure.api.queues import Queues, queue_name
 from perdure.api.registry import Registry
 from perdure.api.settings import Settings, load_settings
 from perdure.api.state_backend import StateBackend
@@ -36,6 +36,8 @@ from perdure.errors import ConfigurationError, OperationRefused
 from perdure.values import TypeRegistry
 from perdure.worker.local import LocalWorker
 from perdure.worker.owner import owner_name
+from perdure.worker.standing import StandingWorker
+from perdure.worker.worker import Serving
 
 EXIT_SECONDS = 2.0
 """How long the end of the interpreter waits for attempts to let go of their leases."""
@@ -121,6 +123,7 @@ class Perdure(Decorators):
         self._lock = threading.RLock()
         self._runtime: Runtime | None = None
         self._local: LocalWorker | None = None
+        self._standing: list[StandingWorker] = []
         self._pid = os.getpid()
         atexit.register(_close_at_exit, weakref.ref(self))
 
@@ -274,6 +277,7 @@ class Perdure(Decorators):
         )
         self._lock = threading.RLock()
         self._pid = os.getpid()
+        self._standing = []
         self._local = LocalWorker(
             runtime,
             self.registry,
@@ -282,6 +286,29 @@ class Perdure(Decorators):
             limits=self.declared_queues.limits_of_a_script,
         )
         self._runtime = runtime
+
+    def start_worker(
+        self, *, queues: Iterable[str] | None = None, concurrency: int | None = None
+    ) -> None:
+        """Run whatever the queues hold, on threads of this process, until `close()`.
+
+        This is what `perdure worker` does; call it to have a worker inside a process of your own.
+
+        Args:
+            queues: only these; default: every queue.
+            concurrency: attempts at a time; default: the app's setting.
+        """
+        served = None if queues is None else frozenset(map(queue_name, queues))
+        if concurrency is not None and concurrency < 1:
+            raise ConfigurationError(f"concurrency={concurrency!r}: expected at least 1.")
+        worker = StandingWorker(
+            self.runtime,
+            self.registry,
+            serves=Serving(self.declared_queues.limits, served),
+            concurrency=concurrency or self.settings.concurrency,
+        )
+        self._standing.append(worker)
+        worker.start()
 
     @contextlib.contextmanager
     def _here(self, root: InvocationKey) -> Generator[None]:
@@ -295,31 +322,41 @@ class Perdure(Decorators):
         finally:
             local.drop(root)
 
-    def close(self, timeout: float = CLOSE_SECONDS) -> None:
+    def close(self, timeout: float = CLOSE_SECONDS) -> bool:
         """Let attempts go to their next wait, release leases, close the state backend.
 
         Args:
             timeout: seconds to wait for task bodies that run. One that is still running then goes
                 on unseen; its lease is taken over as soon as this process is gone.
 
+        Returns:
+            Whether everything had let go in time.
+
         Calling it twice is harmless; using the app afterwards opens it again.
         """
         runtime, local = self._runtime, self._local
         if runtime is None or local is None or self._pid != os.getpid():
-            return
+            return True
         if current() is not None:
             raise OperationRefused(
                 "app.close() was called inside a workflow or task, which it would wait for. Close "
                 "the app where it was made."
             )
         runtime.stopping.set()
+        deadline = runtime.env.monotonic() + timeout
+        at_rest = False
         try:
-            if local.stop(timeout):
+            workers: list[LocalWorker | StandingWorker] = [local, *self._standing]
+            stopped = [each.stop(max(0.0, deadline - runtime.env.monotonic())) for each in workers]
+            at_rest = all(stopped)
+            if at_rest:
                 runtime.bodies.close()
                 runtime.backend.close()
             self.client.fail(OperationRefused("The app was closed while this waited for a result."))
         finally:
             self._runtime = self._local = None
+            self._standing = []
+        return at_rest
 
     def __enter__(self) -> Self:
         """The app itself."""

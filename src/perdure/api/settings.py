@@ -14,7 +14,7 @@ from perdure.errors import ConfigurationError, InvalidIdentifier
 
 DEFAULT_URL = "sqlite:///perdure.db"
 _PREFIX = "PERDURE_"
-_OTHER = frozenset({"PERDURE_APP"})
+_OTHER = frozenset({"PERDURE_APP", "PERDURE_WORKER_PARENT"})
 """Environment variables of ours that are not settings of an app."""
 
 

@@ -19,6 +19,7 @@ from perdure.cli.output import Output
 from perdure.core.lifecycle import InvocationState
 
 LIST_LIMIT = 20
+GRACE_SECONDS = 30.0
 LIST_LIMIT_MAX = 10_000
 
 HELP = """Durable workflows in plain Python: look at them, run them, mend them."""
@@ -153,6 +154,57 @@ def _add_run(app: App, out: Output, place: int) -> None:
         )
 
 
+def _add_worker(app: App, _out: Output, place: int) -> None:
+    @app.command(sort_key=place)
+    def worker(
+        *,
+        app: Annotated[str | None, Parameter(name=["--app", "-A"], group=_WHERE, help=_APP)] = None,
+        queues: str | None = None,
+        concurrency: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+        processes: Annotated[int, Parameter(validator=Number(gte=1), show_default=True)] = 1,
+        grace_period: Annotated[
+            float, Parameter(validator=Number(gte=0), show_default=True)
+        ] = GRACE_SECONDS,
+        log_level: Annotated[str, Parameter(show_default=True)] = "info",
+        common: Act | None = None,
+    ) -> int:
+        """Run whatever is ready, until it is stopped. Start as many as you like, on any machine.
+
+        SIGTERM or Ctrl-C: nothing new is claimed, bodies may end, leases are given back. A second
+        one leaves at once. What a worker that died held is taken over by the others.
+
+        Args:
+            queues: only these queues, separated by commas. Default: all.
+            concurrency: attempts at a time in each process. Default: the app's setting.
+            processes: so many worker processes under a supervisor that starts anew what dies.
+            grace_period: seconds that bodies have to end when it is stopped.
+            log_level: debug, info, warning or error.
+        """
+        level = "debug" if (common or Act()).debug else log_level
+        if processes > 1:
+            from perdure.cli.supervisor import Supervisor  # noqa: PLC0415 - only this needs it
+
+            options = {
+                "--app": app,
+                "--queues": queues,
+                "--concurrency": concurrency,
+                "--grace-period": grace_period,
+                "--log-level": level,
+            }
+            given = [(name, str(value)) for name, value in options.items() if value is not None]
+            arguments = ["worker", *(word for pair in given for word in pair)]
+            return Supervisor(arguments, processes).run(level)
+        from perdure.cli.worker import work  # noqa: PLC0415 - only this needs it
+
+        return work(
+            app,
+            queues=None if queues is None else [each.strip() for each in queues.split(",")],
+            concurrency=concurrency,
+            grace_period=grace_period,
+            log_level=level,
+        )
+
+
 def _add_workflow(app: App, out: Output, place: int) -> None:
     workflow = App(name="workflow", help="Look at workflows, and mend them.", sort_key=place)
     app.command(workflow)
@@ -234,7 +286,7 @@ def _add_result(workflow: App, out: Output, place: int) -> None:
 
 
 def _add_resume(workflow: App, out: Output, place: int) -> None:
-    @workflow.command(sort_key=place)
+    @workflow.command(name=["resume", "revive"], sort_key=place)
     def resume(id: Id, /, *, where: Where | None = None, common: Act | None = None) -> Exit:
         """Let a parked or dead workflow go on, after its cause is mended.
 
@@ -327,6 +379,7 @@ def _add_version(app: App, out: Output, place: int) -> None:
 _COMMANDS: tuple[_Add, ...] = (
     _add_demo,
     _add_run,
+    _add_worker,
     _add_workflow,
     _add_queue,
     _add_doctor,

@@ -14,6 +14,9 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""A monotonic clock that also counts while the machine sleeps: leases run out then as well."""
+
 
 class Signal(Protocol):
     """A flag that one thread waits for and others set. Setting it twice is setting it once."""
@@ -71,8 +74,8 @@ class SystemEnv:
         return time.time_ns() // 1_000
 
     def monotonic(self) -> float:
-        """Seconds of the monotonic clock."""
-        return time.monotonic()
+        """Seconds since boot, with those that the machine slept."""
+        return time.clock_gettime(_BOOT_CLOCK)
 
     def entropy(self, count: int) -> bytes:
         """Bytes of `os.urandom`."""

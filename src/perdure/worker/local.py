@@ -15,7 +15,7 @@ from perdure.core.identity import InvocationKey
 from perdure.engine.effects import Function
 from perdure.engine.runtime import Runtime
 from perdure.errors import PerdureError
-from perdure.worker.worker import Worker
+from perdure.worker.worker import Serving, Worker
 
 
 class LocalWorker:
@@ -57,7 +57,7 @@ class LocalWorker:
                     roots=self._roots,
                     concurrency=self._concurrency,
                     failed=self._tell,
-                    limits=self._limits,
+                    serves=Serving(self._limits),
                 )
                 self._worker.start()
                 return

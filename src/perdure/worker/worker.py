@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from perdure.backends.base import (
     ClaimBatch,
@@ -36,6 +37,8 @@ RUNNING_MAX = 10_000
 """Rows that are looked at to find what an open claim took."""
 FAILURES_MAX = 3
 """Failed claims in a row after which a local worker stops and tells who waits."""
+BACKOFF_MAX_SECONDS = 10.0
+"""The longest pause of a standing worker between two tries to claim."""
 
 
 def make_attempt(
@@ -55,6 +58,18 @@ def _holding(attempt: Attempt | TaskAttempt) -> Holding:
     return Holding(attempt.record.key, attempt.record.epoch)
 
 
+class Serving(NamedTuple):
+    """Which queues a worker serves.
+
+    Attributes:
+        limits: gives the limits by queue, as this process declares them.
+        queues: their names; None for all.
+    """
+
+    limits: Callable[[], Mapping[str, QueueLimits]]
+    queues: frozenset[str] | None = None
+
+
 class Worker:
     """Runs claimed invocations on a bounded pool of threads until it is stopped.
 
@@ -64,8 +79,8 @@ class Worker:
         concurrency: attempts at a time. A waiting workflow is none of them.
         failed: told when the state backend fails a claim again and again (the worker has stopped
             then; the tree is None) or fails an attempt (of that tree).
-        queues: the queues that it serves; None for all.
-        limits: gives the limits by queue, as this process declares them.
+        gives_up: whether it stops when claims fail again and again; else it goes on trying.
+        serves: the queues that it serves, and their limits.
 
     Attributes:
         alive: False when it has stopped by itself; make another one.
@@ -79,12 +94,12 @@ class Worker:
         roots: Callable[[], frozenset[InvocationKey]] | None,
         concurrency: int,
         failed: Callable[[PerdureError, InvocationKey | None], None],
-        queues: frozenset[str] | None = None,
-        limits: Callable[[], Mapping[str, QueueLimits]] = dict,
+        gives_up: bool = True,
+        serves: Serving,
     ) -> None:
         """Prepare; nothing runs yet."""
-        self._queues = queues
-        self._limits = limits
+        self._gives_up = gives_up
+        self._serves = serves
         self._runtime = runtime
         self._functions = functions
         self._roots = roots
@@ -143,7 +158,7 @@ class Worker:
             self.alive = False
             self._dispatched.set()
             self._runtime.hub.remove_worker(self._wake.set)
-        if self._failures >= FAILURES_MAX and self._last_error is not None:
+        if self._gives_up and self._failures >= FAILURES_MAX and self._last_error is not None:
             self._failed(self._last_error, None)
 
     def _dispatch_until_stopped(self) -> None:
@@ -155,12 +170,19 @@ class Worker:
                 self._failures = 0
             except BackendError as error:
                 self._failures += 1
-                logger.warning("claim failed: %s", error)
-                if self._failures >= FAILURES_MAX:
-                    return
-                pause = 0.0 if isinstance(error, CommitUnknown) else POLL_SECONDS
                 self._last_error = error
+                # Every doubling is told, so that an outage of hours is a handful of lines.
+                if self._failures & (self._failures - 1) == 0:
+                    logger.warning("claim failed (%d in a row): %s", self._failures, error)
+                if self._gives_up and self._failures >= FAILURES_MAX:
+                    return
+                pause = 0.0 if isinstance(error, CommitUnknown) else self._backoff()
             self._wake.wait(pause)
+
+    def _backoff(self) -> float:
+        """Seconds until the next try; jittered, so that a fleet does not come back at once."""
+        longest = min(BACKOFF_MAX_SECONDS, POLL_SECONDS * 2.0 ** min(self._failures - 1, 10))
+        return longest * (0.5 + int.from_bytes(self._runtime.env.entropy(2)) / 2**17)
 
     def _claim_and_run(self) -> float:
         """Claim as much as there are free slots; gives how long to wait before the next look."""
@@ -180,8 +202,8 @@ class Worker:
             owner=runtime.claimer,
             names=frozenset(self._functions),
             roots=roots,
-            queues=self._queues,
-            limits=self._limits(),
+            queues=self._serves.queues,
+            limits=self._serves.limits(),
             limit=free,
             lease=int(lease * 1e6),
             dead_owners=self._gone_owners(asked_at),

@@ -101,9 +101,11 @@ class PostgresBackend:
 
     def store_id(self) -> bytes:
         """See `Backend.store_id`."""
-        if self._store_id is None:
-            ((self._store_id,),) = self._rows("store_id")
-        return self._store_id
+        found = self._store_id
+        if found is None:
+            ((found,),) = self._rows("store_id")
+            self._store_id = found
+        return bytes(found)
 
     def now(self) -> int:
         """See `Backend.now`. Mostly without a trip to the server."""

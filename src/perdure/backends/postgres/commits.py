@@ -240,7 +240,7 @@ class Batch:
 
     def _deliver(self, watcher: _Row, source: InvocationKey) -> None:
         """An inbox row, and READY if it was waiting, in one transaction: no wake-up is lost."""
-        self._changes.delivered.append((watcher.seq, *source))
+        self._changes.delivered.append((watcher.seq, source.invocation_id, source.generation))
         self._unread.setdefault(watcher.seq, set()).add(-len(self._changes.delivered))
         if watcher.state is _S.WAITING:
             watcher.state, watcher.wake_at, watcher.ready_since = _S.READY, None, self._now

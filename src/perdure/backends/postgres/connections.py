@@ -13,6 +13,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
 from perdure.backends.postgres.failures import translate_connect
@@ -64,7 +65,7 @@ def parse(url: str) -> Target:
     shown = f"{parts.path.lstrip('/') or parameters.get('dbname', '(default)')!r} on {host}"
     plain = urlunsplit(parts._replace(scheme="postgresql", query=urlencode(parameters)))
     try:
-        psycopg.conninfo.conninfo_to_dict(plain)
+        conninfo_to_dict(plain)
     except psycopg.ProgrammingError as error:
         raise ConfigurationError(
             f"The database URL for {shown} cannot be used: it is not what libpq takes. Write it as "

@@ -1,0 +1,125 @@
+"""The command `worker`: one worker in this process, or several under a supervisor.
+
+The first SIGTERM or SIGINT asks for an orderly end, the second one leaves at once. Both are heard
+at any time, also while a body runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Generator
+from types import FrameType
+
+from perdure.cli.failures import CommandError, Exit, usage
+from perdure.cli.locate import Source, load_app
+
+PARENT_VARIABLE = "PERDURE_WORKER_PARENT"
+"""Names the descriptor of a pipe that the supervisor holds open for as long as it lives."""
+
+LEVELS = ("debug", "info", "warning", "error")
+
+
+class Stop:
+    """How a process is asked to end. The second signal does not ask."""
+
+    def __init__(self) -> None:
+        """Ask for nothing yet."""
+        self.asked = threading.Event()
+
+    @contextlib.contextmanager
+    def heard(self) -> Generator[None]:
+        """Hear SIGTERM and SIGINT inside of the block."""
+        before = {each: signal.signal(each, self._hear) for each in _SIGNALS}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+    def _hear(self, number: int, _frame: FrameType | None) -> None:
+        if self.asked.is_set():
+            self.leave(number)
+        self.asked.set()
+
+    def leave(self, number: int) -> None:
+        """End this process now; its leases run out, or are seen to be ownerless."""
+        os._exit(128 + number)
+
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def work(
+    app_target: str | None,
+    *,
+    queues: list[str] | None,
+    concurrency: int | None,
+    grace_period: float,
+    log_level: str,
+) -> Exit:
+    """Run one worker in this process until it is asked to end."""
+    stop = Stop()
+    with stop.heard():
+        parent = os.environ.pop(PARENT_VARIABLE, None)
+        if parent is not None:
+            _follow(int(parent), stop)
+        loaded = load_app(app_target)
+        if loaded is None:
+            raise usage(
+                "No app is named. Give -A MODULE:ATTR, or set PERDURE_APP, or `app` in "
+                "perdure.toml or under [tool.perdure] in pyproject.toml."
+            )
+        app, named_by = loaded
+        if app.settings.database_url == "memory://":
+            raise usage(
+                f"The app {named_by} keeps its state in memory://, which no other process can "
+                "see, so a worker would find nothing. Name a database."
+            )
+        log_to_stderr(log_level)
+        logger = logging.getLogger("perdure.worker")
+        app.start_worker(queues=queues, concurrency=concurrency)
+        logger.info(
+            "worker of app %r started: pid %d, %s, queues %s, %d at a time",
+            app.settings.name,
+            os.getpid(),
+            Source(app.settings, named_by).url,
+            ", ".join(queues) if queues else "all",
+            concurrency or app.settings.concurrency,
+        )
+        stop.asked.wait()
+        logger.info("stopping: nothing new is claimed; bodies have %g s to end", grace_period)
+        if app.close(grace_period):
+            logger.info("stopped; every lease was given back")
+            return Exit.OK
+    raise CommandError(
+        f"Bodies were still running after {grace_period:g} s and were left behind. Their leases "
+        "are taken over; they will run again.",
+        Exit.FAILED,
+    )
+
+
+def log_to_stderr(level: str) -> None:
+    """Let perdure's log records go to stderr, from this level on."""
+    if level not in LEVELS:
+        raise usage(f"--log-level {level!r}: expected one of {', '.join(LEVELS)}.")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("perdure")
+    logger.addHandler(handler)
+    logger.setLevel(level.upper())
+
+
+def _follow(descriptor: int, stop: Stop) -> None:
+    """End in order when the supervisor is gone: then the other end of the pipe is closed."""
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):
+            os.read(descriptor, 1)
+        stop.asked.set()
+
+    threading.Thread(target=watch, name="perdure-parent", daemon=True).start()

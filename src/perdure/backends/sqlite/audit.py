@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from perdure.backends.audit import Finding, Slots, Subject
+from perdure.backends.rows import entry_of, record_of
 from perdure.backends.sqlite import sql
-from perdure.backends.sqlite.rows import entry_of, record_of
 from perdure.backends.sqlite.store import Store
 from perdure.core.identity import InvocationKey
 

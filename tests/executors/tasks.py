@@ -69,12 +69,12 @@ def fail(kind: str) -> None:
     raise ValueError(kind)
 
 
-def flaky(folder: Path) -> int:
-    """Fails twice. What it leaves outside tells how often it ran."""
+def flaky(folder: Path, kind: str = "") -> int:
+    """Fails twice, worth another try or not; what it leaves outside tells how often it ran."""
     count = len(list(folder.iterdir()))
     (folder / str(count)).touch()
     if count < 2:
-        raise Unregistered(str(count))
+        raise ValueError(kind) if kind else Unregistered(str(count))
     return count
 
 

@@ -150,6 +150,17 @@ def test_the_policy_decides_by_the_class_that_was_raised_there(made, way, tmp_pa
     assert run(app, main) == 2
 
 
+def test_what_the_policy_does_not_cover_is_tried_once(made, tmp_path):
+    app, task = made("process")
+    with pytest.raises(ValueError, match="other"):
+        run(app, lambda: task["flaky"](tmp_path, "other"))
+    assert len(list(tmp_path.iterdir())) == 1
+    (tmp_path / "0").unlink()
+    with pytest.raises(ValueError, match="other"):
+        task["flaky"].start(tmp_path, "other").result(LONG)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 @pytest.mark.parametrize("what", ["sleep", "record", "set_data"])
 def test_operations_of_workflows_are_refused(made, what):
     app, task = made("process")

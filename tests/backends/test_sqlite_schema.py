@@ -231,6 +231,7 @@ def test_a_claim_costs_the_same_beside_many_finished_and_waiting_rows(world):
             "after_due": 0,
             "after_seq": 0,
             "limit_key": "",
+            "full_keys": "[]",
             "owner": "nobody",
             "dead_owners": "[]",
             "since": 0,

@@ -74,6 +74,10 @@ class Admission:
         self._slots[queue] = free - 1
         return True
 
+    def full_keys(self, queue: str) -> list[str]:
+        """Keys of this queue that are known by now to be used up; more may turn out to be."""
+        return [key for (of, key), free in self._with_key.items() if of == queue and free <= 0]
+
     def _free(self, queue: str, limits: QueueLimits) -> int:
         if limits.concurrency is None and limits.worker_concurrency is None and limits.rate is None:
             return _UNLIMITED

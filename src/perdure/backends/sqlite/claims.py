@@ -4,7 +4,7 @@ Claimable rows are two ranges of one index per queue and priority: what is ready
 now. The walk goes queue by queue, from the highest priority down, and leaves a queue whose limits
 are used up. So its cost is the number of queues and distinct priorities plus the number of rows
 taken, however many rows wait, run, have ended, or stand behind a full queue. Rows whose key is in
-use are walked over one by one.
+use are walked over in the index, one by one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ _HIGHEST = 2**63 - 1
 _LOWEST = -(2**63)
 
 PAGE = 64
-"""Rows that are looked at with one statement, at least; a claim wants about so many."""
+"""Rows that are looked at with the first statement, at least; a claim wants about so many."""
+
+PAGE_MAX = 4_096
+"""Rows of one page at most, so that a walk over keys in use takes little memory."""
 
 
 class Candidate(NamedTuple):
@@ -52,7 +55,7 @@ def candidates(connection: sqlite3.Connection, request: ClaimRequest, now: int) 
         return []
     admission = _admission(connection, request, now)
     ranges: list[Iterable[Candidate]] = [
-        _due(connection, walk, queue, request.limit, now)
+        _due(connection, walk, queue, admission, request.limit, now)
         for walk in _walks(request)
         for queue in _queues(connection, walk, request)
         if admission.slots(queue) > 0
@@ -154,29 +157,51 @@ def _priorities(connection: sqlite3.Connection, walk: _Walk, queue: str) -> Iter
 
 
 def _due(
-    connection: sqlite3.Connection, walk: _Walk, queue: str, limit: int, now: int
+    connection: sqlite3.Connection,
+    walk: _Walk,
+    queue: str,
+    admission: Admission,
+    limit: int,
+    now: int,
 ) -> Iterator[Candidate]:
-    """What is claimable in one queue, in order; looked up as far as it is asked for."""
+    """What is claimable in one queue, in order, until the queue is full.
+
+    Each row is looked up when the one before it was admitted or not.
+    """
     for priority in _priorities(connection, walk, queue):
         where = walk.where | {"queue": queue, "priority": priority, "limit": max(limit, PAGE)}
         ready = where | {"timed": 0, "now": _HIGHEST}
         timed = where | {"timed": 1, "now": now}
-        pages = (_pages(connection, walk.due, each) for each in (ready, timed))
+        pages = (_pages(connection, walk.due, each, admission) for each in (ready, timed))
         for due_at, seq, limit_key in heapq.merge(*pages):
             yield Candidate(-priority, due_at, seq, queue, limit_key)
+            if admission.slots(queue) <= 0:
+                return
 
 
 def _pages(
-    connection: sqlite3.Connection, text: str, where: dict[str, str | int]
+    connection: sqlite3.Connection,
+    text: str,
+    where: dict[str, str | int],
+    admission: Admission,
 ) -> Iterator[tuple[int, int, str]]:
-    """All rows of one range, read page by page, so that no statement is left open."""
-    after: dict[str, str | int] = {"after_due": _LOWEST, "after_seq": _LOWEST}
+    """The rows of one range, read page by page, so that no statement is left open.
+
+    Rows whose key is known to be in use are left out, so that they cost no more than a look at the
+    index. Pages grow, because each one brings the list of these keys along, and begins with all
+    rows that are equally due.
+    """
+    queue, limit = str(where["queue"]), int(where["limit"])
+    after_due, after_seq = _LOWEST, _LOWEST
     while True:
-        page = connection.execute(text, where | after).fetchall()
+        asked = {"after_due": after_due, "after_seq": after_seq, "limit": limit}
+        full_keys = {"full_keys": json_list(admission.full_keys(queue))}
+        page = connection.execute(text, where | asked | full_keys).fetchall()
         yield from page
-        if len(page) < int(where["limit"]):
+        if len(page) < limit:
             return
-        after = {"after_due": page[-1][0], "after_seq": page[-1][1]}
+        after_due, after_seq, _ = page[-1]
+        limit = max(limit, min(2 * limit, PAGE_MAX))
 
 
 def _abandoned(

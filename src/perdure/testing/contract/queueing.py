@@ -96,6 +96,37 @@ class QueueContract(ContractCase):
         after = world.claimed(limits=limits, limit=9)
         assert after == ["first-1", "second", "fourth", "fifth"]
 
+    def test_more_rows_than_one_look_shows_stand_behind_a_key(self, world: World) -> None:
+        _fill(world, 150, limit_key="x")
+        world.start("delayed", queue="gpu", limit_key="x", delay=SECOND)
+        world.start("free", queue="gpu")
+        world.start("last", queue="gpu", limit_key="y")
+        world.clock.advance(SECOND)
+        assert world.claimed(limit=3) == ["i0", "free", "last"]
+        assert world.claimed(limit=3) == []
+
+    def test_a_queue_that_fills_up_keeps_no_other_waiting(self, world: World) -> None:
+        _fill(world, 150, priority=1)
+        world.start("other")
+        top = world.start("top", queue="gpu", priority=2, delay=SECOND).key
+        world.start("child", queue="gpu", root=top)
+        world.clock.advance(SECOND)
+        limits = _limited(concurrency=3)
+        assert world.claimed(limits=limits) == ["top", "i0", "i1", "other"]
+        roots = frozenset({top, world.start("rest", delay=SECOND).key})
+        assert world.claimed(limits=_limited(concurrency=4), roots=roots) == ["child"]
+
+    def test_a_place_is_kept_while_its_lease_is_renewed(self, world: World) -> None:
+        _fill(world, 2)
+        limits = _limited(concurrency=1)
+        (record,) = world.claim(limits=limits, owner="w1").records
+        world.clock.advance(LEASE - 1)
+        assert world.backend.renew("w1", [world.holding(record)], LEASE)
+        world.clock.advance(LEASE - 1)
+        assert world.claimed(limits=limits) == []
+        world.clock.advance(1)
+        assert world.claimed(limits=limits) == ["i1"]
+
     def test_a_rate_looks_back_over_its_period(self, world: World) -> None:
         _fill(world, 5)
         limits = _limited(rate=Rate(2, 10 * SECOND))

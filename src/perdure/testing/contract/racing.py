@@ -63,6 +63,29 @@ class RaceContract(ContractCase):
         assert len(taken) == 3
         assert max(Counter(record.limit_key for record in taken).values()) == 2
 
+    def test_a_limited_queue_is_never_overbooked_while_places_come_back(self, world: World) -> None:
+        limits = {"gpu": QueueLimits(concurrency=3)}
+        ids = [f"i{number}" for number in range(THREADS * 5)]
+        for id_ in ids:
+            world.start(id_, queue="gpu")
+
+        def work(owner: str) -> tuple[list[str], int]:
+            done: list[str] = []
+            most = 0
+            while left := world.backend.queues(APP):
+                most = max(most, left[0].running)
+                records = world.claim(owner=owner, limits=limits, limit=2).records
+                if records:
+                    most = max(most, world.backend.queues(APP)[0].running)
+                for record in records:
+                    world.finish(record)
+                    done.append(record.key.invocation_id)
+            return done, most
+
+        results = race(work, [f"w{number}" for number in range(THREADS)])
+        assert sorted(id_ for done, _ in results for id_ in done) == sorted(ids)
+        assert max(most for _, most in results) <= 3
+
     def test_one_start_creates(self, world: World) -> None:
         for number in range(ROUNDS):
             new = [world.new(f"i{number}")] * THREADS

@@ -78,12 +78,14 @@ ORDER BY priority DESC LIMIT 1;
 
 -- name: due
 -- Rows of one queue and priority due by :now, longest due first: ready ones (:timed is 0, and :now
--- is beyond all time) or those of timers, delays and leases (:timed is 1). A page that follows the
--- row (:after_due, :after_seq).
+-- is beyond all time) or those of timers, delays and leases (:timed is 1), but none with a key in
+-- :full_keys. A page that follows the row (:after_due, :after_seq); SQLite begins it at the first of
+-- the rows that are due at :after_due.
 SELECT due_at, seq, limit_key FROM invocation
 WHERE app = :app AND queue = :queue AND priority = :priority AND timed = :timed
     AND due_at <= :now AND (due_at, seq) > (:after_due, :after_seq)
     AND name IN (SELECT value FROM json_each(:names))
+    AND limit_key NOT IN (SELECT value FROM json_each(:full_keys))
 ORDER BY due_at, seq LIMIT :limit;
 
 -- name: next_due
@@ -114,6 +116,7 @@ WHERE root_id = :root_id AND root_generation = :root_generation AND +app = :app
     AND queue = :queue AND priority = :priority AND timed = :timed AND due_at <= :now
     AND (due_at, seq) > (:after_due, :after_seq)
     AND name IN (SELECT value FROM json_each(:names))
+    AND limit_key NOT IN (SELECT value FROM json_each(:full_keys))
 ORDER BY due_at, seq LIMIT :limit;
 
 -- name: next_due_in_tree

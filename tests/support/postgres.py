@@ -29,7 +29,7 @@ START_SECONDS = 60.0
 USERS = ("postgres", "nobody")
 """Who a server may run as when the tests run as root; it refuses to be root's."""
 
-_WATCH = """
+WATCH = """
 import signal, subprocess, sys
 # It is told through this pipe how to stop. The end of the test run closes it, however it ends.
 who = {"user": sys.argv[1], "extra_groups": []} if sys.argv[1] else {}
@@ -102,7 +102,7 @@ class PostgresServer:
         self._binaries = binaries()
         self._settings = {"max_connections": "200"} | (settings or {})
         self._watcher: subprocess.Popen[bytes] | None = None
-        self._user = _user()
+        self._user = server_user()
         if self._user is not None:
             os.chown(self.folder, pwd.getpwnam(self._user).pw_uid, -1)
             self.folder.chmod(0o755)
@@ -134,7 +134,7 @@ class PostgresServer:
         with (self.folder / "log").open("ab") as log:
             program = [str(self._binaries / "postgres"), "-D", self.data, *options]
             self._watcher = subprocess.Popen(
-                [sys.executable, "-c", _WATCH, self._user or "", *program],
+                [sys.executable, "-c", WATCH, self._user or "", *program],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -187,7 +187,7 @@ class PostgresServer:
             raise RuntimeError(f"{program} failed: {done.stdout}{done.stderr}")
 
 
-def _user() -> str | None:
+def server_user() -> str | None:
     """Whom the server runs as, if not ourselves."""
     if os.geteuid() != 0:
         return None

@@ -144,6 +144,18 @@ def test_a_database_of_the_first_schema_gets_queues(path, world, open_backend):
     assert [record.key.invocation_id for record in claimed] == ["live", "timer"]
 
 
+def test_the_script_of_an_upgrade_does_what_opening_does(path, open_backend):
+    connection = sqlite3.connect(path, isolation_level=None)
+    schema.migrate(connection, schema.inspect(connection, str(path)), ONE[:1], bytes(16))
+    backend = open_backend()
+    status = backend.schema_status()
+    assert (status.fit, status.found.schema_version) == ("old", 1)
+    connection.executescript(status.script)
+    connection.close()
+    assert backend.schema_status() == (ONE_AS_STORED, len(ONE), "")
+    assert backend.store_id() == bytes(16)
+
+
 def test_a_migration_that_fails_leaves_the_old_schema(world, open_backend, monkeypatch):
     store_id = world.backend.store_id()
     world.start()
@@ -159,6 +171,7 @@ def test_a_migration_that_fails_leaves_the_old_schema(world, open_backend, monke
 
 
 ONE = schema.load_migrations()
+ONE_AS_STORED = ONE[-1][:3]
 
 
 def test_the_first_migration_that_fails_leaves_a_file_that_may_be_taken(open_backend, monkeypatch):

@@ -1,4 +1,4 @@
-"""A real PgBouncer for the tests, in transaction mode: found on the machine, or fetched; not skipped.
+"""A real PgBouncer for the tests, in transaction mode: found on the machine, or fetched.
 
 Debian's package is fetched by `apt-get download` and unpacked into a folder of the test. Nothing is
 installed, no service is started, and it needs no root.
@@ -37,7 +37,9 @@ def find_pgbouncer(folder: Path) -> tuple[str, dict[str, str]]:
     Raises:
         RuntimeError: there is none; the tests fail, for a test that is skipped proves nothing.
     """
-    found = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    found = shutil.which(
+        "pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+    )
     if found is not None:
         return found, {}
     trouble = _fetch(folder)

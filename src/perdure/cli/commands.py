@@ -336,6 +336,49 @@ def _add_queue(app: App, out: Output, place: int) -> None:
         return list_queues(out, source, as_json=(common or Read()).json)
 
 
+def _add_db(app: App, out: Output, place: int) -> None:
+    db = App(name="db", help="Look at the schema of a database, and upgrade it.", sort_key=place)
+    app.command(db)
+
+    @db.command(sort_key=0)
+    def status(*, where: Where | None = None, common: Read | None = None) -> Exit:
+        """Tell which schema a database has, and whether this perdure can use it.
+
+        Exit code 0: it can. 1: the schema is missing or old; the first use, or `db upgrade`, makes
+        it. 5: it is too new for this perdure, or the database cannot be read.
+        """
+        from perdure.cli.database import status as tell  # noqa: PLC0415 - only this needs it
+
+        where = where or Where()
+        source = locate(where.app, where.url, where.app_name)
+        return tell(out, source, as_json=(common or Read()).json)
+
+    @db.command(sort_key=1)
+    def upgrade(*, where: Where | None = None, common: Act | None = None) -> Exit:
+        """Make the schema, or bring an old one up to date; nothing to do is no error.
+
+        It is one transaction, and of several processes one does it. Forward only: make a backup
+        first. Workers of the version before may go on where the new schema says so.
+        """
+        from perdure.cli.database import upgrade as bring_up  # noqa: PLC0415 - only this needs it
+
+        del common
+        where = where or Where()
+        return bring_up(out, locate(where.app, where.url, where.app_name))
+
+    @db.command(sort_key=2)
+    def sql(*, where: Where | None = None, common: Act | None = None) -> Exit:
+        """Print the SQL that `db upgrade` would run, for those who run it themselves.
+
+        Nothing is printed where nothing is missing.
+        """
+        from perdure.cli.database import sql as print_sql  # noqa: PLC0415 - only this needs it
+
+        del common
+        where = where or Where()
+        return print_sql(out, locate(where.app, where.url, where.app_name))
+
+
 def _add_doctor(app: App, out: Output, place: int) -> None:
     @app.command(sort_key=place)
     def doctor(
@@ -382,6 +425,7 @@ _COMMANDS: tuple[_Add, ...] = (
     _add_worker,
     _add_workflow,
     _add_queue,
+    _add_db,
     _add_doctor,
     _add_version,
 )

@@ -28,7 +28,7 @@ from perdure.engine.env import SystemEnv
 from perdure.errors import BackendUnavailable, ConfigurationError, InvocationNotFound
 
 APP_VARIABLE = "PERDURE_APP"
-_PASSWORD = re.compile(r"(//[^/@:]*:)[^/@]*(@)")
+_PASSWORD = re.compile(r"(?P<before>//[^/@:?]*:).*(?P<after>@)|(?P<name>password=)[^&]*")
 _KEY = re.compile(r"(?P<id>.+)#(?P<generation>[1-9]\d{0,17})")
 
 
@@ -132,7 +132,7 @@ class Source(NamedTuple):
     @property
     def url(self) -> str:
         """The database URL without a password."""
-        return _PASSWORD.sub(r"\1***\2", self.settings.database_url)
+        return _PASSWORD.sub(r"\g<before>\g<name>***\g<after>", self.settings.database_url)
 
     def open_writer(self) -> Backend:
         """The state backend, to be written. It makes a database that is missing; look first."""

@@ -45,6 +45,7 @@ from perdure.backends.rules import (
     check_transition,
     first_record,
 )
+from perdure.backends.versions import SchemaStatus
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
 from perdure.errors import BackendUnavailable
@@ -299,6 +300,10 @@ class PostgresBackend:
     def resume(self, key: InvocationKey) -> bool:
         """See `Backend.resume`."""
         return self._store.write(lambda transaction: transaction.change("resume", _key(key))) > 0
+
+    def schema_status(self) -> SchemaStatus:
+        """The schema that was found, and what is missing. Nothing is made or migrated."""
+        return self._store.schema_status()
 
     def close(self) -> None:
         """See `Backend.close`."""

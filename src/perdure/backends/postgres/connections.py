@@ -61,18 +61,26 @@ def parse(url: str) -> Target:
             f"The database URL has {POOLER_PARAMETER}={pooler!r}; expected 'transaction', or leave "
             "it out where no pooler is in between."
         )
-    host = parameters.get("host") or parts.hostname or "the local socket"
-    shown = f"{parts.path.lstrip('/') or parameters.get('dbname', '(default)')!r} on {host}"
     plain = urlunsplit(parts._replace(scheme="postgresql", query=urlencode(parameters)))
     try:
+        port = parts.port
         conninfo_to_dict(plain)
-    except psycopg.ProgrammingError as error:
+    except (ValueError, psycopg.ProgrammingError):
+        port, understood = None, False
+    else:
+        # A password with an unescaped slash ends up in the path, and must not be shown as one.
+        understood = "@" not in parts.path
+    if not understood:
+        # Not `from` the error, which could quote a piece of the password.
         raise ConfigurationError(
-            f"The database URL for {shown} cannot be used: it is not what libpq takes. Write it as "
-            "postgresql://user:password@host:port/database (percent-encode special characters)."
-        ) from error
-    if parts.port:
-        shown += f":{parts.port}"
+            "The database URL cannot be used: it is not what libpq takes. Write it as "
+            "postgresql://user:password@host:port/database?parameter=value, with the special "
+            "characters of a password percent-encoded."
+        )
+    host = parameters.get("host") or parts.hostname or "the local socket"
+    shown = f"{parts.path.lstrip('/') or parameters.get('dbname', '(default)')!r} on {host}"
+    if port:
+        shown += f":{port}"
     return Target(plain, shown, pooler == "transaction")
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import psycopg
 
 from perdure.backends.postgres.sql import text
+from perdure.backends.versions import NO_SCHEMA, SchemaStatus, SchemaVersion
 from perdure.errors import BackendUnavailable, ForeignDatabase, InternalError, SchemaMismatch
 
 SERVER_MIN = 140000
@@ -38,17 +39,6 @@ class Migration(NamedTuple):
     min_writer: int
     name: str
     script: str
-
-
-class SchemaVersion(NamedTuple):
-    """What a database says of itself; all 0 for one without our schema."""
-
-    schema_version: int
-    min_reader: int
-    min_writer: int
-
-
-_EMPTY = SchemaVersion(0, 0, 0)
 
 
 def load_migrations() -> tuple[Migration, ...]:
@@ -97,7 +87,7 @@ def inspect(connection: psycopg.Connection, where: str) -> SchemaVersion:
     row = connection.execute(text("found")).fetchone()
     has_schema, has_meta = row if row is not None else (False, False)
     if not has_schema:
-        return _EMPTY
+        return NO_SCHEMA
     meta = connection.execute(text("meta")).fetchone() if has_meta else None
     if meta is None:
         raise ForeignDatabase(
@@ -121,18 +111,60 @@ def migrate(
     if not missing:
         connection.execute(text("rollback"))
         return found
-    if found == _EMPTY:
+    if found == NO_SCHEMA:
         connection.execute(text("make_schema"))
     for migration in missing:
         connection.execute(migration.script.encode())
     newest = missing[-1]
     row = (newest.version, newest.min_reader, newest.min_writer)
-    if found == _EMPTY:
+    if found == NO_SCHEMA:
         connection.execute(text("insert_meta"), (*row, store_id))
     else:
         connection.execute(text("update_meta"), row)
     connection.execute(text("commit"))
     return SchemaVersion(*row)
+
+
+def status(connection: psycopg.Connection, where: str) -> SchemaStatus:
+    """What is in the database, and what is missing. Nothing is made or migrated.
+
+    Raises:
+        BackendUnavailable: a standby, or a server that is too old.
+        ForeignDatabase: another program has a schema of our name.
+    """
+    _check_server(connection, where, writes=False)
+    migrations = load_migrations()
+    found = inspect(connection, where)
+    return SchemaStatus(found, len(migrations), _script(connection, found, migrations))
+
+
+def _script(
+    connection: psycopg.Connection, found: SchemaVersion, migrations: tuple[Migration, ...]
+) -> str:
+    """What `migrate` would do, for people who run it themselves; "" if nothing is missing."""
+    missing = migrations[found.schema_version :]
+    if not missing:
+        return ""
+    newest = missing[-1]
+    row = (newest.version, newest.min_reader, newest.min_writer)
+    written = psycopg.ClientCursor(connection)
+    lines = [
+        f"-- From schema {found.schema_version} to schema {newest.version}, in one transaction.",
+        _line(text("begin").decode()),
+        _line(written.mogrify(text("guard_migration"), {"space": ADVISORY_SPACE})),
+    ]
+    if found == NO_SCHEMA:
+        lines.append(_line(text("make_schema").decode()))
+    lines += [migration.script.strip() for migration in missing]
+    if found == NO_SCHEMA:
+        lines.append(_line(written.mogrify(text("insert_meta"), (*row, None))))
+    else:
+        lines.append(_line(written.mogrify(text("update_meta"), row)))
+    return "\n".join([*lines, _line(text("commit").decode())])
+
+
+def _line(statement: str) -> str:
+    return f"{statement};"
 
 
 def risks(connection: psycopg.Connection) -> Iterator[str]:

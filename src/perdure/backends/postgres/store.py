@@ -23,6 +23,7 @@ from perdure.backends.postgres.connections import CONNECTIONS_MAX, Pool, Target,
 from perdure.backends.postgres.failures import is_worth_repeating, translate, translate_commit
 from perdure.backends.postgres.sql import text
 from perdure.backends.rows import Row
+from perdure.backends.versions import SchemaStatus
 from perdure.errors import BackendUnavailable
 
 T = TypeVar("T")
@@ -207,21 +208,32 @@ class Store:
         with self._opening:
             if self._opened:
                 return
-            connection, _ = self._pool.take(LOCK_SECONDS)
-            try:
-                schema.prepare(
-                    connection,
-                    self.target.shown,
-                    self._store_id,
-                    writes=not self.read_only,
-                    migrates=self._migrates,
-                )
-            except psycopg.Error as error:
-                raise translate(error, self.target.shown) from _safe(error)
-            finally:
-                self._come_to_rest(connection)
-                self._pool.give(connection)
+            self._visit(self._prepare)
             self._opened = True
+
+    def _prepare(self, connection: psycopg.Connection) -> None:
+        schema.prepare(
+            connection,
+            self.target.shown,
+            self._store_id,
+            writes=not self.read_only,
+            migrates=self._migrates,
+        )
+
+    def schema_status(self) -> SchemaStatus:
+        """What is in the database, and what is missing. Nothing is made or migrated."""
+        return self._visit(lambda connection: schema.status(connection, self.target.shown))
+
+    def _visit(self, look: Callable[[psycopg.Connection], T]) -> T:
+        """Run `look` on a connection, outside of any transaction and before the schema is known."""
+        connection, _ = self._pool.take(LOCK_SECONDS)
+        try:
+            return look(connection)
+        except psycopg.Error as error:
+            raise translate(error, self.target.shown) from _safe(error)
+        finally:
+            self._come_to_rest(connection)
+            self._pool.give(connection)
 
     def close(self) -> None:
         """Close every connection; a call after that opens them again."""

@@ -43,6 +43,7 @@ from perdure.backends.sqlite.connections import Settings, Synchronous
 from perdure.backends.sqlite.health import examine
 from perdure.backends.sqlite.rows import json_list, key_parameters
 from perdure.backends.sqlite.store import Store
+from perdure.backends.versions import SchemaStatus
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
 from perdure.errors import ConfigurationError
@@ -305,6 +306,10 @@ class SQLiteBackend(Audit):
         """See `Backend.resume`."""
         with self._store.write() as connection:
             return connection.execute(sql.RESUME, key_parameters(key)).rowcount > 0
+
+    def schema_status(self) -> SchemaStatus:
+        """The schema that was found, and what is missing. Nothing is made or migrated."""
+        return self._store.schema_status()
 
     def close(self) -> None:
         """See `Backend.close`. The last one of all processes empties the write-ahead log."""

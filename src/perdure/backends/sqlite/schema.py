@@ -10,6 +10,7 @@ import sqlite3
 from importlib.resources import files
 from typing import NamedTuple
 
+from perdure.backends.versions import NO_SCHEMA, SchemaVersion
 from perdure.errors import ForeignDatabase, InternalError, SchemaMismatch
 
 APPLICATION_ID = 0x70726475
@@ -26,17 +27,6 @@ class Migration(NamedTuple):
     min_reader: int
     min_writer: int
     statements: tuple[str, ...]
-
-
-class SchemaVersion(NamedTuple):
-    """What a database says of itself; all 0 for an empty one."""
-
-    schema_version: int
-    min_reader: int
-    min_writer: int
-
-
-_EMPTY = SchemaVersion(0, 0, 0)
 
 
 def load_migrations() -> tuple[Migration, ...]:
@@ -77,7 +67,7 @@ def inspect(connection: sqlite3.Connection, path: str) -> SchemaVersion:
         for row in connection.execute("SELECT schema_version, min_reader, min_writer FROM meta"):
             return SchemaVersion(*row)
     if application_id == 0 and not tables:
-        return _EMPTY
+        return NO_SCHEMA
     raise ForeignDatabase(
         f"The file {path!r} is an SQLite database of another program (application_id "
         f"{application_id}, tables {', '.join(tables) or 'none'}). It was not touched. Name "
@@ -134,7 +124,7 @@ def migrate(
                 connection.execute(statement)
         newest = missing[-1]
         row = (newest.version, newest.min_reader, newest.min_writer)
-        if found == _EMPTY:
+        if found == NO_SCHEMA:
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute("INSERT INTO meta VALUES (1, ?, ?, ?, ?)", (*row, store_id))
         else:
@@ -145,6 +135,33 @@ def migrate(
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+
+
+def script(found: SchemaVersion, migrations: tuple[Migration, ...]) -> str:
+    """What `migrate` would do, for people who run it themselves; "" if nothing is missing."""
+    missing = migrations[found.schema_version :]
+    if not missing:
+        return ""
+    version, min_reader, min_writer, _ = missing[-1]
+    # Only numbers of ours are put into a text, which is for people and not run by us.
+    if found == NO_SCHEMA:
+        begins = ["PRAGMA journal_mode = WAL;"]
+        row = f"(1, {version}, {min_reader}, {min_writer}, randomblob(16))"
+        ends = [f"PRAGMA application_id = {APPLICATION_ID};", f"INSERT INTO meta VALUES {row};"]  # noqa: S608 - see above
+    else:
+        begins = []
+        row = f"({version}, {min_reader}, {min_writer})"
+        ends = [f"UPDATE meta SET (schema_version, min_reader, min_writer) = {row};"]  # noqa: S608 - see above
+    lines = [
+        f"-- From schema {found.schema_version} to schema {version}. Run it while nothing uses the",
+        "-- file, and stop at the first error: sqlite3 -bail FILE < THIS",
+        *begins,
+        "BEGIN IMMEDIATE;",
+        *(statement for migration in missing for statement in migration.statements),
+        *ends,
+        "COMMIT;",
+    ]
+    return "\n".join(lines)
 
 
 def _migration(version: int, source: str) -> Migration:

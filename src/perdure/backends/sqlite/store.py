@@ -22,6 +22,7 @@ from perdure.backends.sqlite.connections import Readers, Settings, connect, crea
 from perdure.backends.sqlite.failures import translate
 from perdure.backends.sqlite.gate import Gate
 from perdure.backends.sqlite.writer import Writer
+from perdure.backends.versions import NO_SCHEMA, SchemaStatus
 from perdure.errors import BackendError, BackendUnavailable
 
 FORK_PATIENCE = 5.0
@@ -135,6 +136,19 @@ class Store:
         with self._readers.borrow() as connection:
             found = schema.inspect(connection, path)
         schema.check_readable(found, path, len(self._migrations))
+
+    def schema_status(self) -> SchemaStatus:
+        """What is in the file, and what is missing. Nothing is made or migrated."""
+        found = NO_SCHEMA
+        if Path(self.settings.path).exists():
+            with self._opening:
+                try:
+                    with self._readers.borrow() as connection:
+                        found = schema.inspect(connection, self.settings.path)
+                except sqlite3.Error as error:
+                    raise translate(error, self.settings.path) from error
+        script = schema.script(found, self._migrations)
+        return SchemaStatus(found, len(self._migrations), script)
 
     def _prepare(self) -> None:
         """Make, recognise and migrate, in turn with every other process that opens the file."""

@@ -17,9 +17,9 @@ SELECT pg_advisory_xact_lock(%(space)s, 0);
 CREATE SCHEMA perdure;
 
 -- name: insert_meta
--- The handshake of a new database.
+-- The handshake of a new database; without an id of the store the server makes one.
 INSERT INTO perdure.meta (one, product, schema_version, min_reader, min_writer, store_id)
-VALUES (1, 'perdure', %s, %s, %s, %s);
+VALUES (1, 'perdure', %s, %s, %s, coalesce(%s::bytea, uuid_send(gen_random_uuid())));
 
 -- name: update_meta
 -- The handshake after a migration.

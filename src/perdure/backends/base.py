@@ -12,7 +12,7 @@ Rules that every backend keeps (`perdure.testing.contract` proves them):
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Literal, NamedTuple, Protocol
 
@@ -474,6 +474,14 @@ class Backend(Protocol):
 
     def owners(self) -> frozenset[str]:
         """Owners of rows that are RUNNING now, to look for ones that died on this host."""
+        ...
+
+    def hints(self, heard: Callable[[], None]) -> Callable[[], None] | None:
+        """Call `heard`, on any thread, when other processes may have made something claimable.
+
+        Returns what ends it; None where no hints exist. A hint may be lost or late: whoever relies
+        on it polls too.
+        """
         ...
 
     def health(self) -> Health:

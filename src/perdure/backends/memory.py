@@ -164,6 +164,9 @@ class MemoryBackend:
             oldest=max(0, now - min(ready)) if ready else None,
         )
 
+    def hints(self, heard: Callable[[], None]) -> None:
+        """See `Backend.hints`. There are none: a look is as cheap."""
+
     def health(self) -> Health:
         """See `Backend.health`."""
         with self._lock:

@@ -324,6 +324,9 @@ class FaultyBackend:
         self._env.check()
         return self._inner.owners()
 
+    def hints(self, heard: Callable[[], None]) -> None:
+        """See `Backend.hints`. There are none: when one arrives is up to chance."""
+
     def health(self) -> Health:
         """See `Backend.health`."""
         self._env.check()

@@ -144,7 +144,9 @@ class Worker:
     # --- claiming -------------------------------------------------------------------------------
 
     def _dispatch(self) -> None:
+        end_hints = None
         try:
+            end_hints = self._runtime.backend.hints(self._wake.set)
             self._dispatch_until_stopped()
         except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, or waits for ever
             logger.exception("the dispatcher met a bug of perdure")
@@ -158,6 +160,8 @@ class Worker:
             self.alive = False
             self._dispatched.set()
             self._runtime.hub.remove_worker(self._wake.set)
+            if end_hints is not None:
+                end_hints()
         if self._gives_up and self._failures >= FAILURES_MAX and self._last_error is not None:
             self._failed(self._last_error, None)
 

@@ -11,6 +11,7 @@ from perdure.backends.base import (
     ClaimBatch,
     ClaimRequest,
     CommitResult,
+    Committed,
     Health,
     Holding,
     InboxRow,
@@ -29,6 +30,7 @@ from perdure.backends.postgres.clock import ServerClock
 from perdure.backends.postgres.commits import Batch, LockMissed
 from perdure.backends.postgres.connections import parse
 from perdure.backends.postgres.health import examine
+from perdure.backends.postgres.hints import Hints
 from perdure.backends.postgres.store import Store, Transaction
 from perdure.backends.rows import (
     Row,
@@ -96,7 +98,8 @@ class PostgresBackend:
             migrates=migrates,
         )
         self._store_id: bytes | None = None
-        weakref.finalize(self, self._store.close)
+        self._hints = Hints(self._store)
+        weakref.finalize(self, self._hints.abandon)
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -231,6 +234,8 @@ class PostgresBackend:
         while True:
             started = self._store.write(work)
             if started is not None:
+                if started.created:
+                    self._hints.tell()
                 return started
             # The id was inserted by somebody else after our look; the next look sees it.
 
@@ -263,11 +268,14 @@ class PostgresBackend:
         store_id = self.store_id()
         for _ in range(LOOKS_MAX):
             try:
-                return self._store.write(
+                results = self._store.write(
                     lambda transaction: Batch(transaction, transitions, store_id).run()
                 )
             except LockMissed:
                 continue
+            if any(isinstance(result, Committed) and result.touched for result in results):
+                self._hints.tell()
+            return results
         raise BackendUnavailable(
             f"A commit met new watchers {LOOKS_MAX} times in a row. Nothing was recorded."
         )
@@ -295,11 +303,20 @@ class PostgresBackend:
         while True:
             result = self._store.write(work)
             if result is not None:
+                if result.won and put.child is not None:
+                    self._hints.tell()
                 return result
 
     def resume(self, key: InvocationKey) -> bool:
         """See `Backend.resume`."""
-        return self._store.write(lambda transaction: transaction.change("resume", _key(key))) > 0
+        resumed = self._store.write(lambda transaction: transaction.change("resume", _key(key))) > 0
+        if resumed:
+            self._hints.tell()
+        return resumed
+
+    def hints(self, heard: Callable[[], None]) -> Callable[[], None] | None:
+        """See `Backend.hints`. Behind a pooler nothing is heard."""
+        return self._hints.listen(heard)
 
     def schema_status(self) -> SchemaStatus:
         """The schema that was found, and what is missing. Nothing is made or migrated."""
@@ -307,6 +324,7 @@ class PostgresBackend:
 
     def close(self) -> None:
         """See `Backend.close`."""
+        self._hints.close()
         self._store.close()
 
 

@@ -7,7 +7,7 @@ closes, what its parent opened: closing would end the parent's session.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -182,7 +182,12 @@ class Pool:
 
     def forked(self) -> None:
         """In the child of a fork: keep what the parent opened from being closed."""
-        _forked_away.extend([*self._idle, *self._lent])
+        abandon([*self._idle, *self._lent])
+
+
+def abandon(connections: Iterable[psycopg.Connection]) -> None:
+    """In the child of a fork: never close these, which the parent still uses."""
+    _forked_away.extend(connections)
 
 
 def close(connection: psycopg.Connection) -> None:

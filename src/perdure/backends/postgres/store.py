@@ -219,6 +219,15 @@ class Store:
             writes=not self.read_only,
             migrates=self._migrates,
         )
+        if not self.target.pooled and _is_behind_a_pooler(connection):
+            logger.info("%s: behind a pooler; statements are not prepared", self.target.shown)
+            self.target = self.target._replace(pooled=True)
+            connection.prepare_threshold = None
+
+    def is_pooled(self) -> bool:
+        """Whether each transaction may get another session, as far as can be known."""
+        self._open()
+        return self.target.pooled
 
     def schema_status(self) -> SchemaStatus:
         """What is in the database, and what is missing. Nothing is made or migrated."""
@@ -257,6 +266,12 @@ class Store:
         self._pool.forked()
         self._renewals.forked()
         self._start_afresh()
+
+
+def _is_behind_a_pooler(connection: psycopg.Connection) -> bool:
+    """Whether the session that answers is another than the one we were told of."""
+    row = connection.execute(text("session")).fetchone()
+    return row is None or row[0] != connection.info.backend_pid
 
 
 def _safe(error: psycopg.Error) -> psycopg.Error | None:

@@ -199,6 +199,9 @@ class SQLiteBackend(Audit):
         with self._store.read() as connection:
             return frozenset(row[0] for row in connection.execute(sql.OWNERS).fetchall())
 
+    def hints(self, heard: Callable[[], None]) -> None:
+        """See `Backend.hints`. There are none: a look is as cheap."""
+
     def health(self) -> Health:
         """See `Backend.health`. Reads every page and every journal, a few rows at a time."""
         return examine(self._store, self._now())

@@ -40,3 +40,19 @@ COMMIT;
 -- name: rollback
 -- Nothing of it happened.
 ROLLBACK;
+
+-- name: session
+-- Which session of the server this is; a pooler told us another number when we connected.
+SELECT pg_backend_pid();
+
+-- name: listen
+-- Hear hints, from the next commit on.
+LISTEN perdure;
+
+-- name: unlisten
+-- Hear no more.
+UNLISTEN *;
+
+-- name: tell
+-- Send a note to all who listen. It may be lost with the server, so its commit need not be durable.
+SELECT set_config('synchronous_commit', 'off', true), pg_notify('perdure', %(note)s);

@@ -1,0 +1,213 @@
+"""Hints by LISTEN and NOTIFY: heard by others, seldom told, proven, never relied on."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+
+from perdure import Perdure
+from perdure.backends.postgres import PostgresBackend, hints
+from perdure.testing.contract import Clock, World
+from perdure.worker import worker as worker_module
+from tests.support.stores import LONG, postgres_url
+
+__all__ = ["postgres_url"]
+
+
+class Ear:
+    """Counts what is heard; waits for a number of it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._changed = threading.Condition()
+
+    def __call__(self) -> None:
+        with self._changed:
+            self.count += 1
+            self._changed.notify_all()
+
+    def wait(self, count: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.count >= count, LONG)
+
+
+Open = Callable[[], PostgresBackend]
+
+
+@pytest.fixture
+def open_backend(postgres_url: str) -> Iterator[Open]:
+    opened: list[PostgresBackend] = []
+
+    def open_one() -> PostgresBackend:
+        opened.append(PostgresBackend(postgres_url))
+        return opened[-1]
+
+    yield open_one
+    for backend in opened:
+        backend.close()
+
+
+@pytest.fixture
+def notes(postgres_url: str) -> Iterator[Callable[[int], list[str]]]:
+    """Waits for so many notes on a session of its own, and gives all that have arrived."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("LISTEN perdure")
+
+        def read(count: int) -> list[str]:
+            found = [note.payload for note in connection.notifies(timeout=LONG, stop_after=count)]
+            assert len(found) >= count
+            return found + [note.payload for note in connection.notifies(timeout=0)]
+
+        yield read
+
+
+def start(backend: PostgresBackend, id_: str) -> None:
+    backend.start(World(backend, Clock()).new(id_), "return")
+
+
+def test_a_start_elsewhere_is_heard_and_our_own_is_not(open_backend, notes) -> None:
+    ours, theirs, ear = open_backend(), open_backend(), Ear()
+    end = ours.hints(ear)
+    ear.wait(1)  # proven, and what was told before is looked for
+    start(ours, "a")
+    while ours._hints._name not in notes(1):
+        pass
+    start(theirs, "b")
+    ear.wait(2)
+    assert ear.count == 2, "notes arrive in the order of their commits, and ours was before theirs"
+    end()
+    end()
+
+
+def test_what_makes_nothing_claimable_is_not_told(open_backend, notes) -> None:
+    backend = open_backend()
+    world = World(backend, Clock())
+    start(backend, "a")
+    assert len(notes(1)) == 1
+    start(backend, "a")
+    (record,) = backend.claim(world.request()).records
+    backend.commit([world.transition(record)])
+    backend.close()
+    with psycopg.connect(backend._store.target.conninfo, autocommit=True) as connection:
+        connection.execute("NOTIFY perdure, 'the end'")
+    assert notes(1) == ["the end"]
+
+
+def test_many_hints_are_few_notes(open_backend, notes, monkeypatch) -> None:
+    monkeypatch.setattr(hints, "TELL_SECONDS", LONG)
+    backend = open_backend()
+    start(backend, "first")
+    assert len(notes(1)) == 1, "the first is told at once"
+    for number in range(20):
+        start(backend, f"a{number}")
+    backend.close()  # does not leave the last untold
+    assert len(notes(1)) == 1
+
+
+def test_a_lost_session_is_replaced(open_backend, postgres_url) -> None:
+    ours, theirs, ear = open_backend(), open_backend(), Ear()
+    ours.hints(ear)
+    ear.wait(1)
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        killed = connection.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND query = 'LISTEN perdure'"
+        ).fetchone()
+    assert killed == (1,)
+    ear.wait(2)  # hints may have been missed meanwhile
+    start(theirs, "a")
+    ear.wait(3)
+
+
+def test_a_long_silence_is_broken(open_backend, notes, monkeypatch) -> None:
+    monkeypatch.setattr(hints, "PROVE_EVERY", 0.01)
+    backend, ear = open_backend(), Ear()
+    backend.hints(ear)
+    assert notes(4)[:4] == ["", "", "", ""]
+    assert ear.count == 1, "a note that proves is no hint"
+
+
+def test_who_hears_nothing_gives_up_once(open_backend, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(hints, "PROOF_SECONDS", 0.05)
+    monkeypatch.setattr(hints.Hints, "_note", lambda self, note: None)
+    backend, ear = open_backend(), Ear()
+    with caplog.at_level("INFO", "perdure.postgres"):
+        end = backend.hints(ear)
+        backend._hints._listeners[0]._thread.join(LONG)
+        end()
+    assert ear.count == 0
+    assert [record.message for record in caplog.records if "polling" in record.message] != []
+    assert len([record for record in caplog.records if "polling" in record.message]) == 1
+
+
+def test_threads_end_with_the_backend(open_backend, postgres_url) -> None:
+    def ours() -> list[threading.Thread]:
+        names = ("perdure-tell", "perdure-listen")
+        return [each for each in threading.enumerate() if each.name in names]
+
+    backend, ear = open_backend(), Ear()
+    backend.hints(ear)
+    ear.wait(1)
+    start(backend, "a")
+    assert len(ours()) == 2
+    backend.close()
+    assert ours() == []
+
+    forgotten = PostgresBackend(postgres_url)
+    forgotten.hints(ear)
+    ear.wait(2)
+    start(forgotten, "b")
+    left = ours()
+    del forgotten
+    gc.collect()
+    for thread in left:
+        thread.join(LONG)
+        assert not thread.is_alive()
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_fork_leaves_the_session_to_the_parent(open_backend) -> None:
+    ours, theirs, ear = open_backend(), open_backend(), Ear()
+    ours.hints(ear)
+    ear.wait(1)
+    start(ours, "a")
+    child = os.fork()
+    if child == 0:
+        try:
+            ours.close()
+            start(ours, "b")
+            ours.close()
+            gc.collect()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    ear.wait(2)  # what the child told
+    start(theirs, "c")
+    ear.wait(3)
+
+
+def test_a_worker_hears_what_another_process_started(postgres_url, notes, monkeypatch) -> None:
+    monkeypatch.setattr(worker_module, "POLL_SECONDS", 2 * LONG)
+    here, there = (Perdure(postgres_url, local_worker=False) for _ in range(2))
+    ran = threading.Semaphore(0)
+
+    def answer() -> None:
+        ran.release()
+
+    here.workflow(name="answer")(answer)
+    theirs = there.workflow(name="answer")(answer)
+    try:
+        here.start_worker()
+        assert notes(1)[0] == "", "it listens"
+        for number in range(5):
+            theirs.options(id=f"a{number}").start()
+            assert ran.acquire(timeout=LONG)
+    finally:
+        here.close(1)
+        there.close(1)

@@ -20,7 +20,12 @@ from psycopg.pq import TransactionStatus
 from perdure.backends.forks import watch_forks
 from perdure.backends.postgres import schema
 from perdure.backends.postgres.connections import CONNECTIONS_MAX, Pool, Target, close, connect
-from perdure.backends.postgres.failures import is_worth_repeating, translate, translate_commit
+from perdure.backends.postgres.failures import (
+    is_worth_repeating,
+    translate,
+    translate_commit,
+    translate_connect,
+)
 from perdure.backends.postgres.sql import text
 from perdure.backends.rows import Row
 from perdure.backends.versions import SchemaStatus
@@ -121,8 +126,8 @@ class Store:
     def _start_afresh(self) -> None:
         self._opening = threading.Lock()
         self._opened = False
-        self._pool = Pool(lambda: connect(self.target), CONNECTIONS_MAX)
-        self._renewals = Pool(lambda: connect(self.target), 1)
+        self._pool = Pool(self._connect, CONNECTIONS_MAX)
+        self._renewals = Pool(self._connect, 1)
 
     # --- transactions ----------------------------------------------------------------------------
 
@@ -200,6 +205,19 @@ class Store:
         with suppress(psycopg.Error):
             connection.execute(text("rollback"))
 
+    def _connect(self) -> psycopg.Connection:
+        """A new connection. A pooler is recognised before anything is set for the session."""
+        connection = connect(self.target)
+        try:
+            if not self.target.pooled and _is_behind_a_pooler(connection):
+                logger.info("%s: behind a pooler; statements are not prepared", self.target.shown)
+                self.target = self.target._replace(pooled=True)
+                connection.prepare_threshold = None
+        except psycopg.Error as error:
+            close(connection)
+            raise translate_connect(error, self.target.shown) from None
+        return connection
+
     # --- opening and closing ----------------------------------------------------------------------
 
     def _open(self) -> None:
@@ -219,10 +237,6 @@ class Store:
             writes=not self.read_only,
             migrates=self._migrates,
         )
-        if not self.target.pooled and _is_behind_a_pooler(connection):
-            logger.info("%s: behind a pooler; statements are not prepared", self.target.shown)
-            self.target = self.target._replace(pooled=True)
-            connection.prepare_threshold = None
 
     def is_pooled(self) -> bool:
         """Whether each transaction may get another session, as far as can be known."""
@@ -249,8 +263,8 @@ class Store:
         with self._opening:
             self._pool.close()
             self._renewals.close()
-            self._pool = Pool(lambda: connect(self.target), CONNECTIONS_MAX)
-            self._renewals = Pool(lambda: connect(self.target), 1)
+            self._pool = Pool(self._connect, CONNECTIONS_MAX)
+            self._renewals = Pool(self._connect, 1)
             self._opened = False
 
     # --- forks -----------------------------------------------------------------------------------

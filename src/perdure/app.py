@@ -343,6 +343,7 @@ class Perdure(Decorators):
                 "the app where it was made."
             )
         runtime.stopping.set()
+        runtime.hub.everyone()  # attempts that keep the frames of waiting workflows let go
         deadline = runtime.env.monotonic() + timeout
         at_rest = False
         try:

@@ -424,7 +424,8 @@ class Attempt(ABC):
         """Nothing can be delivered now: collect what arrived, wait a while, or drop the frame.
 
         Args:
-            busy: a task body of this workflow is running here, so the frame must stay.
+            busy: a task body of this workflow is running here, so the frame must stay, even when
+                the worker stops; it starts no other body then.
 
         Raises:
             Suspended: the frame is dropped; it will be replayed when there is something for it.
@@ -432,8 +433,9 @@ class Attempt(ABC):
         self.flush()
         if self.journal.deliveries:
             return
-        self.let_go_if_stopping()
-        self.signal.clear()
+        self.signal.clear()  # before the look: whoever stops the worker pokes after saying so
+        if not busy:
+            self.let_go_if_stopping()
         if self._collect():
             return
         env, grace = self.runtime.env, self.runtime.settings.grace

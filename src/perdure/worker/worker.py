@@ -117,7 +117,6 @@ class Worker:
         self._failures = 0
         self._unreleased: deque[Attempt | TaskAttempt] = deque()
         self.alive = True
-        self._last_error: PerdureError | None = None
 
     def start(self) -> None:
         """Start the dispatcher and the renewal thread."""
@@ -145,13 +144,15 @@ class Worker:
 
     def _dispatch(self) -> None:
         end_hints = None
+        told: PerdureError | None = None
         try:
             end_hints = self._runtime.backend.hints(self._wake.set)
             self._dispatch_until_stopped()
+        except BackendError as error:
+            told = error
         except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, or waits for ever
             logger.exception("the dispatcher met a bug of perdure")
-            self._failures = FAILURES_MAX
-            self._last_error = (
+            told = (
                 error
                 if isinstance(error, PerdureError)
                 else InternalError(f"A bug of perdure: {type(error).__name__}: {error}")
@@ -162,25 +163,30 @@ class Worker:
             self._runtime.hub.remove_worker(self._wake.set)
             if end_hints is not None:
                 end_hints()
-        if self._gives_up and self._failures >= FAILURES_MAX and self._last_error is not None:
-            self._failed(self._last_error, None)
+        if told is not None:
+            self._failed(told, None)
 
     def _dispatch_until_stopped(self) -> None:
+        """Claim and run. What makes it give up is raised."""
         stopping = self._runtime.stopping
         while not stopping.is_set():
             self._wake.clear()
             try:
                 pause = self._claim_and_run()
                 self._failures = 0
-            except BackendError as error:
+            except Exception as error:
+                known = isinstance(error, BackendError)
+                if self._gives_up and not known:
+                    raise
                 self._failures += 1
-                self._last_error = error
                 # Every doubling is told, so that an outage of hours is a handful of lines.
                 if self._failures & (self._failures - 1) == 0:
-                    logger.warning("claim failed (%d in a row): %s", self._failures, error)
+                    text = "claim failed (%d in a row): %s"
+                    logger.warning(text, self._failures, error, exc_info=not known)
                 if self._gives_up and self._failures >= FAILURES_MAX:
-                    return
-                pause = 0.0 if isinstance(error, CommitUnknown) else self._backoff()
+                    raise
+                again = isinstance(error, CommitUnknown) and self._failures == 1
+                pause = 0.0 if again else self._backoff()
             self._wake.wait(pause)
 
     def _backoff(self) -> float:
@@ -294,7 +300,8 @@ class Worker:
             asked_at = runtime.env.monotonic()
             try:
                 kept = runtime.backend.renew(runtime.claimer, held, int(lease * 1e6))
-            except BackendError as error:
-                logger.warning("lease renewal failed: %s", error)
+            except Exception as error:  # noqa: BLE001 - without this thread every lease would be lost
+                known = isinstance(error, BackendError)
+                logger.warning("lease renewal failed: %s", error, exc_info=not known)
                 continue
             runtime.leases.renewed(held, kept, asked_at + lease)

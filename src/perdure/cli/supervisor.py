@@ -26,7 +26,7 @@ SETTLED_SECONDS = 60.0
 """A worker that lived so long did not die of its start."""
 
 _HOPELESS = frozenset({Exit.USAGE, Exit.NOT_FOUND})
-"""Exit codes that another try would only repeat."""
+"""Exit codes of a start that another try would only repeat. Later they are those of user code."""
 
 logger = logging.getLogger("perdure.worker")
 
@@ -41,6 +41,7 @@ class Supervisor(Stop):
         self._count = count
         self._lock = threading.Lock()
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._ending = threading.Event()
         self._worst = 0
 
     def run(self, log_level: str) -> int:
@@ -54,9 +55,11 @@ class Supervisor(Stop):
             ]
             for slot in slots:
                 slot.start()
-            self.asked.wait()
+            self.wait()
             logger.info("stopping %d workers", self._count)
-            self._signal(signal.SIGTERM)
+            with self._lock:  # after it nothing is started, so nothing is missed
+                self._ending.set()
+                self._signal(signal.SIGTERM)
             for slot in slots:
                 slot.join()
         os.close(reading)
@@ -76,47 +79,62 @@ class Supervisor(Stop):
 
     def _keep(self, number: int, pipe: int) -> None:
         delay = BACKOFF_FIRST
-        while not self.asked.is_set():
+        while not self._ending.is_set():
             started = time.monotonic()
-            process = self._start(number, pipe)
-            if process is None:
-                return
-            code = process.wait()
-            with self._lock:
-                self._processes.pop(number, None)
-            if self.asked.is_set():
-                self._worst = max(self._worst, abs(code))
-                return
-            if code in _HOPELESS:
-                logger.error("worker %d ended with exit code %d; giving up", number, code)
-                self._worst = code
-                self.asked.set()
+            how = self._one_life(number, pipe)
+            if how is None:
                 return
             if time.monotonic() - started > SETTLED_SECONDS:
                 delay = BACKOFF_FIRST
             pause = delay * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
-            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-            logger.error(
-                "worker %d (pid %d) ended with %s; another starts in %.1f s",
-                number,
-                process.pid,
-                how,
-                pause,
-            )
-            self.asked.wait(pause)
+            logger.error("worker %d %s; another starts in %.1f s", number, how, pause)
+            self._ending.wait(pause)
             delay = min(BACKOFF_MAX, delay * 2)
 
-    def _start(self, number: int, pipe: int) -> subprocess.Popen[bytes] | None:
+    def _one_life(self, number: int, pipe: int) -> str | None:
+        """Start a worker and wait for its end; why there shall be another one, or None."""
+        told, telling = os.pipe()
+        os.set_blocking(told, False)  # what the worker started may hold the other end, too
+        with os.fdopen(told, "rb") as starts:
+            try:
+                process = self._start(number, (pipe, telling))
+            except OSError as error:
+                return f"could not be started: {error}"
+            finally:
+                os.close(telling)
+            if process is None:
+                return None
+            code = process.wait()
+            was_up = bool(starts.read(1))
         with self._lock:
-            if self.asked.is_set():
+            del self._processes[number]
+        if self._ending.is_set():
+            self._worst = max(self._worst, _exit_code(code))
+            return None
+        if code in _HOPELESS and not was_up:
+            logger.error("worker %d ended with exit code %d; giving up", number, code)
+            self._worst = code
+            self.ask()
+            return None
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return f"(pid {process.pid}) ended with {how}"
+
+    def _start(self, number: int, pipes: tuple[int, int]) -> subprocess.Popen[bytes] | None:
+        with self._lock:
+            if self._ending.is_set():
                 return None
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments
                 [sys.executable, "-m", "perdure", *self._arguments],
-                env={**os.environ, PARENT_VARIABLE: str(pipe)},
-                pass_fds=(pipe,),
+                env={**os.environ, PARENT_VARIABLE: f"{pipes[0]},{pipes[1]}"},
+                pass_fds=pipes,
                 start_new_session=True,
             )
             self._processes[number] = process
-        if self.asked.is_set():
-            process.send_signal(signal.SIGTERM)
-        return process
+            return process
+
+
+def _exit_code(code: int) -> int:
+    """What the end of a worker, asked for by SIGTERM, is worth; it may not have begun to listen."""
+    if code >= 0:
+        return code
+    return 0 if code == -signal.SIGTERM else 128 - code

@@ -12,24 +12,32 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from queue import SimpleQueue
 from types import FrameType
 
 from perdure.cli.failures import CommandError, Exit, usage
 from perdure.cli.locate import Source, load_app
 
 PARENT_VARIABLE = "PERDURE_WORKER_PARENT"
-"""Names the descriptor of a pipe that the supervisor holds open for as long as it lives."""
+"""Descriptors of two pipes, as "7,9": one that the supervisor holds open for as long as it lives,
+and one that the worker writes a byte to when it is up."""
 
 LEVELS = ("debug", "info", "warning", "error")
 
 
 class Stop:
-    """How a process is asked to end. The second signal does not ask."""
+    """How a process is asked to end. The second signal does not ask.
+
+    Attributes:
+        asked: whether it was.
+    """
 
     def __init__(self) -> None:
         """Ask for nothing yet."""
-        self.asked = threading.Event()
+        self.asked = False
+        # Its `put` may come on top of its `get`, as a handler does; an Event would wait for itself.
+        self._bell: SimpleQueue[None] = SimpleQueue()
 
     @contextlib.contextmanager
     def heard(self) -> Generator[None]:
@@ -41,10 +49,19 @@ class Stop:
             for each, handler in before.items():
                 signal.signal(each, handler)
 
+    def ask(self) -> None:
+        """Ask it to end. From any thread, and from signal handlers."""
+        self.asked = True
+        self._bell.put(None)
+
+    def wait(self) -> None:
+        """Wait until it is asked; for the main thread alone."""
+        self._bell.get()
+
     def _hear(self, number: int, _frame: FrameType | None) -> None:
-        if self.asked.is_set():
+        if self.asked:
             self.leave(number)
-        self.asked.set()
+        self.ask()
 
     def leave(self, number: int) -> None:
         """End this process now; its leases run out, or are seen to be ownerless."""
@@ -65,9 +82,7 @@ def work(
     """Run one worker in this process until it is asked to end."""
     stop = Stop()
     with stop.heard():
-        parent = os.environ.pop(PARENT_VARIABLE, None)
-        if parent is not None:
-            _follow(int(parent), stop)
+        tell_start = _follow(os.environ.pop(PARENT_VARIABLE, ""), stop)
         loaded = load_app(app_target)
         if loaded is None:
             raise usage(
@@ -82,6 +97,8 @@ def work(
             )
         log_to_stderr(log_level)
         logger = logging.getLogger("perdure.worker")
+        if stop.asked:
+            return Exit.OK
         app.start_worker(queues=queues, concurrency=concurrency)
         logger.info(
             "worker of app %r started: pid %d, %s, queues %s, %d at a time",
@@ -91,7 +108,8 @@ def work(
             ", ".join(queues) if queues else "all",
             concurrency or app.settings.concurrency,
         )
-        stop.asked.wait()
+        tell_start()
+        stop.wait()
         logger.info("stopping: nothing new is claimed; bodies have %g s to end", grace_period)
         if app.close(grace_period):
             logger.info("stopped; every lease was given back")
@@ -114,12 +132,28 @@ def log_to_stderr(level: str) -> None:
     logger.setLevel(level.upper())
 
 
-def _follow(descriptor: int, stop: Stop) -> None:
-    """End in order when the supervisor is gone: then the other end of the pipe is closed."""
+def _follow(pipes: str, stop: Stop) -> Callable[[], None]:
+    """End in order when the supervisor, if there is one, is gone: then its pipe is closed.
+
+    Args:
+        pipes: see `PARENT_VARIABLE`.
+
+    Returns:
+        A function that tells the supervisor that this worker is up.
+    """
+    if not pipes:
+        return lambda: None
+    living, starting = map(int, pipes.split(","))
 
     def watch() -> None:
         with contextlib.suppress(OSError):
-            os.read(descriptor, 1)
-        stop.asked.set()
+            os.read(living, 1)
+        stop.ask()
+
+    def tell() -> None:
+        with contextlib.suppress(OSError):  # it is gone meanwhile, which `watch` sees
+            os.write(starting, b"1")
+        os.close(starting)
 
     threading.Thread(target=watch, name="perdure-parent", daemon=True).start()
+    return tell

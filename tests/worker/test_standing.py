@@ -1,0 +1,197 @@
+"""The standing worker inside one process: what it outlives, and what it needs for its work."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from perdure import Perdure, Retry, wf
+from perdure.backends.base import ClaimRequest
+from perdure.backends.memory import MemoryBackend
+from perdure.core.lifecycle import InvocationState
+from perdure.errors import BackendUnavailable, CommitUnknown
+from perdure.worker import standing, worker
+from tests.support.stores import LONG, Store, VirtualEnv, run_until_idle, step
+
+FAILURES = 20
+HOUR = 3600 * 1_000_000
+
+
+class Failing(MemoryBackend):
+    """The next claims and renewals raise what they are told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures: list[Exception] = []
+        self.renewals: list[Exception] = []
+        self.renewed = threading.Event()
+
+    def claim(self, request: ClaimRequest) -> Any:
+        if self.failures:
+            raise self.failures.pop()
+        return super().claim(request)
+
+    def renew(self, *args: Any) -> Any:
+        if self.renewals:
+            raise self.renewals.pop()
+        kept = super().renew(*args)
+        self.renewed.set()
+        return kept
+
+
+@pytest.mark.parametrize("error", [BackendUnavailable("gone"), CommitUnknown("?"), ValueError("!")])
+def test_it_never_gives_up_and_does_not_flood_the_log(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(worker, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(worker, "BACKOFF_MAX_SECONDS", 0.004)
+    backend = Failing()
+    backend.failures = [error] * FAILURES
+    with Perdure(backend=backend, local_worker=False) as app:
+
+        @app.workflow
+        def main() -> str:
+            return "done"
+
+        app.start_worker()
+        assert main.start().result(LONG) == "done"
+    lines = [each for each in caplog.messages if each.startswith("claim failed")]
+    assert len(lines) == 5  # the 1st, 2nd, 4th, 8th and 16th of them
+
+
+def test_pauses_grow_up_to_a_bound_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = Failing()
+    with Perdure(backend=backend) as app:
+        made = worker.Worker(
+            app.runtime,
+            app.registry,
+            roots=None,
+            concurrency=1,
+            failed=lambda *_: None,
+            gives_up=False,
+            serves=worker.Serving(dict),
+        )
+        for count, longest in ((1, 0.25), (2, 0.5), (7, 10.0), (10_000, 10.0)):
+            monkeypatch.setattr(made, "_failures", count)
+            pauses = {made._backoff() for _ in range(20)}
+            assert len(pauses) > 1
+            assert longest / 2 <= min(pauses) <= max(pauses) <= longest
+
+
+def test_leases_are_kept_after_a_renewal_met_a_bug() -> None:
+    backend = Failing()
+    backend.renewals = [ValueError("a bug")]
+    with Perdure(backend=backend, local_worker=False, lease=2) as app:
+
+        @app.task
+        def body() -> bool:
+            return backend.renewed.wait(LONG)
+
+        app.start_worker()
+        assert body.start().result(LONG) is True
+
+
+def test_fifty_nested_children_need_one_slot(store: Store) -> None:
+    app = store.app(local_worker=False)
+
+    @app.workflow
+    def nest(depth: int) -> int:
+        return 1 + nest.start(depth - 1).result() if depth else 0
+
+    app.start_worker(concurrency=1)
+    assert nest.start(50).result(LONG) == 50
+
+
+def test_one_name_is_told_once(memory_store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    app = memory_store.app(local_worker=False)
+    for number in range(3):
+        app.named("shop.other").options(id=str(number)).start()
+    app.named("shop.third").options(queue="gpu").start()
+    made = standing.StandingWorker(
+        app.runtime,
+        app.registry,
+        serves=worker.Serving(dict, frozenset({"default"})),
+        concurrency=1,
+    )
+    for _ in range(2):
+        assert made.report_unknown_names() == {"shop.other": 3}
+    assert len([each for each in caplog.messages if "left to other workers" in each]) == 1
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_a_body_that_runs_when_the_worker_stops_is_recorded(
+    memory_store: Store, colour: str
+) -> None:
+    app = memory_store.app()
+    let_go = threading.Event()
+
+    @app.task
+    def body() -> bool:
+        app.runtime.stopping.set()
+        app.runtime.hub.everyone()
+        return let_go.wait(1)  # a frame that is dropped under the body is dropped by then
+
+    @app.workflow
+    def sync_main() -> bool:
+        return body() or body()
+
+    @app.workflow
+    async def async_main() -> bool:
+        return await body.acall() or await body.acall()
+
+    main = sync_main if colour == "sync" else async_main
+    main.options(id="one").start()
+    step(app)
+    let_go.set()
+    record = app.runtime.backend.read("one")
+    assert record is not None
+    assert (record.state, record.head) == (InvocationState.READY, 1)
+
+
+class SkewedEnv(VirtualEnv):
+    """The store's time of day, seen by a machine whose clock is wrong."""
+
+    def __init__(self, right: VirtualEnv, wrong_by: int) -> None:
+        super().__init__()
+        self._right = right
+        self._wrong_by = wrong_by
+
+    def now(self) -> int:
+        return self._right.now() + self._wrong_by
+
+
+@pytest.mark.parametrize("wrong_by", [-HOUR, HOUR])
+def test_a_clock_that_is_an_hour_off_changes_nothing(store: Store, wrong_by: int) -> None:
+    """Delays, timers, retries and `wf.now` go by the clock of the state backend."""
+    right = store.env
+    backend = store.backend(virtual=True)
+    app = Perdure(backend=backend, env=SkewedEnv(right, wrong_by), grace=0.0, lease=30)
+    seen: list[str] = []
+
+    @app.task(retry=Retry(attempts=2, wait_initial=20.0, jitter=0.0))
+    def flaky() -> str:
+        seen.append(f"try at {(right.now() - begin) // 1_000_000}")
+        if len(seen) < 2:
+            raise ConnectionError
+        return "ok"
+
+    @app.workflow
+    def main() -> list[Any]:
+        readings = wf.now(), wf.utc_now()
+        wf.sleep(10)
+        answer = flaky.start().result()
+        return [*(round(each.timestamp()) - begin // 1_000_000 for each in readings), answer]
+
+    begin = right.now()
+    with app:
+        invocation = main.options(id="one", delay=5).start()
+        for _ in range(40):
+            run_until_idle(app)
+            right.advance(1)
+        assert seen == ["try at 15", "try at 35"]
+        assert invocation.result(LONG) == [5, 6, "ok"]  # utc_now: a second after the base time
+        record = backend.read("one")
+        assert record is not None
+        assert (record.epoch, record.crashes) == (3, 0)  # start, end of the sleep, end of the task

@@ -10,6 +10,9 @@ import pytest
 
 from perdure.backends.sqlite import SQLiteBackend
 from perdure.testing.contract import Clock, World
+from tests.support.stores import fresh_postgres_url, postgres_url
+
+__all__ = ["fresh_postgres_url", "postgres_url"]
 
 
 @pytest.fixture

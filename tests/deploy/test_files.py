@@ -11,10 +11,16 @@ from types import ModuleType
 from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]  # it ships no types
+import psycopg
 import pytest
 import yaml
 
-from tests.support.stores import run_until_idle
+from perdure import Perdure
+from perdure.cli.commands import build
+from perdure.cli.output import Output
+from tests.support.stores import claim, postgres_url, run_until_idle
+
+__all__ = ["postgres_url"]
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 KUBERNETES = "1.29"
@@ -27,6 +33,21 @@ COMPOSE_KEYS = {
 
 def documents(name: str) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all((DEPLOY / name).read_text()))
+
+
+def container(document: dict[str, Any]) -> dict[str, Any]:
+    (only,) = document["spec"]["template"]["spec"]["containers"]
+    found: dict[str, Any] = only
+    return found
+
+
+def command(document: dict[str, Any]) -> list[str]:
+    found: list[str] = container(document)["command"]
+    return found
+
+
+def option(argv: list[str], name: str) -> str:
+    return argv[argv.index(name) + 1]
 
 
 MANIFESTS = [
@@ -149,16 +170,53 @@ def test_the_app_runs_where_workers_are(shop: ModuleType) -> None:
     assert queues == {"gpu", "default"}
 
 
-def container(document: dict[str, Any]) -> dict[str, Any]:
-    (only,) = document["spec"]["template"]["spec"]["containers"]
-    found: dict[str, Any] = only
-    return found
+def test_the_query_of_keda_gives_the_depth_of_the_queue(
+    shop: ModuleType, postgres_url: str
+) -> None:
+    _, scaled = documents("kubernetes/keda.yaml")
+    (trigger,) = scaled["spec"]["triggers"]
+    query = trigger["metadata"]["query"].encode()
+
+    def depth() -> int:
+        with psycopg.connect(postgres_url) as connection:
+            row = connection.execute(query).fetchone()
+        assert row is not None
+        found: int = row[0]
+        return found
+
+    with Perdure(postgres_url, name="shop", local_worker=False) as app:
+        assert app.queues() == []
+        assert depth() == 0
+
+        @app.task(name="draw_label", queue="gpu")
+        def draw_label(item: str) -> str:
+            return item
+
+        for delay in (0, 0, 3600):
+            draw_label.options(delay=delay).start("pen")
+        draw_label.options(queue="cpu").start("pen")
+        assert depth() == 2
+        assert len(claim(app, limit=1, queues=frozenset({"gpu"})).records) == 1
+        assert depth() == 2
+        assert run_until_idle(app) == 2
+        assert depth() == 1
 
 
-def command(document: dict[str, Any]) -> list[str]:
-    found: list[str] = container(document)["command"]
-    return found
-
-
-def option(argv: list[str], name: str) -> str:
-    return argv[argv.index(name) + 1]
+@pytest.mark.parametrize(
+    "argv",
+    [
+        *(command(each) for each in DEPLOYMENTS.values()),
+        *(
+            service["command"]
+            for service in documents("compose.yaml")[0]["services"].values()
+            if "command" in service
+        ),
+        command(documents("kubernetes/migrate.yaml")[0]),
+    ],
+    ids=" ".join,
+)
+def test_every_command_is_one_that_perdure_has(argv: list[str]) -> None:
+    assert argv[0] == "perdure"
+    function, bound, _ = build(Output()).parse_args(argv[1:], exit_on_error=False)
+    assert callable(function)
+    assert bound.arguments

@@ -262,7 +262,7 @@ class PostgresBackend:
         )
 
     def commit(self, transitions: Sequence[Transition]) -> list[CommitResult]:
-        """See `Backend.commit`. Two trips to the server, whatever the size of the batch."""
+        """See `Backend.commit`. Two trips with work, whatever the size of the batch."""
         for transition in transitions:
             check_transition(transition)
         store_id = self.store_id()

@@ -45,6 +45,12 @@ STATEMENT_SECONDS = 60
 REPEATS_MAX = 8
 """How often a transaction that fell victim to others is begun again."""
 
+_LIMITS = {
+    "lock_ms": str(LOCK_SECONDS * 1_000),
+    "statement_ms": str(STATEMENT_SECONDS * 1_000),
+    "idle_ms": str(IDLE_SECONDS * 1_000),
+}
+
 logger = logging.getLogger("perdure.postgres")
 
 
@@ -77,7 +83,7 @@ class Transaction:
         return self._run([(name, parameters)])[0].rowcount
 
     def together(self, *asked: Asked) -> list[list[Row]]:
-        """Several statements in one trip to the server; their rows, in order."""
+        """Several statements in one go; their rows, in order."""
         return [cursor.fetchall() if cursor.description else [] for cursor in self._run(asked)]
 
     def later(self, name: str, parameters: Parameters | None = None) -> None:
@@ -86,16 +92,22 @@ class Transaction:
 
     def commit(self) -> None:
         """What was put off, and COMMIT. After an error of any of it nothing is kept."""
-        self._run([*self._later, ("commit", None)])
+        self._pipeline([*self._later, ("commit", None)])
 
     def _run(self, asked: Sequence[Asked]) -> list[psycopg.Cursor[Row]]:
         prologue, self._prologue = self._prologue, ()
-        with self.connection.pipeline():
-            cursors = [
-                self.connection.execute(text(name), parameters)
-                for name, parameters in (*prologue, *asked)
-            ]
+        if len(asked) == 1 and not prologue:
+            return [self.connection.execute(text(asked[0][0]), asked[0][1])]
+        cursors = self._pipeline([*prologue, *asked])
+        # A pipeline of the driver ends with a message that disarms the server's timeout for idle
+        # transactions (psycopg 3.3 sends Flush after Sync); an empty query arms it again. Without
+        # it the locks of a process that is stopped here would hold up the others for ever.
+        self.connection.execute(b"")
         return cursors[len(prologue) :]
+
+    def _pipeline(self, asked: Sequence[Asked]) -> list[psycopg.Cursor[Row]]:
+        with self.connection.pipeline():
+            return [self.connection.execute(text(name), parameters) for name, parameters in asked]
 
 
 class Store:
@@ -178,8 +190,12 @@ class Store:
     def _once(
         self, connection: psycopg.Connection, work: Callable[[Transaction], T], *, reads: bool
     ) -> T:
-        begin = "begin_reading" if reads else "begin"
-        transaction = Transaction(connection, ((begin, None), ("limits", self._limits())))
+        prologue: list[Asked] = [("begin_reading" if reads else "begin", None)]
+        if self.target.pooled:
+            prologue.append(("limits", _LIMITS | {"local": True}))
+        if self._now is not None:
+            prologue.append(("set_clock", {"now": str(self._now())}))
+        transaction = Transaction(connection, prologue)
         result = work(transaction)
         try:
             transaction.commit()
@@ -190,13 +206,12 @@ class Store:
             raise translate_commit(error, self.target.shown) from _safe(error)
         return result
 
-    def _limits(self) -> dict[str, str]:
-        return {
-            "lock_ms": str(LOCK_SECONDS * 1_000),
-            "statement_ms": str(STATEMENT_SECONDS * 1_000),
-            "idle_ms": str(IDLE_SECONDS * 1_000),
-            "now": "" if self._now is None else str(self._now()),
-        }
+    def _connect(self) -> psycopg.Connection:
+        """A new connection with our bounds. Behind a pooler each transaction brings them along."""
+        connection = connect(self.target)
+        if not self.target.pooled:
+            connection.execute(text("limits"), _LIMITS | {"local": False})
+        return connection
 
     def _come_to_rest(self, connection: psycopg.Connection) -> None:
         """No transaction is left open, whatever happened."""

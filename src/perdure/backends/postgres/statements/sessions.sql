@@ -1,12 +1,16 @@
 -- What surrounds a transaction.
 
 -- name: limits
--- Bounds of one transaction, and the clock of a test. Local, so that a pooler can stand in between.
+-- Bounds of what a session waits for: for its whole life, or for one transaction (local) where a
+-- pooler hands sessions around.
 SELECT
-    set_config('lock_timeout', %(lock_ms)s, true),
-    set_config('statement_timeout', %(statement_ms)s, true),
-    set_config('idle_in_transaction_session_timeout', %(idle_ms)s, true),
-    set_config('perdure.now', %(now)s, true);
+    set_config('lock_timeout', %(lock_ms)s, %(local)s),
+    set_config('statement_timeout', %(statement_ms)s, %(local)s),
+    set_config('idle_in_transaction_session_timeout', %(idle_ms)s, %(local)s);
+
+-- name: set_clock
+-- The clock of a test, for one transaction.
+SELECT set_config('perdure.now', %(now)s, true);
 
 -- name: guard_migration
 -- One migration at a time, until the end of the transaction.

@@ -17,16 +17,18 @@ from perdure.backends.base import (
     InvocationQuery,
     InvocationRecord,
     QueueLimits,
+    Suspend,
 )
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState
 from perdure.engine.attempt import Attempt
 from perdure.engine.effects import Function
+from perdure.engine.ledger import settle
 from perdure.engine.pool import Pool
 from perdure.engine.runtime import Runtime, logger
 from perdure.engine.sync_attempt import SyncAttempt
 from perdure.engine.task_attempt import TaskAttempt
-from perdure.errors import BackendError, CommitUnknown, InternalError, PerdureError
+from perdure.errors import BackendError, CommitUnknown, InternalError, LeaseLost, PerdureError
 from perdure.worker.owner import is_gone
 
 POLL_SECONDS = 0.25
@@ -35,6 +37,10 @@ OWNER_CHECK_SECONDS = 1.0
 """How often it looks for owners of this host that are gone."""
 RUNNING_MAX = 10_000
 """Rows that are looked at to find what an open claim took."""
+PUT_OFF = 250_000
+"""Microseconds that an invocation on its last chance waits for another one on its own."""
+ALONE_SECONDS = 30.0
+"""How long nothing else is claimed beside one on its last chance; most crashes come sooner."""
 FAILURES_MAX = 3
 """Failed claims in a row after which a local worker stops and tells who waits."""
 BACKOFF_MAX_SECONDS = 10.0
@@ -55,7 +61,11 @@ def make_attempt(
 
 
 def _holding(attempt: Attempt | TaskAttempt) -> Holding:
-    return Holding(attempt.record.key, attempt.record.epoch)
+    return _holding_of(attempt.record)
+
+
+def _holding_of(record: InvocationRecord) -> Holding:
+    return Holding(record.key, record.epoch)
 
 
 class Serving(NamedTuple):
@@ -113,6 +123,8 @@ class Worker:
         self._dispatched = runtime.env.signal()
         self._lock = threading.Lock()
         self._running = 0
+        self._last_chance: Holding | None = None
+        self._alone_until = 0.0
         self._owners_checked = float("-inf")
         self._failures = 0
         self._unreleased: deque[Attempt | TaskAttempt] = deque()
@@ -205,6 +217,8 @@ class Worker:
         roots = None if self._roots is None else self._roots()
         if free <= 0 or not self._functions or (roots is not None and not roots):
             return POLL_SECONDS
+        if self._last_chance is not None and runtime.env.monotonic() < self._alone_until:
+            return POLL_SECONDS
         lease = runtime.settings.lease
         asked_at = runtime.env.monotonic()
         request = ClaimRequest(
@@ -228,12 +242,41 @@ class Worker:
             logger.warning("claim left open, its rows were found: %s", error)
         for record in batch.records:
             runtime.leases.add(record.key, record.epoch, asked_at, lease)
+        for record in self._without_last_chances(batch):
             self._run(record)
         if batch.records:
             return 0.0
         if batch.next_due is None:
             return POLL_SECONDS
         return min(POLL_SECONDS, max(0.0, (batch.next_due - batch.now) / 1e6))
+
+    def _without_last_chances(self, batch: ClaimBatch) -> list[InvocationRecord]:
+        """What may run of a claim: of those that the next crash would end, one, and alone.
+
+        What is claimed together crashes together. Without this, one task that kills its process
+        would take those beside it with it, crash by crash, until all of them are dead. So the
+        others are given back before the one starts, and nothing more is claimed while it runs.
+        """
+        kept: list[InvocationRecord] = []
+        last = self._runtime.settings.crash_limit - 1
+        for record in batch.records:
+            if record.crashes == last > 0:
+                if self._last_chance is not None:
+                    self._put_off(record, batch.now)
+                    continue
+                self._last_chance = _holding_of(record)
+                self._alone_until = self._runtime.env.monotonic() + ALONE_SECONDS
+            kept.append(record)
+        return kept
+
+    def _put_off(self, record: InvocationRecord, now: int) -> None:
+        """Give it back for a moment, its crashes uncounted. If that fails, its lease runs out."""
+        try:
+            settle(self._runtime, record, None, Suspend(now + PUT_OFF))
+        except (LeaseLost, BackendError) as error:
+            logger.info("%s could not be put off: %s", record.key, error)
+        finally:
+            self._runtime.leases.remove(record.key, record.epoch)
 
     def _claimed(self, held: set[Holding]) -> ClaimBatch:
         """What a claim whose outcome is open took: rows of ours that no attempt had before it.
@@ -281,6 +324,8 @@ class Worker:
         self._runtime.leases.remove(record.key, record.epoch)
         with self._lock:
             self._running -= 1
+            if self._last_chance == _holding_of(record):
+                self._last_chance = None
             if self._running == 0:
                 self._idle.set()
         self._wake.set()

@@ -1,0 +1,279 @@
+"""Worker processes on one store, what they wrote to their log, and what must be true of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from perdure import Perdure
+from perdure.api.settings import load_settings
+from perdure.app import make_backend
+from perdure.backends.base import Backend, InvocationQuery, InvocationRecord
+from perdure.core.draws import derive_id
+from perdure.core.identity import InvocationKey
+from perdure.core.lifecycle import TERMINAL, InvocationState
+from perdure.engine.audit import audit
+from perdure.engine.baseline import Baseline
+from perdure.engine.env import SystemEnv
+from tests.chaos.program import Log, build
+from tests.support.processes import SOURCES, put_away, start_python
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 30.0
+ROWS = 20_000
+RARE = (
+    "stale",
+    "resolved committed",
+    "resolved not committed",
+    "stolen",
+    "stopped",
+    "renewal lost",
+    "unknown",
+    "claim unknown",
+)
+"""What every run counts: refused stale writes, unknown outcomes and how they came out, expired or
+abandoned leases that another took, dead letters, leases found lost by their renewal."""
+
+Child = subprocess.Popen[str]
+
+
+def until(condition: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
+    """Wait until it is true; gives what it gave."""
+    deadline = time.monotonic() + patience
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {patience} s: {what}"
+        time.sleep(0.02)
+    return found
+
+
+class Fleet:
+    """One store in `folder` and the processes that work on it.
+
+    Args:
+        url: of the store; workers may be told another way to it.
+    """
+
+    def __init__(self, url: str, folder: Path, seed: int, **settings: Any) -> None:
+        self.url = url
+        self.folder = folder
+        self.seed = seed
+        self.chance = random.Random(seed)
+        self.settings = {"lease": 30.0, "concurrency": 4, "crash_limit": 10} | settings
+        self.log = Log(folder / "log")
+        self.gate = folder / "gate"
+        self.children: list[Child] = []
+        self.started: list[str] = []
+        self.counters: Counter[str] = Counter()
+        self.app = Perdure(url, name="chaos", local_worker=False)
+        build(self.app, self.log, self.gate)
+
+    # --- processes ------------------------------------------------------------------------------
+
+    def worker(self, url: str | None = None, go: str = "now") -> Child:
+        """A new worker process that has opened the store."""
+        lease, concurrency, limit = (
+            str(self.settings[name]) for name in ("lease", "concurrency", "crash_limit")
+        )
+        child = start_python(
+            *("-m", "tests.chaos.child", url or self.url, self.log.path, self.gate),
+            *(lease, concurrency, limit, go),
+            folder=self.folder,
+            PYTHONPATH=f"{SOURCES}:{ROOT}",
+        )
+        self.children.append(child)
+        return child
+
+    def workers(self, count: int, url: str | None = None, go: str = "now") -> list[Child]:
+        """So many, started together."""
+        children = [self.worker(url, go) for _ in range(count)]
+        for child in children:
+            self.await_ready(child)
+        return children
+
+    def await_ready(self, child: Child) -> None:
+        assert child.stdout is not None
+        line = child.stdout.readline()
+        if line != "ready\n":
+            child.wait()
+            assert child.stderr is not None
+            raise AssertionError(f"a worker did not start: {child.stderr.read()}")
+
+    def kill(self, child: Child) -> None:
+        """SIGKILL, and wait until it is gone."""
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        self.counters["killed"] += 1
+
+    def living(self) -> list[Child]:
+        return [child for child in self.children if child.poll() is None]
+
+    def child_of(self, pid: int) -> Child:
+        return next(child for child in self.children if child.pid == pid)
+
+    def stop_all(self) -> None:
+        """Let all of them end by themselves, which they must."""
+        for child in self.living():
+            assert child.stdin is not None
+            child.stdin.close()
+        for child in self.living():
+            child.wait(PATIENCE)
+            assert child.stderr is not None
+            assert child.returncode == 0, child.stderr.read()
+
+    def close(self) -> None:
+        """Leave no process behind."""
+        for child in self.children:
+            if child.poll() is None:
+                child.send_signal(signal.SIGCONT)
+            put_away(child)
+        for child in self.children:
+            assert not Path(f"/proc/{child.pid}").exists() or child.returncode is not None
+        self.app.close()
+
+    # --- work -----------------------------------------------------------------------------------
+
+    def start(self, name: str, *arguments: Any) -> InvocationKey:
+        """Start a workflow; from now on it is acknowledged."""
+        handle = self.app.start(name, *arguments)
+        self.started.append(handle.key.invocation_id)
+        return handle.key
+
+    def start_jobs(self, count: int) -> None:
+        for number in range(count):
+            self.start("job", number)
+
+    def events(self, *kinds: str) -> list[list[Any]]:
+        return [line for line in self.log.lines() if not kinds or line[0] in kinds]
+
+    def body_of(self, name: str, count: int = 1) -> list[Any]:
+        """The last line of the first `count` bodies of that name, once they began."""
+
+        def found() -> list[Any] | None:
+            bodies = [line for line in self.events("body") if line[3] == name]
+            return bodies[count - 1] if len(bodies) >= count else None
+
+        line = until(found, f"{count} bodies of {name}")
+        assert line is not None
+        return line
+
+    def opened(self) -> Backend:
+        """Another look at the store."""
+        return make_backend(load_settings({"database_url": self.url}), SystemEnv(), read_only=True)
+
+    def records(self) -> list[InvocationRecord]:
+        backend = self.opened()
+        try:
+            found: list[InvocationRecord] = []
+            while True:
+                after = found[-1].key if found else None
+                page = backend.query(InvocationQuery(app="chaos", limit=1000, after=after))
+                found += page
+                if len(page) < 1000:
+                    return found
+        finally:
+            backend.close()
+
+    def unended(self) -> list[InvocationRecord]:
+        return [row for row in self.records() if row.state not in TERMINAL]
+
+    # --- what must be true ----------------------------------------------------------------------
+
+    def audit(self) -> None:
+        """No invariant is broken now, and nothing acknowledged has changed since the last time."""
+        backend = self.opened()
+        try:
+            with Baseline(self.folder / "baseline", backend.store_id()) as baseline:
+                report = audit(backend, baseline=baseline)
+                assert report.violations == (), list(map(str, report.violations))
+                baseline.keep()
+            self.counters["audits"] += 1
+        finally:
+            backend.close()
+
+    def check(self, *expected: str, dead: int = 0) -> None:
+        """After the end: everything acknowledged, done once; and the rarities did happen.
+
+        Args:
+            expected: the rare things that this run was made for.
+            dead: how many invocations are dead letters.
+        """
+        self.stop_all()
+        self.audit()
+        rows = {row.key: row for row in self.records()}
+        problems = [*self._unfinished(rows, dead), *self._misrun(rows)]
+        assert problems == []
+        self.counters.update(line[0] for line in self.events(*RARE))
+        told = {name: self.counters[name] for name in (*RARE, "killed", "audits")}
+        told["workflows"] = len(self.started)
+        print(f"seed {self.seed}: " + ", ".join(f"{n} {name}" for name, n in told.items()))
+        self._remember(told)
+        missing = [name for name in expected if not self.counters[name]]
+        assert missing == [], f"never happened, so this run proves nothing: {missing}"
+
+    def _unfinished(self, rows: dict[InvocationKey, InvocationRecord], dead: int) -> Iterator[str]:
+        for id_ in self.started:
+            row = rows.get(InvocationKey(id_, 1))
+            if row is None:
+                yield f"{id_} was acknowledged and is gone"
+        lost = [row for row in rows.values() if row.state is not InvocationState.COMPLETED]
+        stopped = [row for row in lost if row.state is InvocationState.DEAD]
+        if len(stopped) != dead:
+            yield f"{len(stopped)} dead letters, expected {dead}"
+        waiting = {row.key for row in lost} - {row.key for row in stopped}
+        if not dead and waiting:
+            yield f"not completed: {[(row.key, row.state, row.reason) for row in lost]}"
+        ids = Counter(key.invocation_id for key in rows)
+        yield from (f"{id_} is there {n} times" for id_, n in ids.items() if n > 1)
+
+    def _misrun(self, rows: dict[InvocationKey, InvocationRecord]) -> Iterator[str]:
+        """Bodies that began after their outcome was acknowledged to whoever ran them."""
+        ended: set[str] = set()
+        zombies = set(self._frozen())
+        for event, pid, *words in self.events("body", "ack call", "ack row"):
+            if event == "ack call":
+                id_, generation, scope, ordinal = words
+                seed = rows[InvocationKey(id_, generation)].seed
+                ended.add(derive_id(seed, "task", scope, str(ordinal)))
+            elif event == "ack row":
+                ended.add(words[0])
+            elif words[0] in ended and pid not in zombies:
+                yield f"body {words} began in {pid} after its outcome was acknowledged"
+        nonces = [words[2] for event, _, *words in self.events("body")]
+        if len(set(nonces)) != len(nonces):
+            yield "two bodies drew the same number"
+
+    def _frozen(self) -> list[int]:
+        """Processes that were stopped for a while: a body may begin there in vain."""
+        return [line[2] for line in self.events("frozen")]
+
+    def _remember(self, told: dict[str, int]) -> None:
+        ledger = os.environ.get("PERDURE_CHAOS_LEDGER")
+        if ledger is None:
+            return
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+        ).stdout.strip()
+        test = os.environ.get("PYTEST_CURRENT_TEST", "").split(" ")[0]
+        line = {"test": test, "seed": self.seed, "commit": commit, "counts": told}
+        with Path(ledger).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def seconds(usual: float) -> float:
+    """How long a chaos run goes on: `PERDURE_CHAOS_SECONDS`, or what fits into every landing."""
+    return float(os.environ.get("PERDURE_CHAOS_SECONDS", usual))
+
+
+def chosen_seed() -> int:
+    """`PERDURE_CHAOS_SEED`, or a new one each time; it is printed with the counters."""
+    return int(os.environ.get("PERDURE_CHAOS_SEED") or random.SystemRandom().getrandbits(32))

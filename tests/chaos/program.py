@@ -1,0 +1,98 @@
+"""The functions that the fleet runs. Each result is random, so a second run of a body shows.
+
+What happens goes to one log that all processes append to, one line of JSON per write, so its order
+is the order of events. A body writes its line before it does anything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+from perdure import Perdure, wf
+from perdure.engine.context import current
+
+PATIENCE = 90.0
+"""Seconds after which a body that should have been let go is a failure."""
+
+
+class Log:
+    """Lines that outlive any process."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def write(self, event: str, *words: object) -> None:
+        os.write(self._file, (json.dumps([event, os.getpid(), *words]) + "\n").encode())
+
+    def lines(self) -> list[Any]:
+        """All whole lines: a reader may come in the middle of a write."""
+        whole, _, _ = self.path.read_bytes().rpartition(b"\n")
+        return [json.loads(line) for line in whole.splitlines()]
+
+
+def build(app: Perdure, log: Log, gate: Path) -> None:
+    """Register the program; `gate` is the file that lets held bodies go on."""
+
+    def begin(name: str) -> str:
+        nonce = secrets.token_hex(8)
+        log.write("body", current().invocation.invocation_id, name, nonce)
+        return nonce
+
+    def is_first() -> bool:
+        """Whether this body began for the first time, in any process."""
+        try:
+            (gate.parent / f"began-{current().invocation.invocation_id}").touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+    @app.task(name="roll")
+    def roll(number: int) -> str:
+        return f"{number} {begin('roll')}"
+
+    @app.task(name="held")
+    def held() -> str:
+        """Waits for the gate when it runs for the first time."""
+        nonce = begin("held")
+        deadline = time.monotonic() + PATIENCE if is_first() else 0.0
+        while not gate.exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return nonce
+
+    @app.task(name="poison")
+    def poison() -> None:
+        begin("poison")
+        os.kill(os.getpid(), 9)
+
+    @app.workflow(name="child")
+    def child(number: int) -> str:
+        return roll(number)
+
+    @app.workflow(name="job")
+    def job(number: int) -> list[str]:
+        first = roll(1)
+        handle = roll.start(2)
+        below = child.start(3)
+        return [first, handle.result(), below.result(), str(wf.uuid()), roll(4)]
+
+    @app.workflow(name="holds")
+    def holds() -> str:
+        return held()
+
+    @app.workflow(name="starts_held")
+    def starts_held() -> str:
+        return held.start().result()
+
+    @app.workflow(name="poisoned")
+    def poisoned() -> None:
+        poison()
+
+    @app.workflow(name="starts_poison")
+    def starts_poison() -> None:
+        poison.start().result()

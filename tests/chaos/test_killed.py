@@ -1,0 +1,82 @@
+"""SIGKILL: under load, everybody at once, and by a task that kills whoever runs it."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from perdure.core.lifecycle import InvocationState
+from tests.chaos.conftest import MakeFleet
+from tests.chaos.fleet import PATIENCE, seconds, until
+
+pytestmark = pytest.mark.xdist_group("chaos")
+
+LEASE = 2.0
+
+
+def test_killed_under_load(make_fleet: MakeFleet) -> None:
+    """Whoever began a body last is killed in it, again and again, while workflows are started."""
+    fleet = make_fleet()
+    fleet.workers(3)
+    fleet.start("holds")
+    fleet.kill(fleet.child_of(fleet.body_of("held")[1]))
+    fleet.workers(1)
+    end = time.monotonic() + seconds(8)
+    while time.monotonic() < end:
+        began = len(fleet.events("body"))
+        fleet.start_jobs(10)
+        wanted = began + fleet.chance.randint(3, 15)
+        until(lambda wanted=wanted: len(fleet.events("body")) >= wanted, "bodies under load")
+        pids = {child.pid for child in fleet.living()}
+        victim = next(line[1] for line in reversed(fleet.events("body")) if line[1] in pids)
+        fleet.kill(fleet.child_of(victim))
+        fleet.workers(1)
+        fleet.audit()
+    until(lambda: not fleet.unended(), "everything that was started")
+    fleet.check("stolen", "killed")
+
+
+def test_everybody_killed_with_a_thousand_in_flight(make_fleet: MakeFleet) -> None:
+    count = 1_000
+    fleet = make_fleet(lease=LEASE, concurrency=count // 4)
+    running = fleet.workers(4)
+    for _ in range(count):
+        fleet.start("holds")
+    until(lambda: len(fleet.events("body")) >= count, "a thousand in flight")
+    spare = fleet.workers(4, go="standby")
+    for child in running:
+        fleet.kill(child)
+    killed_at = time.monotonic()
+    for child in spare:
+        assert child.stdin is not None
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    until(lambda: all(row.epoch > 1 for row in fleet.records()), "all reclaimed", LEASE + 10)
+    print(f"all reclaimed {time.monotonic() - killed_at:.1f} s after the last kill")
+    until(lambda: not fleet.unended(), "all ended")
+    fleet.check("stolen", "killed")
+    assert len(fleet.events("stolen")) >= count
+
+
+@pytest.mark.parametrize("workflow", ["poisoned", "starts_poison"])
+def test_poison(make_fleet: MakeFleet, workflow: str) -> None:
+    """The task that kills its process ends as a dead letter that names it; the others end well."""
+    fleet = make_fleet(crash_limit=3)
+    poisoned = fleet.start(workflow)
+    fleet.start_jobs(20)
+    deadline = time.monotonic() + PATIENCE
+    while not fleet.events("stopped"):
+        assert time.monotonic() < deadline
+        if not fleet.living():
+            fleet.workers(1)
+        time.sleep(0.02)
+    if not fleet.living():
+        fleet.workers(1)
+    until(lambda: len(fleet.unended()) <= 1 + (workflow == "starts_poison"), "the others")
+    (letter,) = (row for row in fleet.unended() if row.state is InvocationState.DEAD)
+    assert "poison" in letter.reason
+    assert poisoned in {letter.key, letter.parent}
+    assert {row.key for row in fleet.unended()} == {letter.key, poisoned}
+    assert len([line for line in fleet.events("body") if line[3] == "poison"]) == 3
+    fleet.check("stopped", "stolen", dead=1)

@@ -2,7 +2,10 @@
 
 With `standby` it waits for a line on its input before it works.
 
-    python -m tests.chaos.child URL LOG GATE LEASE CONCURRENCY CRASH_LIMIT GO
+    python -m tests.chaos.child URL LOG GATE LEASE CONCURRENCY CRASH_LIMIT BEAT GO
+
+BEAT: seconds between additional renewals of everything it holds, whose waits go to the log; 0 for
+none.
 """
 
 from __future__ import annotations
@@ -14,13 +17,12 @@ from typing import Any
 
 from perdure import Perdure
 from perdure.api.settings import load_settings
-from perdure.app import make_backend
+from perdure.drivers import make_backend
 from perdure.engine.env import SystemEnv
-from perdure.worker.worker import Worker
+from perdure.worker.standing import StandingWorker
+from perdure.worker.worker import Serving
 from tests.chaos.program import Log, build
 from tests.chaos.watched import Watched
-
-LOOK_SECONDS = 0.1
 
 
 def make_app(url: str, log: Log, gate: Path, **settings: Any) -> Perdure:
@@ -32,20 +34,24 @@ def make_app(url: str, log: Log, gate: Path, **settings: Any) -> Perdure:
     return app
 
 
-def make_worker(app: Perdure, concurrency: int) -> Worker:
+def make_worker(app: Perdure, concurrency: int) -> StandingWorker:
     """A worker of everything."""
-    worker = Worker(
-        app.runtime,
-        app.registry,
-        roots=None,
-        concurrency=concurrency,
-        failed=lambda error, _: print("failed", error, file=sys.stderr, flush=True),
-    )
+    serves = Serving(app.declared_queues.limits)
+    worker = StandingWorker(app.runtime, app.registry, serves=serves, concurrency=concurrency)
     worker.start()
     return worker
 
 
-def main(url: str, log: str, gate: str, lease: str, concurrency: str, limit: str, go: str) -> None:
+def beat(app: Perdure, seconds: float) -> None:
+    """Renew what is held, again and again."""
+    runtime = app.runtime
+    while not runtime.stopping.wait(seconds):
+        held = runtime.leases.held()
+        runtime.backend.renew(runtime.claimer, held, int(runtime.settings.lease * 1e6))
+
+
+def main(*arguments: str) -> None:
+    url, log, gate, lease, concurrency, limit, seconds, go = arguments
     app = make_app(
         url,
         Log(Path(log)),
@@ -60,13 +66,11 @@ def main(url: str, log: str, gate: str, lease: str, concurrency: str, limit: str
     if go == "standby":
         assert sys.stdin.readline()
     worker = make_worker(app, int(concurrency))
-    stop = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
-    while not stop.wait(LOOK_SECONDS):
-        if not worker.alive:  # its database was away for too long
-            worker = make_worker(app, int(concurrency))
+    if float(seconds):
+        threading.Thread(target=beat, args=(app, float(seconds)), daemon=True).start()
+    sys.stdin.read()
     app.runtime.stopping.set()
-    worker.join(20)
+    worker.stop(20)
     app.close()
 
 

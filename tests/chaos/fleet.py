@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 
 from perdure import Perdure
 from perdure.api.settings import load_settings
-from perdure.app import make_backend
 from perdure.backends.base import Backend, InvocationQuery, InvocationRecord
 from perdure.core.draws import derive_id
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import TERMINAL, InvocationState
+from perdure.drivers import make_backend
 from perdure.engine.audit import audit
 from perdure.engine.baseline import Baseline
 from perdure.engine.env import SystemEnv
@@ -30,7 +30,8 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0
-ROWS = 20_000
+PAGE = 1_000
+LIVE = tuple(state for state in InvocationState if state not in TERMINAL)
 RARE = (
     "stale",
     "resolved committed",
@@ -68,7 +69,12 @@ class Fleet:
         self.folder = folder
         self.seed = seed
         self.chance = random.Random(seed)
-        self.settings = {"lease": 30.0, "concurrency": 4, "crash_limit": 10} | settings
+        self.settings = {
+            "lease": 30.0,
+            "concurrency": 4,
+            "crash_limit": 10,
+            "beat": 0.0,
+        } | settings
         self.log = Log(folder / "log")
         self.gate = folder / "gate"
         self.children: list[Child] = []
@@ -81,12 +87,10 @@ class Fleet:
 
     def worker(self, url: str | None = None, go: str = "now") -> Child:
         """A new worker process that has opened the store."""
-        lease, concurrency, limit = (
-            str(self.settings[name]) for name in ("lease", "concurrency", "crash_limit")
-        )
+        settings = map(str, self.settings.values())
         child = start_python(
             *("-m", "tests.chaos.child", url or self.url, self.log.path, self.gate),
-            *(lease, concurrency, limit, go),
+            *(*settings, go),
             folder=self.folder,
             PYTHONPATH=f"{SOURCES}:{ROOT}",
         )
@@ -159,6 +163,7 @@ class Fleet:
         """The last line of the first `count` bodies of that name, once they began."""
 
         def found() -> list[Any] | None:
+            assert self.living(), "no worker is left"
             bodies = [line for line in self.events("body") if line[3] == name]
             return bodies[count - 1] if len(bodies) >= count else None
 
@@ -166,25 +171,39 @@ class Fleet:
         assert line is not None
         return line
 
+    def await_bodies(self, count: int) -> None:
+        """Wait until so many bodies began since the beginning."""
+        until(lambda: len(self.events("body")) >= count, f"{count} bodies")
+
+    def await_event(self, kind: str, pid: int, after: int) -> None:
+        """Wait until this process wrote such a line, beyond the first `after` lines."""
+
+        def found() -> bool:
+            return [kind, pid] in [line[:2] for line in self.events()[after:]]
+
+        until(found, f"{kind!r} of process {pid}")
+
     def opened(self) -> Backend:
         """Another look at the store."""
         return make_backend(load_settings({"database_url": self.url}), SystemEnv(), read_only=True)
 
-    def records(self) -> list[InvocationRecord]:
+    def records(self, *states: InvocationState) -> list[InvocationRecord]:
+        """Every row in one of these states, or in any."""
         backend = self.opened()
         try:
             found: list[InvocationRecord] = []
             while True:
                 after = found[-1].key if found else None
-                page = backend.query(InvocationQuery(app="chaos", limit=1000, after=after))
+                query = InvocationQuery(app="chaos", states=states, limit=PAGE, after=after)
+                page = backend.query(query)
                 found += page
-                if len(page) < 1000:
+                if len(page) < PAGE:
                     return found
         finally:
             backend.close()
 
     def unended(self) -> list[InvocationRecord]:
-        return [row for row in self.records() if row.state not in TERMINAL]
+        return self.records(*LIVE)
 
     # --- what must be true ----------------------------------------------------------------------
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import time
 from pathlib import Path
 from typing import Any
 
 from perdure import Perdure, wf
-from perdure.engine.context import current
+from perdure.engine.context import TaskContext, current
 
 PATIENCE = 90.0
 """Seconds after which a body that should have been let go is a failure."""
@@ -36,39 +37,55 @@ class Log:
         return [json.loads(line) for line in whole.splitlines()]
 
 
-def build(app: Perdure, log: Log, gate: Path) -> None:
-    """Register the program; `gate` is the file that lets held bodies go on."""
+class Bodies:
+    """What bodies do: tell that they began, and wait."""
 
-    def begin(name: str) -> str:
+    def __init__(self, log: Log, gate: Path) -> None:
+        self._log = log
+        self._gate = gate
+
+    def begin(self, name: str) -> str:
+        """Tell of it; gives a number that no other run of any body has."""
         nonce = secrets.token_hex(8)
-        log.write("body", current().invocation.invocation_id, name, nonce)
+        self._log.write("body", _my_id(), name, nonce)
         return nonce
 
-    def is_first() -> bool:
-        """Whether this body began for the first time, in any process."""
+    def hold(self) -> None:
+        """Wait for the gate, if this body began for the first time in any process."""
         try:
-            (gate.parent / f"began-{current().invocation.invocation_id}").touch(exist_ok=False)
+            (self._gate.parent / f"began-{_my_id()}").touch(exist_ok=False)
         except FileExistsError:
-            return False
-        return True
+            return
+        deadline = time.monotonic() + PATIENCE
+        while not self._gate.exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+
+
+def _my_id() -> str:
+    context = current()
+    assert isinstance(context, TaskContext)
+    return context.invocation.invocation_id
+
+
+def build(app: Perdure, log: Log, gate: Path) -> None:
+    """Register the program; `gate` is the file that lets held bodies go on."""
+    bodies = Bodies(log, gate)
 
     @app.task(name="roll")
     def roll(number: int) -> str:
-        return f"{number} {begin('roll')}"
+        return f"{number} {bodies.begin('roll')}"
 
     @app.task(name="held")
     def held() -> str:
         """Waits for the gate when it runs for the first time."""
-        nonce = begin("held")
-        deadline = time.monotonic() + PATIENCE if is_first() else 0.0
-        while not gate.exists() and time.monotonic() < deadline:
-            time.sleep(0.2)
+        nonce = bodies.begin("held")
+        bodies.hold()
         return nonce
 
     @app.task(name="poison")
     def poison() -> None:
-        begin("poison")
-        os.kill(os.getpid(), 9)
+        bodies.begin("poison")
+        os.kill(os.getpid(), signal.SIGKILL)
 
     @app.workflow(name="child")
     def child(number: int) -> str:

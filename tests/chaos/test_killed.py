@@ -26,8 +26,7 @@ def test_killed_under_load(make_fleet: MakeFleet) -> None:
     while time.monotonic() < end:
         began = len(fleet.events("body"))
         fleet.start_jobs(10)
-        wanted = began + fleet.chance.randint(3, 15)
-        until(lambda wanted=wanted: len(fleet.events("body")) >= wanted, "bodies under load")
+        fleet.await_bodies(began + fleet.chance.randint(3, 15))
         pids = {child.pid for child in fleet.living()}
         victim = next(line[1] for line in reversed(fleet.events("body")) if line[1] in pids)
         fleet.kill(fleet.child_of(victim))
@@ -43,7 +42,7 @@ def test_everybody_killed_with_a_thousand_in_flight(make_fleet: MakeFleet) -> No
     running = fleet.workers(4)
     for _ in range(count):
         fleet.start("holds")
-    until(lambda: len(fleet.events("body")) >= count, "a thousand in flight")
+    fleet.await_bodies(count)
     spare = fleet.workers(4, go="standby")
     for child in running:
         fleet.kill(child)
@@ -52,7 +51,11 @@ def test_everybody_killed_with_a_thousand_in_flight(make_fleet: MakeFleet) -> No
         assert child.stdin is not None
         child.stdin.write("go\n")
         child.stdin.flush()
-    until(lambda: all(row.epoch > 1 for row in fleet.records()), "all reclaimed", LEASE + 10)
+    until(
+        lambda: len({line[2] for line in fleet.events("stolen")}) == count,
+        "all reclaimed",
+        LEASE + 10,
+    )
     print(f"all reclaimed {time.monotonic() - killed_at:.1f} s after the last kill")
     until(lambda: not fleet.unended(), "all ended")
     fleet.check("stolen", "killed")

@@ -215,9 +215,8 @@ class Worker:
                 self._unreleased.append(attempt)
         free = self._concurrency - self._running
         roots = None if self._roots is None else self._roots()
-        if free <= 0 or not self._functions or (roots is not None and not roots):
-            return POLL_SECONDS
-        if self._last_chance is not None and runtime.env.monotonic() < self._alone_until:
+        alone = self._last_chance is not None and runtime.env.monotonic() < self._alone_until
+        if free <= 0 or alone or not self._functions or (roots is not None and not roots):
             return POLL_SECONDS
         lease = runtime.settings.lease
         asked_at = runtime.env.monotonic()
@@ -240,18 +239,17 @@ class Worker:
             if not batch.records:
                 raise
             logger.warning("claim left open, its rows were found: %s", error)
-        for record in batch.records:
-            runtime.leases.add(record.key, record.epoch, asked_at, lease)
-        for record in self._without_last_chances(batch):
-            self._run(record)
         if batch.records:
+            for record in batch.records:
+                runtime.leases.add(record.key, record.epoch, asked_at, lease)
+            self._run_all(batch)
             return 0.0
         if batch.next_due is None:
             return POLL_SECONDS
         return min(POLL_SECONDS, max(0.0, (batch.next_due - batch.now) / 1e6))
 
-    def _without_last_chances(self, batch: ClaimBatch) -> list[InvocationRecord]:
-        """What may run of a claim: of those that the next crash would end, one, and alone.
+    def _run_all(self, batch: ClaimBatch) -> None:
+        """Run what was claimed; of those that the next crash would end, one, and alone.
 
         What is claimed together crashes together. Without this, one task that kills its process
         would take those beside it with it, crash by crash, until all of them are dead. So the
@@ -267,7 +265,8 @@ class Worker:
                 self._last_chance = _holding_of(record)
                 self._alone_until = self._runtime.env.monotonic() + ALONE_SECONDS
             kept.append(record)
-        return kept
+        for record in kept:
+            self._run(record)
 
     def _put_off(self, record: InvocationRecord, now: int) -> None:
         """Give it back for a moment, its crashes uncounted. If that fails, its lease runs out."""

@@ -206,13 +206,6 @@ class Store:
             raise translate_commit(error, self.target.shown) from _safe(error)
         return result
 
-    def _connect(self) -> psycopg.Connection:
-        """A new connection with our bounds. Behind a pooler each transaction brings them along."""
-        connection = connect(self.target)
-        if not self.target.pooled:
-            connection.execute(text("limits"), _LIMITS | {"local": False})
-        return connection
-
     def _come_to_rest(self, connection: psycopg.Connection) -> None:
         """No transaction is left open, whatever happened."""
         if connection.closed or connection.info.transaction_status is TransactionStatus.IDLE:
@@ -221,13 +214,18 @@ class Store:
             connection.execute(text("rollback"))
 
     def _connect(self) -> psycopg.Connection:
-        """A new connection. A pooler is recognised before anything is set for the session."""
+        """A new connection with our bounds. Behind a pooler each transaction brings them along.
+
+        A pooler is recognised before anything is set for the session.
+        """
         connection = connect(self.target)
         try:
             if not self.target.pooled and _is_behind_a_pooler(connection):
                 logger.info("%s: behind a pooler; statements are not prepared", self.target.shown)
                 self.target = self.target._replace(pooled=True)
                 connection.prepare_threshold = None
+            if not self.target.pooled:
+                connection.execute(text("limits"), _LIMITS | {"local": False})
         except psycopg.Error as error:
             close(connection)
             raise translate_connect(error, self.target.shown) from None

@@ -12,6 +12,7 @@ import pytest
 
 from perdure import Perdure
 from perdure.backends.postgres import PostgresBackend, hints
+from perdure.errors import BackendUnavailable
 from perdure.testing.contract import Clock, World
 from perdure.worker import worker as worker_module
 from tests.support.stores import LONG, postgres_url
@@ -107,6 +108,23 @@ def test_many_hints_are_few_notes(open_backend, notes, monkeypatch) -> None:
         start(backend, f"a{number}")
     backend.close()  # does not leave the last untold
     assert len(notes(1)) == 1
+
+
+def test_a_hint_that_cannot_be_told_does_not_keep_the_next_one(open_backend, monkeypatch) -> None:
+    failed, told = threading.Event(), threading.Event()
+
+    def note(self: hints.Hints, text: str) -> None:
+        if not failed.is_set():
+            failed.set()
+            raise BackendUnavailable("away")
+        told.set()
+
+    monkeypatch.setattr(hints.Hints, "_note", note)
+    backend = open_backend()
+    start(backend, "a")
+    assert failed.wait(LONG)
+    start(backend, "b")
+    assert told.wait(LONG)
 
 
 def test_a_lost_session_is_replaced(open_backend, postgres_url) -> None:

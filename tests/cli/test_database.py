@@ -5,11 +5,13 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
-from perdure.backends.versions import SchemaStatus, SchemaVersion
+from perdure.backends.postgres import schema as postgres_schema
+from perdure.backends.sqlite import schema as sqlite_schema
 from perdure.cli.locate import Source
 from tests.cli.conftest import Shop
 from tests.support.stores import fresh_postgres_url
@@ -109,9 +111,41 @@ def test_another_program_s_database(url: str, shop: Shop) -> None:
         assert "not touched" in done.err
 
 
-def test_an_old_schema_is_told() -> None:
-    assert SchemaStatus(SchemaVersion(1, 1, 1), 2, "...").fit == "old"
-    assert SchemaStatus(SchemaVersion(2, 1, 1), 2, "").fit == "fits"
+def test_an_old_schema_is_told_and_upgraded(
+    url: str, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shop("db", "upgrade", "--url", url).code == 0
+    known = shop("db", "status", "--url", url, "--json").json["known"]
+    if url.startswith("sqlite"):
+        newer: tuple[Any, ...] = (
+            *sqlite_schema.load_migrations(),
+            sqlite_schema.Migration(known + 1, 1, known, ("CREATE TABLE later (x) ;",)),
+        )
+        monkeypatch.setattr(sqlite_schema, "load_migrations", lambda: newer)
+    else:
+        newer = (
+            *postgres_schema.load_migrations(),
+            postgres_schema.Migration(
+                known + 1, 1, known, "later", "CREATE TABLE perdure.later (x int);"
+            ),
+        )
+        monkeypatch.setattr(postgres_schema, "load_migrations", lambda: newer)
+
+    old = shop("db", "status", "--url", url)
+    assert old.code == 1
+    assert "perdure db upgrade" in old.out
+    script = shop("db", "sql", "--url", url).out
+    assert "later" in script
+    assert "application_id" not in script
+    assert "CREATE SCHEMA" not in script
+
+    upgraded = shop("db", "upgrade", "--url", url)
+    assert upgraded.code == 0
+    assert f"from schema {known} to {known + 1}" in upgraded.err
+    status = shop("db", "status", "--url", url, "--json").json
+    assert (status["schema_version"], status["min_writer"]) == (known + 1, known)
+    with pytest.raises((sqlite3.OperationalError, psycopg.errors.DuplicateTable)):
+        run_script(url, script)
 
 
 def test_memory_has_no_schema(shop: Shop) -> None:

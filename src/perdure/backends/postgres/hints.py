@@ -23,7 +23,7 @@ from perdure.backends.forks import watch_forks
 from perdure.backends.postgres.connections import abandon, close, connect
 from perdure.backends.postgres.sql import text
 from perdure.backends.postgres.store import Store
-from perdure.errors import BackendError
+from perdure.errors import PerdureError
 
 TELL_SECONDS = 0.1
 """At most one hint of one process in this time. The first is told at once, the others together."""
@@ -152,8 +152,10 @@ class _Teller:
 
     def _run(self) -> None:
         while self._next():
-            with suppress(BackendError):
+            try:
                 self._tell()
+            except PerdureError as error:
+                logger.debug("a hint was not told: %s", error)
             self._ending.wait(TELL_SECONDS)
         if self._closes:
             self._finish()
@@ -228,7 +230,7 @@ class _Listener:
             began = time.monotonic()
             try:
                 self._listen(woken)
-            except (psycopg.Error, BackendError) as error:
+            except (psycopg.Error, PerdureError) as error:
                 logger.debug("listening for hints ended: %s", type(error).__name__)
             except _Deaf:
                 if not self._has_heard:

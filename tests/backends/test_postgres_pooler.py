@@ -107,3 +107,17 @@ def test_a_pooler_that_hides_itself_is_found_by_a_note_to_ourselves(
     backend.close()
     assert heard == []
     assert [each for each in caplog.records if "polling" in each.message]
+
+
+def test_nothing_is_set_for_sessions_of_a_pooler(pooled_url: str, postgres_url: str) -> None:
+    found = {}
+    for url in (pooled_url, postgres_url):
+        backend = PostgresBackend(url)
+        backend.store_id()
+        with psycopg.connect(url, autocommit=True) as connection:
+            assert connection.execute("SHOW lock_timeout").fetchone() == ("0",)
+        pooled = backend._store._pool.take(LONG)[0]
+        found[url] = pooled.execute("SHOW lock_timeout").fetchone()
+        backend._store._pool.give(pooled)
+        backend.close()
+    assert found == {pooled_url: ("0",), postgres_url: (f"{store.LOCK_SECONDS}s",)}

@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
 from perdure import Perdure, wf
-from perdure.backends.base import InvocationQuery, QueueLimits
+from perdure.api.settings import load_settings
+from perdure.backends.base import Backend, InvocationQuery, QueueLimits
 from perdure.backends.sqlite import SQLiteBackend
 from perdure.core.lifecycle import InvocationState
+from perdure.drivers import make_backend
 from perdure.engine.audit import Report, audit
 from perdure.engine.baseline import Baseline
+from perdure.engine.env import SystemEnv
 from perdure.errors import ConfigurationError
-from tests.support.stores import step
+from tests.support.postgres import drop_database, make_database
+from tests.support.stores import server_url, step
 
 LIMITS = {"one": QueueLimits(concurrency=1), "keyed": QueueLimits(key_concurrency=1)}
+
+
+OPEN = """
+DO $$ DECLARE each record; BEGIN
+    FOR each IN SELECT conname, conrelid::regclass AS place FROM pg_constraint
+        WHERE connamespace = 'perdure'::regnamespace AND contype IN ('c', 'f') LOOP
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', each.place, each.conname);
+    END LOOP;
+END $$
+"""
+"""Takes the CHECKs of a PostgreSQL store away, so that it can be damaged."""
+
+
+def for_postgres(statement: str) -> str:
+    """The same damage in the other dialect."""
+    statement = re.sub(r"\b(UPDATE|FROM|INTO) (?=[a-z])", r"\1 perdure.", statement)
+    statement = re.sub(r"x'([0-9a-f]*)'", r"'\\x\1'::bytea", statement)
+    statement = statement.replace("zeroblob(16)", "decode(repeat('00', 16), 'hex')")
+    statement = statement.replace("id = (999 << 32)", "seq = 999").replace("id >> 32", "seq")
+    return statement.replace("1 << 60", "1::bigint << 60")
 
 
 def waiting(app: Perdure) -> set[str]:
@@ -26,9 +54,9 @@ def waiting(app: Perdure) -> set[str]:
     return {record.key.invocation_id for record in app.runtime.backend.query(query)}
 
 
-def fill(path: Path) -> None:
+def fill(url: str) -> None:
     """A store with something in every state: ended well, failed, asleep, waiting, ready."""
-    app = Perdure(f"sqlite:///{path}", name="audited", grace=0.0)
+    app = Perdure(url, name="audited", grace=0.0)
 
     @app.task
     def work(number: int) -> str:
@@ -59,15 +87,15 @@ def fill(path: Path) -> None:
 
 
 class Audited:
-    """A copy of such a store, and hands to damage it."""
+    """A store like that, and hands to damage it."""
 
-    def __init__(self, template: Path, folder: Path) -> None:
-        self.path = folder / "perdure.db"
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url = url
         self.file = folder / "baseline"
-        shutil.copy(template, self.path)
 
-    def open(self) -> SQLiteBackend:
-        return SQLiteBackend(self.path, read_only=True)
+    def open(self) -> Backend:
+        settings = load_settings({"database_url": self.url})
+        return make_backend(settings, SystemEnv(), read_only=True)
 
     def audit(self, **more) -> Report:
         backend = self.open()
@@ -88,8 +116,19 @@ class Audited:
             backend.close()
 
     def damage(self, *statements: str) -> None:
-        """Alter the file behind everybody's back, belts and CHECKs taken off."""
-        with sqlite3.connect(self.path) as connection:
+        """Alter the rows behind everybody's back, belts and CHECKs taken off."""
+        if self.url.startswith("sqlite"):
+            self._damage_sqlite(statements)
+            return
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(OPEN)
+            connection.execute("SET session_replication_role = replica")  # no triggers
+            for statement in statements:
+                changed = connection.execute(for_postgres(statement).encode()).rowcount
+                assert changed > 0, statement
+
+    def _damage_sqlite(self, statements: Sequence[str]) -> None:
+        with sqlite3.connect(self.url.removeprefix("sqlite:///")) as connection:
             connection.execute("PRAGMA ignore_check_constraints = ON")
             triggers = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
             for (name,) in triggers.fetchall():
@@ -100,15 +139,33 @@ class Audited:
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "perdure.db"
-    fill(path)
+    fill(f"sqlite:///{path}")
     return path
 
 
-@pytest.fixture
-def audited(template: Path, tmp_path: Path) -> Audited:
-    return Audited(template, tmp_path)
+@pytest.fixture(scope="module")
+def postgres_template() -> Iterator[str]:
+    server = server_url()
+    url = make_database(server)
+    fill(url)
+    yield url
+    drop_database(server, url)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def audited(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Audited]:
+    """A copy of a filled store of each kind."""
+    template = request.getfixturevalue(f"{request.param}_template")
+    if request.param == "sqlite":
+        shutil.copy(template, tmp_path / "perdure.db")
+        yield Audited(f"sqlite:///{tmp_path / 'perdure.db'}", tmp_path)
+        return
+    server = server_url()
+    url = make_database(server, template=urlsplit(template).path[1:])
+    yield Audited(url, tmp_path)
+    drop_database(server, url)
 
 
 def test_a_sound_store(audited: Audited) -> None:

@@ -205,13 +205,13 @@ def server_user() -> str | None:
 _made = 0
 
 
-def make_database(server_url: str) -> str:
-    """An empty database on this server; gives its URL."""
+def make_database(server_url: str, template: str = "template0") -> str:
+    """An empty database on this server, or a copy of one; gives its URL."""
     global _made
     _made += 1
     name = f"test_{os.getpid()}_{_made}"
     with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0".encode())
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
     return with_database(server_url, name)
 
 

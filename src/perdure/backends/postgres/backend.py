@@ -25,6 +25,7 @@ from perdure.backends.base import (
     Started,
     Transition,
 )
+from perdure.backends.postgres.audit import Audit
 from perdure.backends.postgres.claims import Claim
 from perdure.backends.postgres.clock import ServerClock
 from perdure.backends.postgres.commits import Batch, LockMissed
@@ -61,7 +62,7 @@ _BEFORE_ALL = (2**63 - 1, "", 0)
 """A position newer than every row, where the first page begins."""
 
 
-class PostgresBackend:
+class PostgresBackend(Audit):
     """State in the schema `perdure` of one PostgreSQL database, shared by every machine.
 
     Nothing is touched before the first method call; a call after `close` connects again. Lost

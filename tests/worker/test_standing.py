@@ -120,6 +120,42 @@ def test_one_name_is_told_once(memory_store: Store, caplog: pytest.LogCaptureFix
     assert len([each for each in caplog.messages if "left to other workers" in each]) == 1
 
 
+def test_what_a_claim_brings_during_the_stop_is_given_back() -> None:
+    backend = Failing()
+    calls: list[str] = []
+    app = Perdure(backend=backend, local_worker=False)
+
+    @app.task
+    def body() -> None:
+        calls.append("body")
+
+    body.options(id="one").start()
+    claimed, go_on = threading.Event(), threading.Event()
+    real = backend.claim
+
+    def slow_claim(request: ClaimRequest) -> Any:
+        batch = real(request)
+        if batch.records:
+            claimed.set()
+            assert go_on.wait(LONG)
+        return batch
+
+    backend.claim = slow_claim  # type: ignore[method-assign]
+    app.start_worker()
+    assert claimed.wait(LONG)
+    stopping, ended = app.runtime.stopping, []
+    closing = threading.Thread(target=lambda: ended.append(app.close(LONG)))
+    closing.start()
+    assert stopping.wait(LONG)
+    go_on.set()
+    closing.join(LONG)
+    assert ended == [True]
+    record = backend.read("one")
+    assert record is not None
+    assert (record.state, record.owner, record.crashes) == (InvocationState.READY, "", 0)
+    assert calls == []
+
+
 @pytest.mark.parametrize("colour", ["sync", "async"])
 def test_a_body_that_runs_when_the_worker_stops_is_recorded(
     memory_store: Store, colour: str

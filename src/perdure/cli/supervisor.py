@@ -17,7 +17,7 @@ import threading
 import time
 
 from perdure.cli.failures import Exit
-from perdure.cli.worker import PARENT_VARIABLE, Stop, log_to_stderr
+from perdure.cli.worker import PARENT_VARIABLE, Stop, logging_to_stderr
 
 BACKOFF_FIRST = 0.5
 BACKOFF_MAX = 30.0
@@ -46,9 +46,8 @@ class Supervisor(Stop):
 
     def run(self, log_level: str) -> int:
         """Supervise; gives the exit code."""
-        log_to_stderr(log_level)
         reading, writing = os.pipe()
-        with self.heard():
+        with logging_to_stderr(log_level), self.heard():
             slots = [
                 threading.Thread(target=self._keep, args=(number, reading), daemon=True)
                 for number in range(1, self._count + 1)

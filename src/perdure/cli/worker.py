@@ -81,7 +81,7 @@ def work(
 ) -> Exit:
     """Run one worker in this process until it is asked to end."""
     stop = Stop()
-    with stop.heard():
+    with logging_to_stderr(log_level), stop.heard():
         tell_start = _follow(os.environ.pop(PARENT_VARIABLE, ""), stop)
         loaded = load_app(app_target)
         if loaded is None:
@@ -95,7 +95,6 @@ def work(
                 f"The app {named_by} keeps its state in memory://, which no other process can "
                 "see, so a worker would find nothing. Name a database."
             )
-        log_to_stderr(log_level)
         logger = logging.getLogger("perdure.worker")
         if stop.asked:
             return Exit.OK
@@ -121,15 +120,26 @@ def work(
     )
 
 
-def log_to_stderr(level: str) -> None:
-    """Let perdure's log records go to stderr, from this level on."""
+@contextlib.contextmanager
+def logging_to_stderr(level: str) -> Generator[None]:
+    """Let perdure's log records go to stderr, from this level on, and nowhere else.
+
+    Raises:
+        CommandError: there is no such level.
+    """
     if level not in LEVELS:
         raise usage(f"--log-level {level!r}: expected one of {', '.join(LEVELS)}.")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger = logging.getLogger("perdure")
-    logger.addHandler(handler)
+    handlers, before = logger.handlers, logger.level
+    logger.handlers = [handler]
     logger.setLevel(level.upper())
+    try:
+        yield
+    finally:
+        logger.handlers = handlers
+        logger.setLevel(before)
 
 
 def _follow(pipes: str, stop: Stop) -> Callable[[], None]:

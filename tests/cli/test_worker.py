@@ -1,0 +1,74 @@
+"""`perdure worker` that cannot start: one clear message, and nothing is claimed or made."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from tests.cli.conftest import Shop
+
+
+def refuse(shop: Shop, *argv: str) -> str:
+    """The message of a usage error."""
+    done = shop("worker", *argv)
+    assert (done.code, done.out) == (2, "")
+    assert "Traceback" not in done.err
+    return done.err
+
+
+def test_it_needs_an_app(shop: Shop) -> None:
+    assert "-A MODULE:ATTR" in refuse(shop)
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [("nowhere:app", "nowhere"), ("shop:nothing", "nothing"), ("shop:number", "not a Perdure app")],
+)
+def test_it_names_what_is_wrong_with_the_app(shop: Shop, target: str, words: str) -> None:
+    assert words in refuse(shop, "-A", target)
+
+
+def test_memory_is_refused(shop: Shop) -> None:
+    (shop.directory / "lonely.py").write_text(
+        "from perdure import Perdure\napp = Perdure('memory://')\n"
+    )
+    message = refuse(shop, "-A", "lonely:app")
+    assert "memory://" in message
+    assert "Name a database" in message
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (("--concurrency", "0"), "concurrency"),
+        (("--processes", "0"), "processes"),
+        (("--grace-period", "-1"), "grace"),
+        (("--log-level", "loud"), "debug, info, warning, error"),
+        (("--queues", "a,,b"), "queue"),
+        (("--queues", ""), "queue"),
+    ],
+)
+def test_options_are_checked(shop: Shop, argv: tuple[str, str], words: str) -> None:
+    assert words in refuse(shop, "-A", "shop:app", *argv).lower()
+    assert not (shop.directory / "shop.db").exists()
+
+
+def test_a_server_that_cannot_be_reached_is_told_without_its_password(shop: Shop) -> None:
+    (shop.directory / "far.py").write_text(
+        "from perdure import Perdure\n"
+        "app = Perdure('postgresql://ann:s3cret@127.0.0.1:1/orders?connect_timeout=2')\n"
+    )
+    done = shop("worker", "-A", "far:app")
+    assert done.code == 5
+    assert "127.0.0.1" in done.err
+    assert "s3cret" not in done.err
+    logger = logging.getLogger("perdure")
+    assert (logger.level, [*map(type, logger.handlers)]) == (0, [logging.NullHandler])
+
+
+def test_a_database_that_is_none_is_told(shop: Shop) -> None:
+    (shop.directory / "shop.db").write_text("no database at all, but a text of some length\n" * 9)
+    done = shop("worker", "-A", "shop:app")
+    assert done.code == 5
+    assert "shop.db" in done.err

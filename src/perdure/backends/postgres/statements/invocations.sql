@@ -141,10 +141,39 @@ ORDER BY priority DESC, due_at, seq
 LIMIT %(limit)s;
 
 -- name: next_due
--- When the next row becomes claimable by time alone.
-SELECT min(due_at) FROM perdure.invocation
-WHERE app = %(app)s AND timed = 1 AND due_at > %(now)s AND name = ANY(%(names)s)
-    AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s));
+-- When the next row becomes claimable by time alone; the lanes are those of `due`.
+WITH RECURSIVE lane AS (
+    (
+        SELECT queue, priority FROM perdure.invocation
+        WHERE app = %(app)s AND due_at IS NOT NULL
+        ORDER BY queue, priority DESC LIMIT 1
+    )
+    UNION ALL
+    SELECT following.queue, following.priority
+    FROM lane CROSS JOIN LATERAL (
+        (
+            SELECT queue, priority FROM perdure.invocation
+            WHERE app = %(app)s AND due_at IS NOT NULL
+                AND queue = lane.queue AND priority < lane.priority
+            ORDER BY priority DESC LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT queue, priority FROM perdure.invocation
+            WHERE app = %(app)s AND due_at IS NOT NULL AND queue > lane.queue
+            ORDER BY queue, priority DESC LIMIT 1
+        )
+        LIMIT 1
+    ) AS following
+)
+SELECT min(found.due_at)
+FROM lane CROSS JOIN LATERAL (
+    SELECT due_at FROM perdure.invocation
+    WHERE app = %(app)s AND queue = lane.queue AND priority = lane.priority
+        AND timed = 1 AND due_at > %(now)s AND name = ANY(%(names)s)
+    ORDER BY due_at LIMIT 1
+) AS found
+WHERE %(queues)s::text[] IS NULL OR lane.queue = ANY(%(queues)s);
 
 -- name: next_due_in_tree
 -- Like next_due, within the trees of some roots.

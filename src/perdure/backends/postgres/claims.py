@@ -37,6 +37,7 @@ class Claim:
         self._transaction = transaction
         self._request = request
         self._page = max(0, request.limit) + SPARE
+        self._in_use: dict[str, dict[str, int]] = {}
         self._where: dict[str, Any] = {
             "app": request.app,
             "names": list(request.names),
@@ -94,6 +95,8 @@ class Claim:
         return bool(found.limit_key) or not unlimited or limits.rate is not None
 
     def _admission(self) -> Admission:
+        self._in_use = {}
+
         def usage(queue: str) -> Usage:
             asked = self._where | {"queue": queue}
             ((running, mine),) = self._transaction.rows("queue_usage", asked)
@@ -104,9 +107,10 @@ class Claim:
             return Usage(running, mine, recent)
 
         def running_with_key(queue: str, limit_key: str) -> int:
-            asked = self._where | {"queue": queue, "limit_key": limit_key}
-            ((running,),) = self._transaction.rows("key_usage", asked)
-            return int(running)
+            if queue not in self._in_use:
+                asked = self._where | {"queue": queue}
+                self._in_use[queue] = dict(self._transaction.rows("keys_in_use", asked))
+            return self._in_use[queue].get(limit_key, 0)
 
         return Admission(self._request, usage, running_with_key)
 
@@ -116,12 +120,11 @@ class Claim:
         What a limit kept back is left out of the next look, so that a claim finds what stands
         behind it.
         """
-        full_queues = [queue for queue in self._request.limits if admission.slots(queue) <= 0]
-        full_keys: list[str] = []
         seen: set[int] = set()
         while True:
-            asked = self._where | {"full_queues": full_queues, "full_keys": full_keys}
-            page = self._candidates(asked, {*full_queues}, {*full_keys})
+            full_queues = [queue for queue in self._request.limits if admission.slots(queue) <= 0]
+            full_keys = self._full_keys(admission)
+            page = self._candidates(full_queues, full_keys)
             kept_back = False
             for found in page:
                 if found.seq in seen:
@@ -129,24 +132,37 @@ class Claim:
                 if admission.admit(found.queue, found.limit_key):
                     seen.add(found.seq)
                     yield found
-                    continue
-                kept_back = True
-                if admission.slots(found.queue) <= 0:
-                    full_queues.append(found.queue)
                 else:
-                    full_keys.append(f"{found.queue}\n{found.limit_key}")
+                    kept_back = True
             if not kept_back or len(page) < self._page or len(seen) >= self._request.limit:
                 return
 
-    def _candidates(
-        self, asked: dict[str, Any], full_queues: set[str], full_keys: set[str]
-    ) -> list[Candidate]:
+    def _full_keys(self, admission: Admission) -> list[str]:
+        """Keys that are used up, of the queues where a key was looked at, each behind its queue."""
+        return [
+            f"{queue}\n{key}"
+            for queue, in_use in self._in_use.items()
+            for key in {
+                *admission.full_keys(queue),
+                *(
+                    key
+                    for key, running in in_use.items()
+                    if running >= limits_of(self._request, queue).key_concurrency
+                ),
+            }
+        ]
+
+    def _candidates(self, full_queues: list[str], full_keys: list[str]) -> list[Candidate]:
+        asked = self._where | {"full_queues": full_queues, "full_keys": full_keys}
         found = [
             Candidate(-priority, *row)
             for priority, *row in self._transaction.rows(f"due{self._in_tree}", asked)
         ]
         if self._request.dead_owners:
-            found += self._abandoned(full_queues, full_keys)
+            # Behind a page that was cut off, there may be rows that come before theirs.
+            last = found[-1] if len(found) >= self._page else None
+            abandoned = self._abandoned({*full_queues}, {*full_keys})
+            found += [each for each in abandoned if last is None or each < last]
             found.sort()
         return found
 

@@ -105,6 +105,16 @@ class QueueContract(ContractCase):
         assert world.claimed(limit=3) == ["i0", "free", "last"]
         assert world.claimed(limit=3) == []
 
+    def test_rows_of_dead_owners_wait_for_those_before_them(self, world: World) -> None:
+        world.start("abandoned", queue="gpu")
+        assert world.claimed(owner="gone") == ["abandoned"]
+        world.start("holder", queue="gpu", limit_key="x", priority=9)
+        assert world.claimed(owner="w1") == ["holder"]
+        _fill(world, 150, limit_key="x", priority=5)
+        world.start("before", queue="gpu", priority=5)
+        asked = {"limits": _limited(concurrency=2), "dead_owners": frozenset({"gone"})}
+        assert world.claimed(**asked, limit=3) == ["before"]
+
     def test_a_queue_that_fills_up_keeps_no_other_waiting(self, world: World) -> None:
         _fill(world, 150, priority=1)
         world.start("other")

@@ -111,7 +111,7 @@ FROM lane CROSS JOIN LATERAL (
         SELECT due_at, seq, limit_key FROM perdure.invocation
         WHERE app = %(app)s AND queue = lane.queue AND priority = lane.priority
             AND timed = 0 AND due_at IS NOT NULL AND name = ANY(%(names)s)
-            AND NOT (queue || chr(10) || limit_key) = ANY(%(full_keys)s)
+            AND (queue || chr(10) || limit_key) NOT IN (SELECT unnest(%(full_keys)s::text[]))
         ORDER BY due_at, seq LIMIT %(limit)s
     )
     UNION ALL
@@ -119,7 +119,7 @@ FROM lane CROSS JOIN LATERAL (
         SELECT due_at, seq, limit_key FROM perdure.invocation
         WHERE app = %(app)s AND queue = lane.queue AND priority = lane.priority
             AND timed = 1 AND due_at <= %(now)s AND name = ANY(%(names)s)
-            AND NOT (queue || chr(10) || limit_key) = ANY(%(full_keys)s)
+            AND (queue || chr(10) || limit_key) NOT IN (SELECT unnest(%(full_keys)s::text[]))
         ORDER BY due_at, seq LIMIT %(limit)s
     )
 ) AS found
@@ -134,14 +134,16 @@ SELECT priority, due_at, seq, queue, limit_key
 FROM perdure.invocation INNER JOIN unnest(%(root_ids)s::text[], %(root_generations)s::int[])
     AS root (id, generation) ON root_id = root.id AND root_generation = root.generation
 WHERE app = %(app)s AND due_at IS NOT NULL AND (timed = 0 OR due_at <= %(now)s)
-    AND name = ANY(%(names)s) AND NOT (queue || chr(10) || limit_key) = ANY(%(full_keys)s)
+    AND name = ANY(%(names)s)
+    AND (queue || chr(10) || limit_key) NOT IN (SELECT unnest(%(full_keys)s::text[]))
     AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
     AND NOT queue = ANY(%(full_queues)s)
 ORDER BY priority DESC, due_at, seq
 LIMIT %(limit)s;
 
 -- name: next_due
--- When the next row becomes claimable by time alone; the lanes are those of `due`.
+-- When the next row becomes claimable by time alone. The lanes are found as in `due`, for a backlog
+-- lies before the timers in the index.
 WITH RECURSIVE lane AS (
     (
         SELECT queue, priority FROM perdure.invocation
@@ -173,7 +175,7 @@ FROM lane CROSS JOIN LATERAL (
         AND timed = 1 AND due_at > %(now)s AND name = ANY(%(names)s)
     ORDER BY due_at LIMIT 1
 ) AS found
-WHERE %(queues)s::text[] IS NULL OR lane.queue = ANY(%(queues)s);
+WHERE (%(queues)s::text[] IS NULL OR lane.queue = ANY(%(queues)s));
 
 -- name: next_due_in_tree
 -- Like next_due, within the trees of some roots.
@@ -199,11 +201,12 @@ SELECT count(*), count(*) FILTER (WHERE owner = %(owner)s) FROM perdure.invocati
 WHERE app = %(app)s AND queue = %(queue)s AND state = 'running' AND lease_until > %(now)s
     AND NOT owner = ANY(%(dead_owners)s);
 
--- name: key_usage
--- Live leases of a queue with one limit key.
-SELECT count(*) FROM perdure.invocation
-WHERE app = %(app)s AND queue = %(queue)s AND limit_key = %(limit_key)s AND state = 'running'
-    AND lease_until > %(now)s AND NOT owner = ANY(%(dead_owners)s);
+-- name: keys_in_use
+-- Live leases of a queue by limit key.
+SELECT limit_key, count(*) FROM perdure.invocation
+WHERE app = %(app)s AND queue = %(queue)s AND limit_key <> '' AND state = 'running'
+    AND lease_until > %(now)s AND NOT owner = ANY(%(dead_owners)s)
+GROUP BY limit_key;
 
 -- name: recent_claims
 -- Claims of a queue with a rate after some time.

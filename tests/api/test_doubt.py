@@ -30,16 +30,16 @@ def told(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_a_sync_wait_tells_once(app: Perdure, caplog: pytest.LogCaptureFixture) -> None:
-    invocation = app.start("shop.oder", 1)
+    invocation = app.start("shop.settling", 1)
     with pytest.raises(ResultTimeout):
         invocation.result(0.3)  # several looks
     (message,) = told(caplog)
-    assert "'shop.oder' is not registered" in message
+    assert "'shop.settling' is not registered" in message
     assert invocation.invocation_id in message
 
 
 def test_an_async_wait_tells_once(app: Perdure, caplog: pytest.LogCaptureFixture) -> None:
-    invocation = app.start("shop.oder", 1)
+    invocation = app.start("shop.settling", 1)
 
     async def wait() -> None:
         await asyncio.wait_for(invocation.result_async(0.3), 60)
@@ -61,7 +61,11 @@ def test_what_may_come_is_not_doubted(
 
     taken = asking.start("shop.other")
     claim(app, names=frozenset({"shop.other"}))
-    for invocation in (asking.named("shop.oder").options(delay=60).start(), taken, known.start()):
+    for invocation in (
+        asking.named("shop.settling").options(delay=60).start(),
+        taken,
+        known.start(),
+    ):
         with pytest.raises(ResultTimeout):
             invocation.result(0.1)
     assert told(caplog) == []

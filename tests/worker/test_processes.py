@@ -315,7 +315,8 @@ def test_workers_whose_supervisor_is_killed_end_in_order(fleet: Fleet) -> None:
     fleet.start("order", ["pen", "ink"])
     fleet.begun("pen")
     supervisor.kill()
-    supervisor.says("nothing new is claimed", times=2)
+    # Not `says`: the supervisor has ended, and it is its workers that go on to tell.
+    until(lambda: supervisor.log.count("nothing new is claimed") == 2, "both workers stop")
     fleet.open("pen")
     are_gone(pids)
     released(fleet, entries=1)

@@ -48,11 +48,12 @@ def hear_signals() -> None:
     """Let the processes of tests hear Ctrl-C even if this one was started as a background job.
 
     A shell starts those with SIGINT ignored, and children inherit that: Python then installs no
-    handler, and a test that interrupts a process would wait for ever. So with SIGTERM, too.
+    handler, and a test that interrupts a process would wait for ever. So with the other two.
     """
     for number, usual in (
         (signal.SIGINT, signal.default_int_handler),
         (signal.SIGTERM, signal.SIG_DFL),
+        (signal.SIGQUIT, signal.SIG_DFL),
     ):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)

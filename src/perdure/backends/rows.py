@@ -98,6 +98,26 @@ def entry_of(row: Row) -> Entry:
     return Entry(*row)
 
 
+def entry_columns(entry: Entry) -> Row:
+    """Parameters of `append` after those that say where the entry stands."""
+    return (
+        entry.kind,
+        entry.scope,
+        entry.ordinal,
+        entry.key,
+        entry.name,
+        entry.digest,
+        entry.body,
+        entry.meta,
+        entry.at,
+        entry.epoch,
+        entry.token,
+        entry.checksum,
+        entry.codec,
+        entry.key_id,
+    )
+
+
 def queue_status(row: Row, now: int) -> QueueStatus:
     """A row of `queues`."""
     queue, ready, scheduled, running, since = row

@@ -26,7 +26,7 @@ from perdure.backends.base import (
     Transition,
 )
 from perdure.backends.postgres.store import Transaction
-from perdure.backends.rows import call_row, ids_of, invocation_row
+from perdure.backends.rows import call_row, entry_columns, ids_of, invocation_row
 from perdure.backends.rules import FIRST_GENERATION, first_record
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import TERMINAL, InvocationState
@@ -148,7 +148,9 @@ class Batch:
         """Entries, what they consumed, data, children, watches, and last what becomes of it."""
         row, changes = self._by_key[asked.key], self._changes
         changes.rows[row.seq] = row
-        changes.entries += [(row.seq, *_columns(entry)) for entry in asked.entries]
+        changes.entries += [
+            (row.seq, entry.position, *entry_columns(entry)) for entry in asked.entries
+        ]
         changes.epochs[row.seq] = row.epoch
         row.head = asked.head + len(asked.entries)
         row.head_hash = asked.head_hash if asked.entries else row.head_hash
@@ -288,26 +290,6 @@ def _columns_of(rows: Sequence[tuple[Any, ...]], count: int) -> list[list[Any]]:
     if any(len(row) != count for row in rows):
         raise InternalError(f"A row of {count} columns was expected.")
     return [list(column) for column in zip(*rows, strict=True)]
-
-
-def _columns(entry: Any) -> tuple[Any, ...]:
-    return (
-        entry.position,
-        entry.kind,
-        entry.scope,
-        entry.ordinal,
-        entry.key,
-        entry.name,
-        entry.digest,
-        entry.body,
-        entry.meta,
-        entry.at,
-        entry.epoch,
-        entry.token,
-        entry.checksum,
-        entry.codec,
-        entry.key_id,
-    )
 
 
 def _row_of(row: tuple[Any, ...]) -> _Row:

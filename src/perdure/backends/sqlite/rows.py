@@ -5,30 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from perdure.backends.rows import Row
+from perdure.backends.rows import Row, entry_columns
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
 
 
 def entry_row(seq: int, entry: Entry) -> Row:
     """Parameters of `append`."""
-    return (
-        (seq << 32) | entry.position,
-        entry.kind,
-        entry.scope,
-        entry.ordinal,
-        entry.key,
-        entry.name,
-        entry.digest,
-        entry.body,
-        entry.meta,
-        entry.at,
-        entry.epoch,
-        entry.token,
-        entry.checksum,
-        entry.codec,
-        entry.key_id,
-    )
+    return ((seq << 32) | entry.position, *entry_columns(entry))
 
 
 def json_list(values: Iterable[str | int]) -> str:

@@ -24,3 +24,7 @@ cover:
     {{bin}}/coverage run -m pytest
     {{bin}}/coverage combine --quiet
     {{bin}}/coverage report
+
+# All of it takes about an hour; `just bench --quick` a few minutes.
+bench *args:
+    {{bin}}/python -m benchmarks {{args}}

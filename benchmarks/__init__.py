@@ -1,0 +1,1 @@
+"""Measures perdure beside the physical limits of the machine. `python -m benchmarks --help`."""

@@ -1,0 +1,77 @@
+"""Rounds: in each, every work runs once on every backend, so that slow minutes hit all alike."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from benchmarks import machine
+from benchmarks.bench import Bench, Figures, Work
+
+
+@dataclass
+class Results:
+    """Figures of all runs by backend and work, and the state of the machine at each round.
+
+    Attributes:
+        failures: what went wrong, as text; a work that failed has no figures of that run.
+    """
+
+    runs: dict[str, dict[str, list[Figures]]] = field(default_factory=dict)
+    states: list[dict[str, float]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
+def measure(bench: Bench, work: Work) -> Figures:
+    """One run. A figure that is compared with a raw limit gets it from right before and after."""
+    if not work.against:
+        return work.run(bench)
+    before = bench.limits()
+    figures = work.run(bench)
+    after = bench.limits()
+    for figure, limit in work.against.items():
+        if before and after:
+            raw = (before[limit] + after[limit]) / 2
+            figures[f"raw_{limit}_per_s"] = raw
+            figures[f"{figure}/{limit}"] = figures[figure] / raw
+    return figures
+
+
+def run_all(
+    benches: Sequence[Bench],
+    works: Sequence[Work],
+    rounds: int,
+    *,
+    after_each: Callable[[Results], None],
+) -> Results:
+    """Run all works on all benches, round by round.
+
+    Args:
+        after_each: told after each round, so that nothing is lost when a later one is stopped.
+    """
+    results = Results()
+    for number in range(rounds):
+        seconds = benches[0].sizes.limit_seconds
+        results.states.append(machine.state(seconds))
+        for work in works:
+            for bench in benches:
+                if (work.once and number) or (work.needs_processes and bench.label == "memory"):
+                    continue
+                _run_one(bench, work, number, results)
+        after_each(results)
+    return results
+
+
+def _run_one(bench: Bench, work: Work, number: int, results: Results) -> None:
+    start = time.perf_counter()
+    place = f"round {number + 1}, {work.name} on {bench.label}"
+    try:
+        figures = measure(bench, work)
+    except Exception as error:  # one work that fails must not take hours of others with it
+        results.failures.append(f"{place}: {type(error).__name__}: {error}")
+        print(f"{place}: FAILED: {error}", file=sys.stderr, flush=True)
+        return
+    results.runs.setdefault(bench.label, {}).setdefault(work.name, []).append(figures)
+    print(f"{place}: {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)

@@ -1,0 +1,65 @@
+"""Many small workflows in one process: started, run, and their results read."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+
+from benchmarks.bench import Bench, Figures, Work
+from benchmarks.places import Place
+from benchmarks.processes import cpu_of_this_process, until
+from benchmarks.program import TASKS_EACH, Program
+
+
+def idle(program: Program) -> bool:
+    """Whether nothing is ready or running."""
+    return not any(queue.ready or queue.running for queue in program.app.queues())
+
+
+def run(bench: Bench) -> Figures:
+    """Three parts, one after the other: starts by one thread, the work, results by one thread."""
+    count = bench.sizes.workflows
+    with bench.place() as place:
+        program = place.program(local_worker=False)
+        program.five.start()  # opens the store
+        size = _sizes(place)
+        cpu, server = cpu_of_this_process(), place.server_cpu_seconds()
+        moments = [time.perf_counter()]
+        started = [program.five.start() for _ in range(count)]
+        moments.append(time.perf_counter())
+        program.app.start_worker()
+        until(lambda: idle(program), "all workflows are done")
+        moments.append(time.perf_counter())
+        for each in started:
+            each.result()
+        moments.append(time.perf_counter())
+        used = cpu_of_this_process() - cpu
+        server_used = (place.server_cpu_seconds() or 0.0) - (server or 0.0)
+        starting, working, reading = (b - a for a, b in pairwise(moments))
+        results = count * TASKS_EACH
+        figures = {
+            "results_per_s": results / working,
+            "results_per_s_with_start_and_read": results / (moments[-1] - moments[0]),
+            "starts_per_s": count / starting,
+            "reads_per_s": count / reading,
+            "cpu_us_per_result": used / results * 1e6,
+        }
+        if server is not None:
+            figures["server_cpu_us_per_result"] = server_used / results * 1e6
+        for name, before, after in zip(("disk", "log"), size, _sizes(place), strict=True):
+            if before is not None and after is not None:
+                figures[f"{name}_bytes_per_workflow"] = (after - before) / count
+    return figures
+
+
+def _sizes(place: Place) -> tuple[int | None, int | None]:
+    log = place.log_bytes()  # before the other one, which tidies up
+    return place.stored_bytes(), log
+
+
+WORK = Work(
+    name="throughput",
+    title=f"Workflows of {TASKS_EACH} tasks in one process",
+    run=run,
+    against={"results_per_s": "rows"},
+)

@@ -80,6 +80,87 @@ def test_pauses_grow_up_to_a_bound_and_differ(monkeypatch: pytest.MonkeyPatch) -
             assert longest / 2 <= min(pauses) <= max(pauses) <= longest
 
 
+class Vanishing(MemoryBackend):
+    """Its first claim happens, nobody is told, and for a while nobody can ask."""
+
+    def __init__(self, silent: int) -> None:
+        super().__init__()
+        self.silent = silent
+        self.claims: list[int] = []
+
+    def claim(self, request: ClaimRequest) -> Any:
+        batch = super().claim(request)
+        if batch.records:
+            self.claims.append(len(batch.records))
+            if len(self.claims) == 1:
+                raise CommitUnknown("?")
+        return batch
+
+    def query(self, *args: Any) -> Any:
+        if self.claims and self.silent:
+            self.silent -= 1
+            raise BackendUnavailable("gone")
+        return super().query(*args)
+
+
+@pytest.mark.parametrize("silent", [0, 1, 3])
+def test_what_a_claim_took_unseen_is_run_as_soon_as_the_store_answers(
+    silent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease has an hour to go; it is no crash, and it is claimed once."""
+    monkeypatch.setattr(worker, "POLL_SECONDS", 0.001)
+    backend = Vanishing(silent)
+    with Perdure(backend=backend, local_worker=False, lease=3600) as app:
+        runs: list[int] = []
+
+        @app.task
+        def body(number: int) -> int:
+            runs.append(number)
+            return number
+
+        invocations = [body.start(number) for number in range(3)]
+        app.start_worker()
+        assert [each.result(LONG) for each in invocations] == [0, 1, 2]
+    assert (backend.silent, backend.claims) == (0, [3])
+    assert sorted(runs) == [0, 1, 2]
+
+
+def test_what_another_worker_of_the_process_holds_is_not_taken_unseen() -> None:
+    """Of two claims with an open outcome each finds rows once, whichever worker finds them."""
+    backend = Vanishing(1)
+    with Perdure(backend=backend, local_worker=False, lease=3600) as app:
+
+        @app.task
+        def body() -> None: ...
+
+        first, second = (
+            worker.Worker(
+                app.runtime,
+                app.registry,
+                roots=None,
+                concurrency=1,
+                failed=lambda *_: None,
+                gives_up=False,
+                serves=worker.Serving(dict),
+            )
+            for _ in range(2)
+        )
+        request = ClaimRequest(
+            app=app.runtime.app_name,
+            owner=app.runtime.claimer,
+            names=frozenset(app.registry),
+            limit=1,
+            lease=HOUR,
+        )
+        body.options(id="one").start()
+        with pytest.raises(BackendUnavailable):
+            first._claim(request)
+        body.options(id="two").start()
+        taken = [one._claim(request).records for one in (second, first, first)]
+        ids = [[record.key.invocation_id for record in records] for records in taken]
+        assert ids == [["two"], ["one"], []]
+
+
 def test_leases_are_kept_after_a_renewal_met_a_bug() -> None:
     backend = Failing()
     backend.renewals = [ValueError("a bug")]

@@ -49,12 +49,17 @@ class LeaseTable:
 
     An attempt asks before each side effect; a lease that could not be confirmed in time counts as
     lost, although it may still be ours: stopping early costs a replay, going on could cost more.
+
+    Attributes:
+        claiming: held by a worker from its claim until the leases are in here. What the store says
+            is ours and is not in here was taken unseen, then.
     """
 
     def __init__(self, env: Env, lease: float) -> None:
         """Start with none."""
         self._env = env
         self._margin = lease * 0.1
+        self.claiming = threading.Lock()
         self._lock = threading.Lock()
         self._confirmed: dict[Holding, float] = {}
 

@@ -68,6 +68,13 @@ def _holding_of(record: InvocationRecord) -> Holding:
     return Holding(record.key, record.epoch)
 
 
+def _fits(record: InvocationRecord, request: ClaimRequest) -> bool:
+    """Whether such a claim may have taken it."""
+    in_tree = request.roots is None or record.root in request.roots
+    served = request.queues is None or record.queue in request.queues
+    return in_tree and served and record.name in request.names
+
+
 class Serving(NamedTuple):
     """Which queues a worker serves.
 
@@ -128,6 +135,7 @@ class Worker:
         self._owners_checked = float("-inf")
         self._failures = 0
         self._unreleased: deque[Attempt | TaskAttempt] = deque()
+        self._held_before: set[Holding] | None = None
         self.alive = True
 
     def start(self) -> None:
@@ -218,35 +226,87 @@ class Worker:
         alone = self._last_chance is not None and runtime.env.monotonic() < self._alone_until
         if free <= 0 or alone or not self._functions or (roots is not None and not roots):
             return POLL_SECONDS
-        lease = runtime.settings.lease
-        asked_at = runtime.env.monotonic()
-        request = ClaimRequest(
-            app=runtime.app_name,
-            owner=runtime.claimer,
-            names=frozenset(self._functions),
-            roots=roots,
-            queues=self._serves.queues,
-            limits=self._serves.limits(),
-            limit=free,
-            lease=int(lease * 1e6),
-            dead_owners=self._gone_owners(asked_at),
+        batch = self._claim(
+            ClaimRequest(
+                app=runtime.app_name,
+                owner=runtime.claimer,
+                names=frozenset(self._functions),
+                roots=roots,
+                queues=self._serves.queues,
+                limits=self._serves.limits(),
+                limit=free,
+                lease=int(runtime.settings.lease * 1e6),
+                dead_owners=self._gone_owners(runtime.env.monotonic()),
+            )
         )
-        held = {*runtime.leases.held(), *map(_holding, self._unreleased)}
-        try:
-            batch = runtime.backend.claim(request)
-        except CommitUnknown as error:
-            batch = self._claimed(held)
-            if not batch.records:
-                raise
-            logger.warning("claim left open, its rows were found: %s", error)
         if batch.records:
-            for record in batch.records:
-                runtime.leases.add(record.key, record.epoch, asked_at, lease)
             self._run_all(batch)
             return 0.0
         if batch.next_due is None:
             return POLL_SECONDS
         return min(POLL_SECONDS, max(0.0, (batch.next_due - batch.now) / 1e6))
+
+    def _claim(self, request: ClaimRequest) -> ClaimBatch:
+        """Claim, and note the leases. Before that, whatever an earlier claim took unseen.
+
+        Raises:
+            CommitUnknown: it took nothing that could be found, or the store cannot be asked.
+            BackendError: it took nothing, or nobody can tell yet what an earlier one took.
+        """
+        runtime = self._runtime
+        with runtime.leases.claiming:
+            if self._held_before is not None:
+                found = self._take_unseen(request, self._held_before)
+                if found.records:
+                    return found
+            asked_at = runtime.env.monotonic()
+            held = {*runtime.leases.held(), *map(_holding, self._unreleased)}
+            try:
+                batch = runtime.backend.claim(request)
+            except CommitUnknown as error:
+                self._held_before = held
+                batch = self._take_unseen(request, held)
+                if not batch.records:
+                    raise
+                logger.warning("claim left open, its rows were found: %s", error)
+            else:
+                self._note_leases(batch, asked_at)
+            return batch
+
+    def _take_unseen(self, request: ClaimRequest, held_before: set[Holding]) -> ClaimBatch:
+        """What a claim whose outcome is open took: rows of ours that no attempt here had or has.
+
+        Without this look they would lie until their lease is over. While the store cannot answer
+        it is still to be made, before anything else is claimed. If the claim should happen later
+        than the look, its rows do lie.
+
+        Args:
+            request: like that of the claim.
+            held_before: what was held when it was asked for.
+        """
+        runtime = self._runtime
+        asked_at = runtime.env.monotonic()
+        now = runtime.backend.now()
+        running = InvocationQuery(
+            app=runtime.app_name, states=(InvocationState.RUNNING,), limit=RUNNING_MAX
+        )
+        rows = runtime.backend.query(running)
+        held = held_before.union(runtime.leases.held())
+        taken = (row for row in rows if row.owner == runtime.claimer and _fits(row, request))
+        batch = ClaimBatch(tuple(row for row in taken if _holding_of(row) not in held), now, None)
+        self._held_before = None
+        self._note_leases(batch, asked_at)
+        return batch
+
+    def _note_leases(self, batch: ClaimBatch, asked_at: float) -> None:
+        """Count on what is left of these leases.
+
+        Args:
+            asked_at: the monotonic time just before the store said `batch.now`.
+        """
+        for record in batch.records:
+            left = ((record.lease_until or batch.now) - batch.now) / 1e6
+            self._runtime.leases.add(record.key, record.epoch, asked_at, left)
 
     def _run_all(self, batch: ClaimBatch) -> None:
         """Run what was claimed; of those that the next crash would end, one, and alone.
@@ -276,23 +336,6 @@ class Worker:
             logger.info("%s could not be put off: %s", record.key, error)
         finally:
             self._runtime.leases.remove(record.key, record.epoch)
-
-    def _claimed(self, held: set[Holding]) -> ClaimBatch:
-        """What a claim whose outcome is open took: rows of ours that no attempt had before it.
-
-        Without this look they would lie until their lease is over. If the claim should happen
-        later than this look, they do.
-        """
-        runtime = self._runtime
-        running = InvocationQuery(
-            app=runtime.app_name, states=(InvocationState.RUNNING,), limit=RUNNING_MAX
-        )
-        taken = tuple(
-            record
-            for record in runtime.backend.query(running)
-            if record.owner == runtime.claimer and Holding(record.key, record.epoch) not in held
-        )
-        return ClaimBatch(taken, runtime.backend.now(), None)
 
     def _gone_owners(self, now: float) -> frozenset[str]:
         if now - self._owners_checked < OWNER_CHECK_SECONDS:

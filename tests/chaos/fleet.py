@@ -276,7 +276,7 @@ class Fleet:
         return [line[2] for line in self.events("frozen")]
 
     def _remember(self, told: dict[str, int]) -> None:
-        ledger = os.environ.get("PERDURE_CHAOS_LEDGER")
+        ledger = os.environ.get("PERDURE_TEST_CHAOS_LEDGER")
         if ledger is None:
             return
         commit = subprocess.run(
@@ -289,10 +289,10 @@ class Fleet:
 
 
 def seconds(usual: float) -> float:
-    """How long a chaos run goes on: `PERDURE_CHAOS_SECONDS`, or what fits into every landing."""
-    return float(os.environ.get("PERDURE_CHAOS_SECONDS", usual))
+    """How long a chaos run goes on: `PERDURE_TEST_CHAOS_SECONDS`, or what each landing can bear."""
+    return float(os.environ.get("PERDURE_TEST_CHAOS_SECONDS", usual))
 
 
 def chosen_seed() -> int:
-    """`PERDURE_CHAOS_SEED`, or a new one each time; it is printed with the counters."""
-    return int(os.environ.get("PERDURE_CHAOS_SEED") or random.SystemRandom().getrandbits(32))
+    """`PERDURE_TEST_CHAOS_SEED`, or a new one each time; it is printed with the counters."""
+    return int(os.environ.get("PERDURE_TEST_CHAOS_SEED") or random.SystemRandom().getrandbits(32))

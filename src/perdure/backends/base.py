@@ -175,7 +175,7 @@ class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker can run now.
 
     Attributes:
-        owner: name of the claiming worker: host, boot, process, start time and a nonce.
+        owner: name of the claiming worker: host, pid space, pid, start time and a nonce.
         names: registered names; nothing else is claimed.
         roots: only trees with these tops; None for all.
         queues: only rows of these queues; None for all.

@@ -10,18 +10,26 @@ import os
 from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_PID_NAMESPACE = Path("/proc/self/ns/pid")
 _SEPARATOR = "|"
+_UNKNOWN = "unknown"
 
 
-def _boot_id() -> str:
+def _pid_space() -> str:
+    """Where a pid means one process: this boot of this kernel, and the namespace of containers.
+
+    A host's name does not tell that: containers on the host's network have it, too, and machines
+    may have equal names.
+    """
     try:
-        return _BOOT_ID.read_text("ascii").strip()
+        namespace = _PID_NAMESPACE.readlink().name.removeprefix("pid:").strip("[]")
+        return f"{_BOOT_ID.read_text('ascii').strip()}/{namespace}"
     except OSError:
-        return "unknown"
+        return _UNKNOWN
 
 
 def _start_time(pid: int) -> str:
-    """When the process started, in ticks since boot; "" when there is no such process.
+    """When the process started, in ticks since boot; "" when that cannot be read.
 
     Source: proc(5), field 22 of /proc/PID/stat. The command name in field 2 may hold spaces and
     parentheses, so the fields are counted after its last ")". A zombie (state Z) has ended.
@@ -31,27 +39,32 @@ def _start_time(pid: int) -> str:
     except OSError:
         return ""
     fields = text.rpartition(")")[2].split()
-    return "" if fields[0] in {"Z", "X"} else fields[19]
+    return "ended" if fields[0] in {"Z", "X"} else fields[19]
 
 
 def owner_name(nonce: str) -> str:
-    """Host, boot, pid, start time of this process, and a nonce per worker."""
+    """Host, pid space, pid, start time of this process, and a nonce per worker."""
     pid = os.getpid()
-    parts = (os.uname().nodename, _boot_id(), str(pid), _start_time(pid), nonce)
+    parts = (os.uname().nodename, _pid_space(), str(pid), _start_time(pid), nonce)
     return _SEPARATOR.join(part.replace(_SEPARATOR, "_") for part in parts)
 
 
 def is_gone(owner: str) -> bool:
-    """True only if the owner was a process of this host and is certainly not running any more.
+    """True only if the owner was a process of this pid space and is certainly not running any more.
 
-    Where the system does not tell (no /proc), nothing is certain and the lease decides.
+    Where that is not certain (another machine, another container, a host that was booted anew, no
+    /proc), the lease decides.
     """
     parts = owner.split(_SEPARATOR)
-    if len(parts) != 5 or not Path("/proc/self/stat").exists():
+    here = _pid_space()
+    if len(parts) != 5 or here == _UNKNOWN or parts[1] != here or not parts[2].isdecimal():
         return False
-    host, boot, pid, started, _ = parts
-    if host != os.uname().nodename:
-        return False
-    if boot != _boot_id():
+    pid, started = int(parts[2]), parts[3]
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
         return True
-    return pid.isdecimal() and _start_time(int(pid)) != started
+    except (OSError, OverflowError):
+        pass  # of another user, who may hide it from /proc: there is one
+    found = _start_time(pid)
+    return bool(found and started) and found != started

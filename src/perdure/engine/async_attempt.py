@@ -23,6 +23,7 @@ from perdure.engine.effects import Flow, Function, RunBody, Wait
 from perdure.engine.loop import ScopedTask, WorkflowLoop
 from perdure.engine.outcome import Outcome, Unfinished
 from perdure.engine.runtime import Runtime
+from perdure.engine.strays import OneProcess
 from perdure.errors import BackendError, ControlFlow, InternalError, Suspended, SuspensionSwallowed
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ class AsyncAttempt(Attempt):
         self._clock = record.base_time or 0
         self._running = 0
         self._finished: deque[Callable[[], None]] = deque()
+        self._one_process = OneProcess(f"workflow {record.name!r}")
 
     # --- stepping -------------------------------------------------------------------------------
 
@@ -91,7 +93,8 @@ class AsyncAttempt(Attempt):
 
     def _step_until(self, done: Callable[[], bool]) -> None:
         while True:
-            self._loop.run_ready()
+            with self._one_process:
+                self._loop.run_ready()
             if self.halted:
                 raise Suspended("The workflow is being dropped.")
             if done():

@@ -22,6 +22,7 @@ from perdure.engine.env import Env
 from perdure.engine.executors import Executors, answer_of
 from perdure.engine.outcome import Outcome, Raised, Unfinished
 from perdure.engine.pool import Pool
+from perdure.engine.strays import OneProcess
 from perdure.errors import BodyDied, ExecutorUnavailable, TaskTimeout
 from perdure.values import TypeRegistry, decode_exception, encode_exception
 
@@ -206,7 +207,9 @@ class BodyRunner:
             limit = asyncio.timeout(call.function.timeout)
             try:
                 async with limit:
-                    value = await cast("Awaitable[object]", call.function.bind(call.arguments)())
+                    with OneProcess(f"task {call.function.name!r}"):
+                        bound = call.function.bind(call.arguments)
+                        value = await cast("Awaitable[object]", bound())
             except TimeoutError as error:
                 # A TimeoutError of the body itself is its own, not ours.
                 return self._timed_out(call) if limit.expired() else self._raised(call, error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from perdure.engine.context import TaskContext, enter, leave
 from perdure.engine.effects import Function
 from perdure.engine.outcome import Outcome, Raised, Returned
+from perdure.engine.strays import OneProcess
 from perdure.errors import SerializationError
 from perdure.values import TypeRegistry, encode_exception
 
@@ -18,7 +19,8 @@ def run_body(
     """Call the function in its context; whatever it does is the outcome, nothing gets past."""
     token = enter(context)
     try:
-        value = function.bind(arguments)()
+        with OneProcess(f"task {function.name!r}"):
+            value = function.bind(arguments)()
     except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
         return raised_by_body(function, error, types)
     finally:

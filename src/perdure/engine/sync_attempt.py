@@ -7,6 +7,7 @@ from perdure.engine.context import WorkflowContext, enter, leave
 from perdure.engine.drive import drive
 from perdure.engine.effects import Flow, RunBody, Wait
 from perdure.engine.outcome import Outcome, Unfinished
+from perdure.engine.strays import OneProcess
 from perdure.errors import BackendError, ControlFlow, InternalError, WrongColour
 
 
@@ -18,7 +19,9 @@ class SyncAttempt(Attempt):
         run = self.function.bind(self.record.arguments)
         token = enter(context)
         try:
-            return self.returned(run())
+            with OneProcess(f"workflow {self.record.name!r}"):
+                value = run()
+            return self.returned(value)
         except ControlFlow as signal:
             if not self.halted:
                 raise InternalError("A control signal came without its cause.") from signal

@@ -1,0 +1,44 @@
+"""Forked children that come back from a user's function: they end there.
+
+A child that `os.fork` made has a copy of everything of ours, the lease and the way to record an
+outcome too. If it came back from the function where it was made, it would go on as if it were its
+parent.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+class OneProcess:
+    """A block that a user's function runs in, and that no forked child of it leaves alive.
+
+    What the child has not flushed is lost, as with `os._exit`: its buffers are its parent's too.
+    """
+
+    __slots__ = ("_home", "_what")
+
+    def __init__(self, what: str) -> None:
+        """Name the function, for the message."""
+        self._what = what
+        self._home = os.getpid()
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        """End this process if it is a child; `sys.exit(n)` there is its way to end, with its n."""
+        if os.getpid() == self._home:
+            return
+        if isinstance(error, SystemExit):
+            code = error.code
+            os._exit(code if isinstance(code, int) else int(code is not None))
+        how = "returned" if error is None else f"raised {type(error).__name__}: {error}"
+        text = (
+            f"perdure: {self._what} forked, and the child (pid {os.getpid()}) {how}. It was ended: "
+            "only the process that called the function may give its outcome. End a forked child "
+            "with os._exit(), or use subprocess or multiprocessing.\n"
+        )
+        # Not through sys.stderr: another thread of the parent may have held its lock at the fork.
+        os.write(2, text.encode("utf-8", "backslashreplace"))
+        os._exit(1)

@@ -216,18 +216,17 @@ class MemoryBackend:
             return ClaimBatch(claimed, now, next_due)
 
     def renew(self, owner: str, holdings: Sequence[Holding], lease: int) -> frozenset[Holding]:
-        """See `Backend.renew`."""
+        """See `Backend.renew`. Held means: RUNNING under this epoch, for this owner."""
         with self._lock:
-            now = self._clock()
+            until = self._clock() + lease
             held = frozenset(
                 holding
                 for holding in holdings
                 if (row := self._rows.get(holding.key)) is not None
-                and (row.epoch, row.owner) == (holding.epoch, owner)
-                and _holds(row, now)
+                and (row.state, row.epoch, row.owner) == (_S.RUNNING, holding.epoch, owner)
             )
             for holding in held:
-                self._put(_replace(self._rows[holding.key], lease_until=now + lease))
+                self._put(_replace(self._rows[holding.key], lease_until=until))
             return held
 
     def resume(self, key: InvocationKey) -> bool:

@@ -21,7 +21,9 @@ from perdure.api.queues import Queues, queue_name
 from perdure.api.registry import Registry
 from perdure.api.settings import Settings, load_settings
 from perdure.api.state_backend import StateBackend
-from perdure.backends.base import Backend, Health, InvocationKind, InvocationQuery, QueueStatus
+from perdure.backends.base import Backend, Health, InvocationKind, InvocationQuery
+from perdure.backends.limits import QueueStatus
+from perdure.backends.server import Spread
 from perdure.core.identity import InvocationKey, validate_identifier
 from perdure.core.lifecycle import InvocationState
 from perdure.drivers import make_backend
@@ -54,7 +56,8 @@ class Perdure(Decorators):
 
     Args:
         url: `sqlite:///relative/path.db`, `sqlite:////absolute/path.db`,
-            `postgresql://user:password@host/database` or `memory://`. Default:
+            `postgresql://user:password@host/database` or `memory://`; a list of URLs spreads the
+            work over several servers (new ones are added at its end). Default:
             `PERDURE_DATABASE_URL`, a settings file, else `sqlite:///perdure.db`.
         name: the app's name, part of every seed. Apps of other names share a database unseen.
         synchronous: "full" (default) survives power loss; "normal" may lose the newest commits.
@@ -73,7 +76,7 @@ class Perdure(Decorators):
 
     def __init__(  # noqa: PLR0913 - settings, all by keyword
         self,
-        url: str | None = None,
+        url: str | Sequence[str] | None = None,
         *,
         name: str | None = None,
         synchronous: Literal["full", "normal"] | None = None,
@@ -260,6 +263,7 @@ class Perdure(Decorators):
         refuse_import_effects()
         settings, env, backend = self.settings, self._env, self._backend
         hub, store_id = Hub(), backend.store_id()
+        spread = backend if isinstance(backend, Spread) else None
         runtime = Runtime(
             app_name=settings.name,
             env=env,
@@ -267,10 +271,11 @@ class Perdure(Decorators):
             types=self._types,
             settings=EngineSettings(settings.lease, settings.grace, settings.crash_limit),
             hub=hub,
-            committer=Committer(backend, hub),
+            committer=Committer(backend, hub, spread),
             bodies=BodyRunner(env, self._types, settings.concurrency, store_id),
             leases=LeaseTable(env, settings.lease),
             store_id=store_id,
+            spread=spread,
             claimer=owner_name(env.entropy(4).hex()),
             owner=self.client,
             failed=self.client.fail,

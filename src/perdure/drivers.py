@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from perdure.api.settings import Settings
 from perdure.backends.base import Backend
+from perdure.backends.server import Server
 from perdure.engine.env import Env
 from perdure.errors import ConfigurationError
 
@@ -16,12 +19,40 @@ def make_backend(settings: Settings, env: Env, *, read_only: bool = False) -> Ba
     Raises:
         ConfigurationError: the URL cannot be used, or its driver is not installed.
     """
-    url = settings.database_url
+    urls = settings.urls
+    if len(urls) == 1:
+        return _make_server(urls[0], settings, env, read_only=read_only)
+    return _make_sharded(urls, settings, env, read_only=read_only)
+
+
+def _make_sharded(urls: Sequence[str], settings: Settings, env: Env, *, read_only: bool) -> Backend:
+    """Several servers. A list of SQLite files is for tests and development."""
+    from perdure.backends.sharded import ShardedBackend  # noqa: PLC0415 - only who uses it pays
+
+    kinds = {url.partition("://")[0].replace("postgresql", "postgres") for url in urls}
+    if len(kinds) > 1 or "memory" in kinds:
+        raise ConfigurationError(
+            f"A list of URLs with {', '.join(sorted(kinds))} cannot be used. Give several "
+            "postgresql:// URLs (or several sqlite:/// ones, for tests)."
+        )
+    servers = [(_shown(url), _make_server(url, settings, env, read_only=read_only)) for url in urls]
+    return ShardedBackend(servers, publishes=not read_only)
+
+
+def _shown(url: str) -> str:
+    """Server and database for people: no user, password or parameter."""
+    parts = urlsplit(url)
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+
+
+def _make_server(url: str, settings: Settings, env: Env, *, read_only: bool) -> Server:
+    """A backend of one URL."""
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "memory" and not rest:
-        from perdure.backends.memory import MemoryBackend  # noqa: PLC0415 - only who uses it pays
+        from perdure.backends.memory_server import MemoryServer  # noqa: PLC0415 - only who uses it pays
 
-        return MemoryBackend(env.now)
+        return MemoryServer(env.now)
     if separator and scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
         from perdure.backends.sqlite import SQLiteBackend  # noqa: PLC0415 - only who uses it pays
 
@@ -36,7 +67,7 @@ def make_backend(settings: Settings, env: Env, *, read_only: bool = False) -> Ba
     )
 
 
-def _make_postgres(url: str, *, read_only: bool) -> Backend:
+def _make_postgres(url: str, *, read_only: bool) -> Server:
     try:
         from perdure.backends.postgres import PostgresBackend  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:

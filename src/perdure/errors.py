@@ -261,6 +261,12 @@ class RegisterConflict(BackendError):
     code = "PRD047"
 
 
+class ServerListMismatch(BackendError):
+    """The list of servers is older than, or contradicts, the one that the servers know."""
+
+    code = "PRD048"
+
+
 class InternalError(PerdureError):
     """A rule of perdure itself was broken. This is our bug; please report it with the message."""
 

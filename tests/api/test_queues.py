@@ -11,7 +11,7 @@ from itertools import count
 import pytest
 
 from perdure import InvocationState, wf
-from perdure.backends.base import QueueLimits, QueueStatus, Rate
+from perdure.backends.limits import QueueLimits, QueueStatus, Rate
 from perdure.errors import ConfigurationError, InvalidIdentifier, RegistrationError
 from tests.support.stores import LONG, claim, run_until_idle, step
 

@@ -15,7 +15,8 @@ import pytest
 
 from perdure import Perdure, wf
 from perdure.api.settings import load_settings
-from perdure.backends.base import Backend, InvocationQuery, QueueLimits
+from perdure.backends.base import Backend, InvocationQuery
+from perdure.backends.limits import QueueLimits
 from perdure.backends.sqlite import SQLiteBackend
 from perdure.core.lifecycle import InvocationState
 from perdure.drivers import make_backend

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from perdure.backends.base import QueueLimits, Rate
+from perdure.backends.limits import QueueLimits, Rate
 from perdure.backends.sqlite import schema
 from perdure.backends.sqlite.claims import candidates
 from perdure.backends.sqlite.rows import entry_row

@@ -98,13 +98,13 @@ def test_migrations_are_numbered_without_a_gap():
 def test_a_migration_is_applied_once_and_moves_the_version(path, world, open_backend, monkeypatch):
     world.start()
     world.backend.close()
-    another = schema.Migration(3, 1, 2, ("CREATE TABLE later (x INTEGER) STRICT",))
+    another = schema.Migration(4, 1, 2, ("CREATE TABLE later (x INTEGER) STRICT",))
     newer = (*schema.load_migrations(), another)
     monkeypatch.setattr(schema, "load_migrations", lambda: newer)
     for _ in range(2):
         backend = open_backend()
         assert backend.read("a") is not None
-        assert backend.health().facts["schema"] == "3 (readers from 1, writers from 2)"
+        assert backend.health().facts["schema"] == "4 (readers from 1, writers from 2)"
         backend.close()
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT count(*) FROM later").fetchone() == (0,)

@@ -15,9 +15,11 @@ import pytest
 from perdure import Perdure
 from perdure.backends.base import Backend
 from perdure.backends.memory import MemoryBackend
+from perdure.backends.memory_server import MemoryServer
 from perdure.backends.postgres import PostgresBackend
+from perdure.backends.sharded import ShardedBackend
 from perdure.backends.sqlite import SQLiteBackend
-from perdure.engine.env import Env
+from perdure.engine.env import Env, SystemEnv
 from perdure.testing.crash import MakeApp, crash_everywhere
 from perdure.testing.faults import Mode
 from tests.programs import Program, programs
@@ -28,6 +30,8 @@ PROGRAMS = programs("blocking", "awaiting", "elsewhere")
 PAIRS = int(os.environ.get("PERDURE_TEST_CRASH_PAIRS", "10"))
 ALL = [pytest.param(program, id=name) for name, program in PROGRAMS.items()]
 SOME = ALL[::5]
+GIVEN = [each for each in ALL if "given" in str(each.id) and each not in SOME]
+"""Those whose children may live on another server."""
 
 
 def maker(program: Program, grace: float) -> MakeApp:
@@ -86,6 +90,24 @@ def test_on_sqlite(program: Program, tmp_path: Path) -> None:
         modes=(Mode.AFTER, Mode.UNKNOWN, Mode.STOLEN),
         pairs=PAIRS // 3,
         seed=2,
+    )
+    report.raise_problems()
+
+
+def two_servers() -> Backend:
+    return ShardedBackend([(f"server {n}", MemoryServer(SystemEnv().now)) for n in (1, 2)])
+
+
+@pytest.mark.parametrize("program", ALL if PAIRS > 10 else [*SOME, *GIVEN])
+def test_on_two_servers(program: Program) -> None:
+    report = crash_everywhere(
+        maker(program, 0.0),
+        "main",
+        program.args,
+        make_store=two_servers,
+        modes=(Mode.AFTER, Mode.UNKNOWN, Mode.UNKNOWN_LOST, Mode.STOLEN),
+        pairs=PAIRS // 3,
+        seed=4,
     )
     report.raise_problems()
 

@@ -13,11 +13,11 @@ from perdure.api.registry import Registry
 from perdure.backends.base import InvocationRecord, NewInvocation, OnExisting
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import TERMINAL, InvocationState
-from perdure.engine.flows import conflict
+from perdure.engine.committer import until_known
+from perdure.engine.conflicts import conflict
 from perdure.engine.outcome import recorded_outcome
 from perdure.engine.runtime import Runtime
 from perdure.errors import (
-    CommitUnknown,
     InvocationCancelled,
     InvocationDead,
     InvocationNotFound,
@@ -117,7 +117,9 @@ class Client:
 
     def fresh_id(self) -> str:
         """A new id, fit for sorting by time of creation."""
-        return self.runtime.env.new_id()
+        runtime = self.runtime
+        made = runtime.env.new_id()
+        return made if runtime.spread is None else runtime.spread.fresh_id(made)
 
     def definition_of(self, record: InvocationRecord) -> Definition | None:
         """The code of a record, if it is registered here."""
@@ -317,7 +319,7 @@ class Client:
         record = self.read(key)
         if record.name in self.registry or record.epoch:
             return float("inf")
-        if record.wake_at is not None and record.wake_at > self.runtime.backend.now():
+        if record.wake_at is not None and record.wake_at > self.runtime.now(record.key):
             return moment + DOUBT_SECONDS  # a delayed start
         logger.warning(
             "Still waiting for invocation %r: no worker has taken it, and %r is not registered in "
@@ -355,15 +357,3 @@ def _for_caller(error: BaseException) -> BaseException:
     if isinstance(error, (SystemExit, KeyboardInterrupt, GeneratorExit)):
         return TaskError(type(error).__name__, str(error), recorded_traceback(error))
     return error
-
-
-def until_known(run: Callable[[], T]) -> T:
-    """Call something that is safe to call again until its outcome is known.
-
-    Raises:
-        CommitUnknown: it was left open each time.
-    """
-    for _ in range(SETTLE_TRIES_MAX - 1):
-        with contextlib.suppress(CommitUnknown):
-            return run()
-    return run()

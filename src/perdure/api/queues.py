@@ -9,7 +9,8 @@ from datetime import timedelta
 
 import msgspec
 
-from perdure.backends.base import DEFAULT_QUEUE, QueueLimits, Rate
+from perdure.backends.base import DEFAULT_QUEUE
+from perdure.backends.limits import QueueLimits, Rate
 from perdure.core.identity import validate_identifier
 from perdure.core.retry import seconds
 from perdure.errors import ConfigurationError

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from perdure.api.client import Client, until_known
+from perdure.api.client import Client
 from perdure.api.functions import Registered
 from perdure.api.invocation import DistributedInvocation
 from perdure.api.state_backend import BASE_TIME_KEY, StateBackend, to_datetime
@@ -19,6 +19,7 @@ from perdure.backends.base import NewInvocation, RegisterPut
 from perdure.core.draws import DrawSource, derive_id, derive_seed
 from perdure.core.identity import InvocationKey, WorkflowIdentity
 from perdure.core.scope import BITS, IDEMPOTENCY_KEY, RANDOM, TIME, UUID
+from perdure.engine.committer import until_known
 from perdure.errors import OperationRefused
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -13,6 +14,9 @@ from perdure.core.identity import validate_identifier
 from perdure.errors import ConfigurationError, InvalidIdentifier
 
 DEFAULT_URL = "sqlite:///perdure.db"
+_BETWEEN_URLS = re.compile(r"\s+(?=[a-z]+://)")
+"""A path may hold spaces, and a PostgreSQL URL commas."""
+
 _PREFIX = "PERDURE_"
 _OTHER = frozenset({"PERDURE_APP", "PERDURE_WORKER_PARENT"})
 """Environment variables of ours that are not settings of an app."""
@@ -23,7 +27,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     Attributes:
         database_url: `sqlite:///path` (relative to the working directory), `sqlite:////abs/path`
-            or `memory://`.
+            `postgresql://...` or `memory://`; several, for several servers, with spaces between.
         name: the app's name; part of every seed. Apps of other names share a database unseen.
         synchronous: "full" survives power loss; "normal" may lose the newest commits then.
         local_worker: whether this process runs what it waits for.
@@ -43,6 +47,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     grace: float = 0.1
     crash_limit: int = 10
     code_version: str = ""
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The URLs; more than one for several servers."""
+        return tuple(_BETWEEN_URLS.split(self.database_url.strip()))
 
     def __post_init__(self) -> None:
         """Refuse numbers that could not mean anything."""
@@ -69,14 +78,30 @@ def load_settings(
     """
     environ = os.environ if environ is None else environ
     merged: dict[str, Any] = {}
-    for source, values in (
+    for source, layer in (
         *_file_layers(directory or Path.cwd()),
         ("the environment", _from_environment(environ)),
         ("Perdure(...)", {key: value for key, value in given.items() if value is not None}),
     ):
+        values = _with_urls_joined(source, layer)
         _check(source, values)
         merged.update(values)
     return msgspec.convert(merged, Settings, strict=False)
+
+
+def _with_urls_joined(source: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A list of URLs becomes one text, as the environment gives it."""
+    urls = values.get("database_url")
+    if not isinstance(urls, (list, tuple)):
+        return values
+    several = cast("Sequence[object]", urls)
+    texts = [url.strip() for url in several if isinstance(url, str) and url.strip()]
+    if not texts or len(texts) < len(several):
+        raise ConfigurationError(
+            f"Setting in {source}: database_url is a list of {len(several)} items of which "
+            f"{len(texts)} are URLs. Give the URL of every server."
+        )
+    return {**values, "database_url": " ".join(texts)}
 
 
 def _check(source: str, values: Mapping[str, Any]) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from perdure.backends.base import NO_LIMITS, ClaimRequest, QueueLimits
+from perdure.backends.base import ClaimRequest
+from perdure.backends.limits import NO_LIMITS, QueueLimits
 
 _UNLIMITED = 2**31 - 1
 """More rows than a claim can ask for."""

@@ -61,13 +61,14 @@ class Subject(NamedTuple):
 
 
 class Slots(NamedTuple):
-    """How many live leases one owner has in one queue under one key."""
+    """How many live leases one owner has in one queue under one key, on one server of several."""
 
     app: str
     queue: str
     limit_key: str
     owner: str
     running: int
+    server: int = 0
 
 
 @runtime_checkable

@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
+from perdure.backends.limits import QueueLimits, QueueStatus
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState
@@ -128,6 +129,7 @@ class InvocationQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         after: the key of the last row of the page before.
+        after_at: when that row was created; it need not be in this store then.
     """
 
     app: str
@@ -138,37 +140,7 @@ class InvocationQuery(msgspec.Struct, frozen=True, kw_only=True):
     parent: InvocationKey | None = None
     limit: int = 100
     after: InvocationKey | None = None
-
-
-class Rate(NamedTuple):
-    """At most `claims` claims in any `period` microseconds."""
-
-    claims: int
-    period: int
-
-
-class QueueLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of one queue may run at a time, as the code of the claiming worker declares it.
-
-    What counts is the live lease: a row that is RUNNING, whose lease is not over at the time of the
-    claim, and whose owner is not known to be gone. So no crash can keep a slot, and a row that
-    waits holds none.
-
-    Attributes:
-        concurrency: live leases of the queue, over all workers; None for no limit.
-        worker_concurrency: live leases of the queue that belong to the claiming owner.
-        key_concurrency: live leases of the queue with one and the same `limit_key`.
-        rate: claims of the queue per period, retries and recoveries included.
-    """
-
-    concurrency: int | None = None
-    worker_concurrency: int | None = None
-    key_concurrency: int = 1
-    rate: Rate | None = None
-
-
-NO_LIMITS = QueueLimits()
-"""Limits of a queue that is not declared: only rows with equal keys keep each other waiting."""
+    after_at: int | None = None
 
 
 class ClaimRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,6 +217,13 @@ class Stop(msgspec.Struct, frozen=True, tag=True):
 Disposition = Suspend | Finish | RetryLater | Release | Stop
 
 
+class ForeignWatch(NamedTuple):
+    """An invocation on another server, whose end is asked for there."""
+
+    target: InvocationKey
+    position: int
+
+
 class Transition(msgspec.Struct, frozen=True, kw_only=True):
     """One commit of a lease holder. It is applied wholly, if the fence holds, or refused.
 
@@ -257,6 +236,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
         children: inserted with the parent's entry; the ids must be new.
         watches: invocations whose end shall put a row in this one's inbox. One that has ended
             already, or is not there, puts it at once.
+        foreign_watches: the same, for invocations on the servers at these positions.
         consumed: inbox rows (by `row_id`) that these entries delivered; they are removed.
         data: workflow data to set, (name, encoded value).
         reset_crashes: set the crash counter to 0.
@@ -271,6 +251,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     head_hash: bytes = b""
     children: tuple[NewInvocation, ...] = ()
     watches: tuple[InvocationKey, ...] = ()
+    foreign_watches: tuple[ForeignWatch, ...] = ()
     consumed: tuple[int, ...] = ()
     data: tuple[tuple[str, bytes], ...] = ()
     reset_crashes: bool = False
@@ -319,23 +300,6 @@ class Holding(NamedTuple):
 
     key: InvocationKey
     epoch: int
-
-
-class QueueStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One queue of an app, in one look.
-
-    Attributes:
-        ready: claimable now, if the limits allow it: ready, due, or with a lease that is over.
-        scheduled: claimable later, by time alone: delayed starts and timers.
-        running: live leases.
-        oldest: microseconds since the first of the ready ones became so; None without one.
-    """
-
-    queue: str
-    ready: int
-    scheduled: int
-    running: int
-    oldest: int | None
 
 
 class RegisterPut(msgspec.Struct, frozen=True, kw_only=True):

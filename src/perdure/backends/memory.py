@@ -30,7 +30,6 @@ from perdure.backends.base import (
     InvocationRecord,
     NewInvocation,
     OnExisting,
-    QueueStatus,
     Refusal,
     RegisterPut,
     RegisterResult,
@@ -43,6 +42,7 @@ from perdure.backends.base import (
 )
 from perdure.backends.clock import real_clock
 from perdure.backends.forks import watch_forks
+from perdure.backends.limits import QueueStatus
 from perdure.backends.rules import (
     FIRST_GENERATION,
     RESTARTABLE,
@@ -109,10 +109,17 @@ class MemoryBackend:
         with self._lock:
             rows = [row for row in self._rows.values() if _is_asked_for(query, row)]
             if query.after is not None:
-                last = self._rows.get(query.after)
-                rows = [row for row in rows if last and _age(row) < _age(last)]
+                last = self._place_of(query.after, query.after_at)
+                rows = [row for row in rows if last and _age(row) < last]
         rows.sort(key=_age, reverse=True)
         return rows[: query.limit]
+
+    def _place_of(self, key: InvocationKey, at: int | None) -> tuple[int, str, int] | None:
+        """Where a row stands, or stood, in the order of pages."""
+        if at is not None:
+            return at, key.invocation_id, key.generation
+        row = self._rows.get(key)
+        return None if row is None else _age(row)
 
     def read_journal(self, key: InvocationKey) -> list[Entry]:
         """See `Backend.read_journal`."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from perdure.backends.base import InvocationRecord, NewInvocation, QueueStatus
+from perdure.backends.base import InvocationRecord, NewInvocation
+from perdure.backends.limits import QueueStatus
+from perdure.backends.rules import STORE_ID_BYTES
+from perdure.backends.server import ServerList
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState
@@ -128,6 +131,13 @@ def queue_status(row: Row, now: int) -> QueueStatus:
         running=running,
         oldest=None if since is None else max(0, now - since),
     )
+
+
+def server_list_of(row: Row) -> ServerList:
+    """A row of `server_list`."""
+    position, stores, complete = row
+    ids = (stores[at : at + STORE_ID_BYTES] for at in range(0, len(stores), STORE_ID_BYTES))
+    return ServerList(position=position, stores=tuple(map(bytes, ids)), complete=bool(complete))
 
 
 def ids_of(children: Iterable[NewInvocation]) -> list[str]:

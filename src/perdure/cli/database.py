@@ -1,4 +1,4 @@
-"""The commands `db status`, `db upgrade` and `db sql`: the schema of one database."""
+"""The commands `db status`, `db upgrade` and `db sql`: the schema of each database."""
 
 from __future__ import annotations
 
@@ -23,34 +23,50 @@ _MEANINGS: dict[Fit, tuple[str, Exit]] = {
 
 
 def status(out: Output, source: Source, *, as_json: bool) -> Exit:
-    """Tell what the database has, what this perdure knows, and what that means."""
-    found = _look(source)
-    meaning, code = _MEANINGS[found.fit]
+    """Tell what each database has, what this perdure knows, and what that means.
+
+    The exit code is that of the worst one.
+    """
+    servers = source.each()
+    found = [(server, _look(server)) for server in servers]
     if as_json:
-        out.json(
+        rows = [
             {
-                "database": source.url,
-                **found.found._asdict(),
-                "known": found.known,
-                "status": found.fit,
+                "database": server.url,
+                **status.found._asdict(),
+                "known": status.known,
+                "status": status.fit,
             }
-        )
-        return code
+            for server, status in found
+        ]
+        out.json(rows[0] if len(rows) == 1 else rows)
+    else:
+        for server, status in found:
+            _tell(out, server, status)
+    return max(_MEANINGS[status.fit][1] for _, status in found)
+
+
+def _tell(out: Output, source: Source, status: SchemaStatus) -> None:
     out.pairs(
         [
             ("database", source.url),
-            ("schema", str(found.found.schema_version)),
-            ("readers from", str(found.found.min_reader)),
-            ("writers from", str(found.found.min_writer)),
-            ("this perdure", str(found.known)),
-            ("status", meaning),
+            ("schema", str(status.found.schema_version)),
+            ("readers from", str(status.found.min_reader)),
+            ("writers from", str(status.found.min_writer)),
+            ("this perdure", str(status.known)),
+            ("status", _MEANINGS[status.fit][0]),
         ]
     )
-    return code
 
 
 def upgrade(out: Output, source: Source) -> Exit:
-    """Make or upgrade the schema. A database that is too new is refused by opening it."""
+    """Make or upgrade each schema. A database that is too new is refused by opening it."""
+    for server in source.each():
+        _upgrade(out, server)
+    return Exit.OK
+
+
+def _upgrade(out: Output, source: Source) -> None:
     before = _look(source)
     backend = source.open_writer()
     try:
@@ -62,16 +78,21 @@ def upgrade(out: Output, source: Source) -> Exit:
         out.message(f"Nothing to do: {source.url} has schema {after}.")
     else:
         out.message(f"{source.url} went from schema {before.found.schema_version} to {after}.")
-    return Exit.OK
 
 
 def sql(out: Output, source: Source) -> Exit:
-    """Print the script of what is missing."""
-    found = _look(source)
-    if found.script:
+    """Print the script of what is missing, for each database."""
+    servers = source.each()
+    for server in servers:
+        found = _look(server)
+        if not found.script:
+            out.message(
+                f"Nothing is missing: {server.url} has schema {found.found.schema_version}."
+            )
+            continue
+        if len(servers) > 1:
+            out.line(f"-- {server.url}")
         out.line(found.script)
-    else:
-        out.message(f"Nothing is missing: {source.url} has schema {found.found.schema_version}.")
     return Exit.OK
 
 

@@ -17,10 +17,13 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple, cast
 
+import msgspec
+
 from perdure.api.functions import Registered
 from perdure.api.settings import Settings, load_settings
 from perdure.app import Perdure
-from perdure.backends.base import Backend, InvocationRecord, QueueLimits
+from perdure.backends.base import Backend, InvocationRecord
+from perdure.backends.limits import QueueLimits
 from perdure.cli.failures import CommandError, Exit, usage
 from perdure.core.identity import validate_identifier
 from perdure.drivers import make_backend
@@ -134,6 +137,13 @@ class Source(NamedTuple):
         """The database URL without a password."""
         return _PASSWORD.sub(r"\g<before>\g<name>***\g<after>", self.settings.database_url)
 
+    def each(self) -> list[Source]:
+        """One for each server, in the order of the list."""
+        return [
+            self._replace(settings=msgspec.structs.replace(self.settings, database_url=url))
+            for url in self.settings.urls
+        ]
+
     def open_writer(self) -> Backend:
         """The state backend, to be written. It makes a database that is missing; look first."""
         return make_backend(self.settings, SystemEnv())
@@ -194,12 +204,14 @@ def open_reader(source: Source) -> Backend:
             f"{source.named_by} names memory://, which lives and ends with its own process. There "
             "is nothing to read from here; name a database with --url."
         )
-    path = source.settings.database_url.removeprefix("sqlite:///")
-    if path != source.settings.database_url and not Path(path).exists():
-        raise BackendUnavailable(
-            f"There is no database {str(Path(path).absolute())!r} (named by {source.named_by}), "
-            "and this command makes none. Name another with --url, or the app with -A."
-        )
+    for url in source.settings.urls:
+        path = url.removeprefix("sqlite:///")
+        if path != url and not Path(path).exists():
+            raise BackendUnavailable(
+                f"There is no database {str(Path(path).absolute())!r} (named by "
+                f"{source.named_by}), and this command makes none. Name another with --url, or "
+                "the app with -A."
+            )
     return make_backend(source.settings, SystemEnv(), read_only=True)
 
 

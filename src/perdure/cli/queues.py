@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perdure.backends.base import NO_LIMITS, QueueLimits, QueueStatus
+from perdure.backends.limits import NO_LIMITS, QueueLimits, QueueStatus
 from perdure.cli.failures import Exit
 from perdure.cli.locate import Source, open_reader
 from perdure.cli.output import Output

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-import msgspec
-
 from perdure.backends.base import (
     Disposition,
     Finish,
@@ -19,12 +17,13 @@ from perdure.backends.base import (
     Stop,
     Suspend,
 )
-from perdure.core.draws import ALGORITHM, derive_seed
+from perdure.core.draws import ALGORITHM
 from perdure.core.entries import Entry, EntryKind
 from perdure.core.identity import InvocationKey, WorkflowIdentity
 from perdure.core.journal import Draft, Journal
 from perdure.core.lifecycle import InvocationState
 from perdure.core.scope import Scope
+from perdure.engine.committer import until_known
 from perdure.engine.context import TaskContext, WorkflowContext, calling_line, watch_threads
 from perdure.engine.effects import Compute, Flow, Function, RunBody, Wait
 from perdure.engine.inbox import receive
@@ -32,6 +31,7 @@ from perdure.engine.ledger import Ledger, settle
 from perdure.engine.mailbox import Mailbox
 from perdure.engine.outcome import Outcome, Raised, Returned, Unfinished, end_digest
 from perdure.engine.runtime import Runtime, due_again, log_stop, logger
+from perdure.engine.started import call_context, template_of
 from perdure.errors import (
     BackendError,
     ControlFlow,
@@ -81,22 +81,11 @@ class Attempt(ABC):
         self._idle_since: float | None = None
         self.is_async = function.is_async
         self.base_time = record.base_time or 0
-        self.owner = runtime.owner
+        self.owner, self.spread = runtime.owner, runtime.spread
         self.published: dict[str, bytes] = {}
         parent = record.parent.invocation_id if record.parent else None
         self.identity = WorkflowIdentity(record.key.invocation_id, record.name, parent)
-        self.template = NewInvocation(
-            invocation_id="",
-            app=record.app,
-            kind="task",
-            name=record.name,
-            arguments=b"",
-            fingerprint=b"",
-            call_id="",
-            parent=record.key,
-            root=record.root,
-            workflow=record.key,
-        )
+        self.template = template_of(record, record.key)
 
     # --- from claim to settlement ---------------------------------------------------------------
 
@@ -292,7 +281,7 @@ class Attempt(ABC):
 
     def now(self) -> int:
         """The state backend's time."""
-        return self.runtime.backend.now()
+        return self.runtime.now(self.record.key)
 
     def flush(self) -> bool:
         """Make everything staged durable. False when a child's id was taken; nothing happened.
@@ -324,6 +313,12 @@ class Attempt(ABC):
         """The latest record of this id."""
         return self.runtime.backend.read(invocation_id)
 
+    def start_now(self, new: NewInvocation) -> InvocationRecord:
+        """Start this in a transaction of its own, or find what has its id."""
+        found, _ = until_known(lambda: self.runtime.backend.start(new, "return"))
+        self.runtime.hub.touched((found.key,))
+        return found
+
     def compute(self, effect: Compute) -> Outcome:
         """Run a user's function inline."""
         try:
@@ -334,23 +329,8 @@ class Attempt(ABC):
             return self.raised(error)
 
     def task_context(self, effect: RunBody) -> TaskContext:
-        """The context of one direct task call; the same on every attempt and replay."""
-        runtime, record = self.runtime, self.record
-        invocation_id, name = effect.invocation_id, effect.call.function.name
-
-        def seed() -> bytes:
-            # Without the task's name: a rename (with an alias) must not change the key of an
-            # effect that may have happened under the old one.
-            return derive_seed(runtime.store_id, record.app, "task", invocation_id, 1)
-
-        return TaskContext(
-            InvocationKey(invocation_id, 1),
-            seed,
-            effect.clock,
-            workflow=record.key,
-            template=msgspec.structs.replace(self.template, name=name),
-            owner=runtime.owner,
-        )
+        """The context of one direct task call."""
+        return call_context(self.runtime, self.record, self.template, effect)
 
     def before_body(self) -> None:
         """Last look before a side effect: the lease must be confirmed, the worker not stopping."""

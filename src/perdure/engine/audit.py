@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 import msgspec
 
 from perdure.backends.audit import CHECKS, Auditable, Slots, Subject
-from perdure.backends.base import Backend, InvocationRecord, QueueLimits
+from perdure.backends.base import Backend, InvocationRecord
+from perdure.backends.limits import QueueLimits
+from perdure.backends.server import Spread
 from perdure.core.entries import Entry, EntryKind, verify_chain
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState
@@ -109,7 +111,7 @@ def _violations(
                 facts["invocations"] += 1
                 facts["entries"] += len(subject.entries)
                 yield from broken(subject)
-                yield from _missing_children(backend, subject)
+                yield from _missing_relatives(backend, subject)
                 if baseline is not None:
                     for found, expected in baseline.changed(number, subject):
                         yield Violation("I3", _text(subject.record.key), found, expected)
@@ -220,13 +222,23 @@ def _wrong_children(subject: Subject) -> Iterator[Violation]:
             yield Violation("I11", _text(child), f"no entry of its start in {parent}", "one entry")
 
 
-def _missing_children(backend: Backend, subject: Subject) -> Iterator[Violation]:
+def _missing_relatives(backend: Backend, subject: Subject) -> Iterator[Violation]:
     """Starts without the invocation. Rows are never deleted, so a later look is as good."""
     children = set(subject.children)
     for position, child in _started(subject):
         if child not in children and backend.read(*child) is None:
             found = f"a start of {_text(child)} at position {position} and no such invocation"
             yield Violation("I11", _text(subject.record.key), found, "the child of that start")
+    if isinstance(backend, Spread):
+        yield from _missing_parents(backend, subject.record)
+
+
+def _missing_parents(backend: Backend, record: InvocationRecord) -> Iterator[Violation]:
+    """What `audit_orphans` cannot tell where the parent may live on another server."""
+    for what, key in (("parent", record.parent), ("root", record.root)):
+        if key is not None and backend.read(*key) is None:
+            found = f"a {what} {_text(key)} and no such invocation"
+            yield Violation("I11", _text(record.key), found, f"the {what} that the row names")
 
 
 def over_limits(
@@ -251,23 +263,27 @@ def _over(
     limits: Mapping[str, QueueLimits],
     is_gone: Callable[[str], bool],
 ) -> dict[str, tuple[int, int]]:
-    queues: Counter[str] = Counter()
-    keys: Counter[tuple[str, str]] = Counter()
+    queues: Counter[tuple[int, str]] = Counter()
+    keys: Counter[tuple[int, str, str]] = Counter()
     for slot in slots:
         if slot.app == app and slot.queue in limits and not is_gone(slot.owner):
-            queues[slot.queue] += slot.running
+            queues[slot.server, slot.queue] += slot.running
             if slot.limit_key:
-                keys[slot.queue, slot.limit_key] += slot.running
+                keys[slot.server, slot.queue, slot.limit_key] += slot.running
     found: dict[str, tuple[int, int]] = {}
-    for queue, running in queues.items():
+    for (server, queue), running in queues.items():
         limit = limits[queue].concurrency
         if limit is not None and running > limit:
-            found[f"queue {queue}"] = (running, limit)
-    for (queue, limit_key), running in keys.items():
+            found[_place(server, queue)] = (running, limit)
+    for (server, queue, limit_key), running in keys.items():
         limit = limits[queue].key_concurrency
         if running > limit:
-            found[f"queue {queue}, key {limit_key}"] = (running, limit)
+            found[f"{_place(server, queue)}, key {limit_key}"] = (running, limit)
     return found
+
+
+def _place(server: int, queue: str) -> str:
+    return f"server {server}, queue {queue}" if server else f"queue {queue}"
 
 
 def _text(key: InvocationKey) -> str:

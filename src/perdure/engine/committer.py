@@ -6,8 +6,11 @@ Alone, it commits by itself without any hand-off. Nobody is told "done" before t
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
+from collections.abc import Callable
+from typing import TypeVar
 
 from perdure.backends.base import (
     Backend,
@@ -19,13 +22,28 @@ from perdure.backends.base import (
     Stop,
     Transition,
 )
+from perdure.backends.server import Spread
 from perdure.engine.hub import Hub
 from perdure.errors import BackendError, CommitUnknown
+
+T = TypeVar("T")
 
 BATCH_MAX = 256
 """Transitions in one transaction: bounds how long one commit holds the writer."""
 SETTLE_TRIES_MAX = 5
 """Rounds of "read back, send again" before the unknown outcome is given to the caller."""
+
+
+def until_known(run: Callable[[], T]) -> T:
+    """Call something that is safe to call again until its outcome is known.
+
+    Raises:
+        CommitUnknown: it was left open each time.
+    """
+    for _ in range(SETTLE_TRIES_MAX - 1):
+        with contextlib.suppress(CommitUnknown):
+            return run()
+    return run()
 
 
 class _Request:
@@ -37,15 +55,29 @@ class _Request:
         self.error: BaseException | None = None
 
 
-class Committer:
-    """Group commit in front of a backend. One per app; used from any thread."""
+class _Group:
+    """What waits to be committed to one server."""
 
-    def __init__(self, backend: Backend, hub: Hub) -> None:
+    __slots__ = ("leader", "queue")
+
+    def __init__(self) -> None:
+        self.queue: deque[_Request] = deque()
+        self.leader = threading.Lock()
+
+
+class Committer:
+    """Group commit in front of a backend. One per app; used from any thread.
+
+    Where there are several servers each has a group of its own: they commit side by side, and one
+    that hangs holds up no other.
+    """
+
+    def __init__(self, backend: Backend, hub: Hub, spread: Spread | None = None) -> None:
         """Commit to `backend` and tell `hub` what became claimable."""
         self._backend = backend
         self._hub = hub
-        self._queue: deque[_Request] = deque()
-        self._leader = threading.Lock()
+        self._spread = spread
+        self._groups: dict[int, _Group] = {}
 
     def submit(self, transition: Transition) -> CommitResult:
         """Commit one transition and return when it is durable or refused.
@@ -54,11 +86,12 @@ class Committer:
             CommitUnknown: it could not be found out whether it happened.
             BackendError: it did not happen.
         """
+        group = self._group(transition)
         request = _Request(transition)
-        self._queue.append(request)
-        with self._leader:
-            while request in self._queue:
-                self._lead()
+        group.queue.append(request)
+        with group.leader:
+            while request in group.queue:
+                self._lead(group)
         if request.error is not None:
             raise request.error
         if request.result is None:
@@ -67,10 +100,15 @@ class Committer:
         self._announce(transition, request.result)
         return request.result
 
-    def _lead(self) -> None:
+    def _group(self, transition: Transition) -> _Group:
+        spread = self._spread
+        position = 0 if spread is None else spread.position(transition.key.invocation_id)
+        return self._groups.get(position) or self._groups.setdefault(position, _Group())
+
+    def _lead(self, group: _Group) -> None:
         """Commit what waits, oldest first. Only the holder of the leader lock takes requests."""
-        batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MAX))]
-        self._commit(batch)
+        queue = group.queue
+        self._commit([queue.popleft() for _ in range(min(len(queue), BATCH_MAX))])
 
     def _commit(self, batch: list[_Request]) -> None:
         try:

@@ -18,6 +18,7 @@ from threading import get_ident
 from typing import Any, Protocol, TypeAlias
 
 from perdure.backends.base import NewInvocation
+from perdure.backends.server import Spread
 from perdure.core.draws import derive_id
 from perdure.core.identity import InvocationKey, WorkflowIdentity
 from perdure.core.journal import Journal
@@ -75,6 +76,11 @@ class AttemptPort(Protocol):
     @property
     def owner(self) -> object:
         """What the api layer attached to the runtime; the engine only carries it."""
+        ...
+
+    @property
+    def spread(self) -> Spread | None:
+        """Which server has what; None where there is one server."""
         ...
 
     @property
@@ -246,6 +252,16 @@ class WorkflowContext:
     def raised(self, error: BaseException) -> Raised:
         """The outcome of something that raised."""
         return self.attempt.raised(error)
+
+    @property
+    def is_spread(self) -> bool:
+        """Whether there are several servers, so that a child may live on another one."""
+        return self.attempt.spread is not None
+
+    def beside(self, made: str) -> str:
+        """The id of a child that lives where this workflow does."""
+        spread = self.attempt.spread
+        return made if spread is None else spread.beside(made, self.key.invocation_id)
 
     def add_child(self, new: NewInvocation) -> None:
         """Start this invocation with the next flush."""

@@ -9,8 +9,19 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Protocol, TypeVar
 
-from perdure.backends.base import InvocationRecord
-from perdure.engine.effects import Compute, Effect, Find, Flow, Flush, Now, RunBody, Wait, WaitAny
+from perdure.backends.base import InvocationRecord, NewInvocation
+from perdure.engine.effects import (
+    Compute,
+    Effect,
+    Find,
+    Flow,
+    Flush,
+    Now,
+    RunBody,
+    StartNow,
+    Wait,
+    WaitAny,
+)
 from perdure.engine.outcome import Outcome
 
 T = TypeVar("T")
@@ -22,6 +33,7 @@ class Performer(Protocol):
     def now(self) -> int: ...
     def flush(self) -> bool: ...
     def find(self, invocation_id: str) -> InvocationRecord | None: ...
+    def start_now(self, new: NewInvocation) -> InvocationRecord: ...
     def compute(self, effect: Compute) -> Outcome: ...
 
 
@@ -91,6 +103,8 @@ def _perform(effect: Effect, performer: Performer) -> object:
             return performer.flush()
         case Find(invocation_id):
             return performer.find(invocation_id)
+        case StartNow(new):
+            return performer.start_now(new)
         case Compute():
             return performer.compute(effect)
         case RunBody() | WaitAny():

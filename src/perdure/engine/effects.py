@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
+from perdure.backends.base import NewInvocation
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
 from perdure.core.retry import Retry
@@ -111,6 +112,12 @@ class Find(msgspec.Struct, frozen=True):
     invocation_id: str
 
 
+class StartNow(msgspec.Struct, frozen=True):
+    """Start this in a transaction of its own, or find what has its id; give the record."""
+
+    new: NewInvocation
+
+
 class Compute(msgspec.Struct, frozen=True):
     """Run a function of the user inline; gives an `Outcome`.
 
@@ -135,5 +142,5 @@ class WaitAny(msgspec.Struct, frozen=True):
     waits: tuple[Wait, ...]
 
 
-Effect: TypeAlias = Now | Flush | Find | Compute | RunBody | WaitAny
+Effect: TypeAlias = Now | Flush | Find | StartNow | Compute | RunBody | WaitAny
 Flow: TypeAlias = Generator[Effect, Any, T]

@@ -19,6 +19,7 @@ from perdure.core.entries import Entry, EntryKind
 from perdure.core.identity import InvocationKey
 from perdure.core.journal import Command, Draft, Journal
 from perdure.core.scope import Scope
+from perdure.engine.conflicts import conflict
 from perdure.engine.effects import (
     Call,
     Compute,
@@ -27,6 +28,7 @@ from perdure.engine.effects import (
     Flush,
     Now,
     RunBody,
+    StartNow,
     Wait,
     WaitAny,
 )
@@ -39,11 +41,9 @@ from perdure.engine.outcome import (
     outcome_body,
     read_body,
 )
-from perdure.errors import Divergence, InternalError, ResultTimeout, StartConflict
+from perdure.errors import Divergence, InternalError, ResultTimeout
 
 MICROSECONDS = 1_000_000
-SHOWN_MAX = 120
-"""Characters of an argument that a conflict shows."""
 
 
 class Place(Protocol):
@@ -64,6 +64,15 @@ class Place(Protocol):
     @property
     def careful(self) -> bool:
         """Whether each body is preceded by a durable start entry (after a crash)."""
+        ...
+
+    @property
+    def is_spread(self) -> bool:
+        """Whether there are several servers, so that a child may live on another one."""
+        ...
+
+    def beside(self, made: str) -> str:
+        """The id of a child that lives where this workflow does."""
         ...
 
     @property
@@ -310,7 +319,8 @@ def start(place: Place, call: Call, wanted: NewInvocation) -> Flow[Outcome]:
     if given:
         yield Flush()
     scope, ordinal = command.place
-    invocation_id = given or derive_id(place.journal.seed, "start", scope, str(ordinal))
+    derived = derive_id(place.journal.seed, "start", scope, str(ordinal))
+    invocation_id = given or place.beside(derived)
     new = msgspec.structs.replace(wanted, invocation_id=invocation_id)
     at: int = yield Now()
     outcome = yield from _insert_or_link(place, command, call, new, at, given=bool(given))
@@ -323,7 +333,13 @@ def _insert_or_link(
 ) -> Flow[Outcome]:
     """Insert the child, or link to what has its id; the backend decides a race between the two."""
     key = InvocationKey(new.invocation_id, 1)
-    existing = (yield Find(new.invocation_id)) if given else None
+    existing: InvocationRecord | None = None
+    if given and place.is_spread:
+        # It may live on another server, so it is started before this is recorded. Everything
+        # before it is durable: whoever repeats this asks for the same start and finds it.
+        existing = yield StartNow(new)
+    elif given:
+        existing = yield Find(new.invocation_id)
     while True:
         outcome: Outcome
         if existing is None:
@@ -350,39 +366,6 @@ def _insert_or_link(
         existing = yield Find(new.invocation_id)
 
 
-def conflict(existing: InvocationRecord, new: NewInvocation) -> StartConflict:
-    """The error for an id that is taken by something else; it names what differs."""
-    key = existing.key
-    if existing.app != new.app:
-        what = f"as {existing.name!r} by the app {existing.app!r}, which shares this database"
-    elif existing.name != new.name:
-        what = f"as {existing.name!r}, and now {new.name!r} is asked for"
-    else:
-        what = f"as {existing.name!r} with other input ({_difference(existing, new)})"
-    return StartConflict(
-        f"Invocation {key.invocation_id!r} (generation {key.generation}) was started before "
-        f"{what}. Nothing was started. For another piece of work use another id; to get the one "
-        f"that exists, whatever its input, use .get({key.invocation_id!r})."
-    )
-
-
-def _difference(existing: InvocationRecord, new: NewInvocation) -> str:
-    """Which arguments differ, as they are recorded."""
-    decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-    old, asked = decode(existing.arguments), decode(new.arguments)
-    names = [name for name in {**old, **asked} if old.get(name) != asked.get(name)]
-    return "; ".join(
-        f"{name}: {_shown(old.get(name))} recorded, {_shown(asked.get(name))} now" for name in names
-    )
-
-
-def _shown(value: msgspec.Raw | None) -> str:
-    if value is None:
-        return "nothing"
-    text = bytes(value).decode("utf-8", "replace")
-    return text if len(text) <= SHOWN_MAX else text[:SHOWN_MAX] + "..."
-
-
 def execute_task(place: Place, call: Call, wanted: NewInvocation) -> Flow[Outcome]:
     """One invocation per `call_id` within the workflow, whichever branch asks first."""
     memo_key = f"task_invocation:{call.call_id}"
@@ -391,7 +374,7 @@ def execute_task(place: Place, call: Call, wanted: NewInvocation) -> Flow[Outcom
     if child is None:
         child = yield from _memo_of_older_signature(place, call)
     if child is None:
-        child = derive_id(journal.seed, "memo", call.call_id)
+        child = place.beside(derive_id(journal.seed, "memo", call.call_id))
         at: int = yield Now()
         draft = Draft(
             EntryKind.MEMO,

@@ -96,7 +96,7 @@ class Ledger:
         token = self._runtime.env.entropy(16)
         if isinstance(disposition, Finish):
             token = outcome_token(self._record.key, self._record.epoch, disposition)
-        now = self._runtime.backend.now()
+        now = self._runtime.now(self._record.key)
         entries = self.journal.seal_pending(self._record.epoch, token, now)
         transition = Transition(
             key=self._record.key,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from perdure.backends.base import Backend, Holding, InvocationRecord, Stop
+from perdure.backends.server import Spread
 from perdure.core.identity import InvocationKey
 from perdure.engine.bodies import BodyRunner
 from perdure.engine.committer import Committer
@@ -99,6 +100,7 @@ class Runtime:
         store_id: part of every seed, read once.
         claimer: the name under which this process claims and renews; one for all its workers.
         owner: what the api layer needs back from a context; carried, never looked at.
+        spread: which server has what; None where there is one server.
         failed: tells whoever waits for this tree here what holds it up.
     """
 
@@ -115,7 +117,17 @@ class Runtime:
     claimer: str
     owner: object
     failed: Callable[[PerdureError, InvocationKey], None]
+    spread: Spread | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
+
+    def now(self, key: InvocationKey) -> int:
+        """The time by which the timers of this invocation are due.
+
+        The clocks of two servers differ. By another one's, a claim that was due would find its
+        timer not due, again and again.
+        """
+        spread = self.spread
+        return self.backend.now() if spread is None else spread.now_at(key.invocation_id)
 
 
 def due_again(
@@ -131,4 +143,4 @@ def due_again(
         return None
     logger.warning("task %r of %s did not run: %s", task, record.key, ended.error)
     runtime.failed(ended.error, record.root)
-    return runtime.backend.now() + int(UNAVAILABLE_SECONDS * 1e6)
+    return runtime.now(record.key) + int(UNAVAILABLE_SECONDS * 1e6)

@@ -11,7 +11,6 @@ from perdure.backends.base import (
     Disposition,
     Finish,
     InvocationRecord,
-    NewInvocation,
     Release,
     RetryLater,
     Stop,
@@ -24,6 +23,7 @@ from perdure.engine.context import TaskContext
 from perdure.engine.effects import Call, Function
 from perdure.engine.outcome import Outcome, Returned, Unfinished, outcome_token
 from perdure.engine.runtime import Runtime, due_again, log_stop, logger
+from perdure.engine.started import template_of
 from perdure.errors import BackendError, PerdureError
 
 
@@ -98,24 +98,12 @@ class TaskAttempt:
 
     def _context(self) -> TaskContext:
         record = self.record
-        template = NewInvocation(
-            invocation_id="",
-            app=record.app,
-            kind="task",
-            name=record.name,
-            arguments=b"",
-            fingerprint=b"",
-            call_id="",
-            parent=record.key,
-            root=record.root,
-            workflow=record.workflow,
-        )
         return TaskContext(
             record.key,
             lambda: record.seed,
             record.base_time or 0,
             workflow=record.workflow,
-            template=template,
+            template=template_of(record, record.workflow),
             owner=self.runtime.owner,
         )
 

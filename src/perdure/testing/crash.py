@@ -33,12 +33,21 @@ from perdure.api.definition import Definition
 from perdure.api.settings import Settings
 from perdure.app import Perdure
 from perdure.backends.base import Backend
+from perdure.backends.server import Spread
 from perdure.core.lifecycle import InvocationState
 from perdure.drivers import make_backend
 from perdure.engine.context import TaskContext, current
 from perdure.engine.env import Env, SystemEnv
 from perdure.errors import PerdureError
-from perdure.testing.faults import Call, Fault, FaultyBackend, Mode, MortalEnv, SimulatedCrash
+from perdure.testing.faults import (
+    Call,
+    Fault,
+    FaultyBackend,
+    FaultySpread,
+    Mode,
+    MortalEnv,
+    SimulatedCrash,
+)
 from perdure.testing.survivors import NOTHING, Survivors
 
 MakeApp = Callable[[Backend, Env], Perdure]
@@ -182,7 +191,8 @@ class _Process:
 
     def __init__(self, scenario: _Scenario, number: int, fault: Fault | None) -> None:
         self.env = MortalEnv()
-        self.backend = FaultyBackend(scenario.store, self.env, fault, scenario.gone)
+        faulty = FaultySpread if isinstance(scenario.store, Spread) else FaultyBackend
+        self.backend = faulty(scenario.store, self.env, fault, scenario.gone)
         self.app = scenario.make_app(self.backend, self.env)
         scenario.executions.watch(self.app, self.env, number)
 

@@ -28,12 +28,13 @@ from perdure.backends.base import (
     InvocationRecord,
     NewInvocation,
     OnExisting,
-    QueueStatus,
     RegisterPut,
     RegisterResult,
     Started,
     Transition,
 )
+from perdure.backends.limits import QueueStatus
+from perdure.backends.server import Spread
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState
@@ -334,6 +335,50 @@ class FaultyBackend:
 
     def close(self) -> None:
         """Nothing: what survives is closed by who made it."""
+
+
+class FaultySpread(FaultyBackend):
+    """The same over several servers. What it is told of places, it is told without a fault."""
+
+    def __init__(
+        self,
+        inner: Backend,
+        env: MortalEnv,
+        fault: Fault | None = None,
+        gone: frozenset[str] = frozenset(),
+    ) -> None:
+        super().__init__(inner, env, fault, gone)
+        assert isinstance(inner, Spread)
+        self._places: Spread = inner
+
+    def fresh_id(self, made: str) -> str:
+        """See `Spread.fresh_id`."""
+        self._env.check()
+        return self._places.fresh_id(made)
+
+    def beside(self, made: str, invocation_id: str) -> str:
+        """See `Spread.beside`."""
+        self._env.check()
+        return self._places.beside(made, invocation_id)
+
+    def position(self, invocation_id: str) -> int:
+        """See `Spread.position`."""
+        self._env.check()
+        return self._places.position(invocation_id)
+
+    def carry(self) -> None:
+        """See `Spread.carry`."""
+        self._env.check()
+        self._places.carry()
+
+    def _due(self, request: ClaimRequest, now: int) -> list[int]:
+        self._places.carry()
+        return super()._due(request, now)
+
+    def now_at(self, invocation_id: str) -> int:
+        """See `Spread.now_at`."""
+        self._env.check()
+        return self._places.now_at(invocation_id)
 
 
 def _nothing() -> None:

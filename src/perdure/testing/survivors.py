@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import msgspec
 
 from perdure.backends.base import Backend, InvocationQuery, InvocationRecord
+from perdure.backends.server import Spread
+from perdure.backends.sharded.placement import is_marked
 from perdure.core.draws import derive_id
 from perdure.core.entries import Entry, EntryKind, verify_chain
 from perdure.core.identity import InvocationKey
@@ -33,11 +35,13 @@ class Survivors:
         rows: every invocation.
         journals: entries of every workflow.
         inboxes: how many messages each invocation has not read yet.
+        is_spread: whether these are the rows of several servers.
     """
 
     rows: dict[InvocationKey, InvocationRecord]
     journals: dict[InvocationKey, list[Entry]]
     inboxes: dict[InvocationKey, int]
+    is_spread: bool = False
 
     @classmethod
     def of(cls, backend: Backend, app: str) -> Survivors:
@@ -46,7 +50,7 @@ class Survivors:
         rows = {row.key: row for row in found}
         journals = {key: backend.read_journal(key) for key in rows}
         inboxes = {key: len(backend.read_inbox(key)) for key in rows}
-        return cls(rows, journals, inboxes)
+        return cls(rows, journals, inboxes, isinstance(backend, Spread))
 
     def attempts(self) -> Counter[str]:
         """How many ended attempts of each task are recorded, by the id its body sees."""
@@ -151,6 +155,8 @@ class Survivors:
                 yield f"{name} of {key} changed from {before!r} to {after!r}"
         if row.state in TERMINAL and row != now:
             yield f"{key} changed after its end:\n  {row}\n  {now}"
+        if self.is_spread and not is_marked(key.invocation_id):
+            return  # an id that the user gave is started first, on whichever server it lives
         is_early = parent is not None and key.invocation_id not in self.starts(parent)
         if parent is not None and is_early and key.invocation_id in later.starts(parent):
             yield f"{key} existed before its parent {parent} recorded its start"

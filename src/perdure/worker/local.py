@@ -10,7 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from perdure.backends.base import QueueLimits
+from perdure.backends.limits import QueueLimits
 from perdure.core.identity import InvocationKey
 from perdure.engine.effects import Function
 from perdure.engine.runtime import Runtime

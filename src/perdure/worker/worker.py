@@ -16,9 +16,10 @@ from perdure.backends.base import (
     Holding,
     InvocationQuery,
     InvocationRecord,
-    QueueLimits,
     Suspend,
 )
+from perdure.backends.limits import QueueLimits
+from perdure.backends.server import PartlyRenewed
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState
 from perdure.engine.attempt import Attempt
@@ -320,7 +321,7 @@ class Worker:
         for record in batch.records:
             if record.crashes == last > 0:
                 if self._last_chance is not None:
-                    self._put_off(record, batch.now)
+                    self._put_off(record)
                     continue
                 self._last_chance = _holding_of(record)
                 self._alone_until = self._runtime.env.monotonic() + ALONE_SECONDS
@@ -328,10 +329,11 @@ class Worker:
         for record in kept:
             self._run(record)
 
-    def _put_off(self, record: InvocationRecord, now: int) -> None:
+    def _put_off(self, record: InvocationRecord) -> None:
         """Give it back for a moment, its crashes uncounted. If that fails, its lease runs out."""
         try:
-            settle(self._runtime, record, None, Suspend(now + PUT_OFF))
+            due = self._runtime.now(record.key) + PUT_OFF
+            settle(self._runtime, record, None, Suspend(due))
         except (LeaseLost, BackendError) as error:
             logger.info("%s could not be put off: %s", record.key, error)
         finally:
@@ -387,6 +389,9 @@ class Worker:
             asked_at = runtime.env.monotonic()
             try:
                 kept = runtime.backend.renew(runtime.claimer, held, int(lease * 1e6))
+            except PartlyRenewed as error:
+                logger.warning("lease renewal failed on some servers: %s", error)
+                held, kept = list(error.answered), error.kept
             except Exception as error:  # noqa: BLE001 - without this thread every lease would be lost
                 known = isinstance(error, BackendError)
                 logger.warning("lease renewal failed: %s", error, exc_info=not known)

@@ -19,12 +19,13 @@ from perdure.backends.base import (
     InvocationRecord,
     NewInvocation,
     OnExisting,
-    QueueStatus,
     RegisterPut,
     RegisterResult,
     Started,
     Transition,
 )
+from perdure.backends.limits import QueueStatus
+from perdure.backends.postgres import servers
 from perdure.backends.postgres.audit import Audit
 from perdure.backends.postgres.claims import Claim
 from perdure.backends.postgres.clock import ServerClock
@@ -48,6 +49,7 @@ from perdure.backends.rules import (
     check_transition,
     first_record,
 )
+from perdure.backends.server import FIRST_LIST, Outbox, ServerList
 from perdure.backends.versions import SchemaStatus
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
@@ -99,6 +101,7 @@ class PostgresBackend(Audit):
             migrates=migrates,
         )
         self._store_id: bytes | None = None
+        self._list_number = FIRST_LIST
         self._hints = Hints(self._store)
         weakref.finalize(self, self._hints.abandon)
 
@@ -146,10 +149,14 @@ class PostgresBackend(Audit):
         def work(transaction: Transaction) -> list[Row]:
             created_at, id_, generation = _BEFORE_ALL
             if query.after is not None:
-                row = transaction.row("created_at", _key(query.after))
-                if row is None:
-                    return []
-                created_at, (id_, generation) = row[0], query.after
+                id_, generation = query.after
+                if query.after_at is not None:
+                    created_at = query.after_at
+                else:
+                    row = transaction.row("created_at", _key(query.after))
+                    if row is None:
+                        return []
+                    created_at = row[0]
             asked = {
                 "app": query.app,
                 "kind": query.kind,
@@ -217,11 +224,13 @@ class PostgresBackend(Audit):
         store_id = self.store_id()
 
         def work(transaction: Transaction) -> Started | None:
-            found, ((seq,),), ((now,),) = transaction.together(
+            _, kept, found, ((seq,),), ((now,),) = transaction.together(
+                *servers.LIST_LOOK,
                 ("read_latest", {"id": new.invocation_id}),
                 ("take_seqs", {"count": 1}),
                 ("now", None),
             )
+            servers.refuse_old_list(kept, self._list_number)
             generation = FIRST_GENERATION
             if found:
                 existing = record_of(found[0])
@@ -270,7 +279,9 @@ class PostgresBackend(Audit):
         for _ in range(LOOKS_MAX):
             try:
                 results = self._store.write(
-                    lambda transaction: Batch(transaction, transitions, store_id).run()
+                    lambda transaction: Batch(
+                        transaction, transitions, store_id, self._list_number
+                    ).run()
                 )
             except LockMissed:
                 continue
@@ -288,6 +299,8 @@ class PostgresBackend(Audit):
 
         def work(transaction: Transaction) -> RegisterResult | None:
             asked = (*identity, put.key)
+            _, kept = transaction.together(*servers.LIST_LOOK)
+            servers.refuse_old_list(kept, self._list_number)
             if not transaction.change("register_put", (*asked, put.body)):
                 row = transaction.row("register_get", asked)
                 return None if row is None else RegisterResult(row[0], won=False)
@@ -322,6 +335,39 @@ class PostgresBackend(Audit):
     def schema_status(self) -> SchemaStatus:
         """The schema that was found, and what is missing. Nothing is made or migrated."""
         return self._store.schema_status()
+
+    # --- one of several servers ------------------------------------------------------------------
+
+    def server_list(self) -> ServerList | None:
+        """See `Server.server_list`."""
+        return self._store.read(servers.read_list)
+
+    def publish(self, given: ServerList) -> None:
+        """See `Server.publish`."""
+        self._store.write(lambda transaction: servers.publish(transaction, given))
+
+    def go_by(self, number: int) -> None:
+        """See `Server.go_by`."""
+        self._list_number = number
+
+    def outbox(self, positions: Sequence[int], limit: int) -> Outbox:
+        """See `Server.outbox`."""
+        return self._store.read(lambda transaction: servers.outbox(transaction, positions, limit))
+
+    def accept_asks(self, targets: Sequence[InvocationKey], position: int) -> None:
+        """See `Server.accept_asks`."""
+        self._store.write(lambda transaction: servers.accept_asks(transaction, targets, position))
+
+    def accept_ends(self, targets: Sequence[InvocationKey]) -> list[InvocationKey]:
+        """See `Server.accept_ends`."""
+        told = self._store.write(lambda transaction: servers.accept_ends(transaction, targets))
+        if told:
+            self._hints.tell()
+        return told
+
+    def sent(self, outbox: Outbox) -> None:
+        """See `Server.sent`."""
+        self._store.write(lambda transaction: servers.sent(transaction, outbox))
 
     def close(self) -> None:
         """See `Backend.close`."""

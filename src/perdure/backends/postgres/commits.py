@@ -25,8 +25,9 @@ from perdure.backends.base import (
     Suspend,
     Transition,
 )
+from perdure.backends.postgres import servers
 from perdure.backends.postgres.store import Transaction
-from perdure.backends.rows import call_row, entry_columns, ids_of, invocation_row
+from perdure.backends.rows import Row, call_row, entry_columns, ids_of, invocation_row
 from perdure.backends.rules import FIRST_GENERATION, first_record
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import TERMINAL, InvocationState
@@ -71,6 +72,7 @@ class _Changes:
     consumed: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     data: dict[tuple[int, str], bytes] = field(default_factory=dict[tuple[int, str], bytes])
     watches: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    foreign_watches: list[Row] = field(default_factory=list[Row])
     ended: list[int] = field(default_factory=list[int])
     delivered: list[tuple[int, str, int]] = field(default_factory=list[tuple[int, str, int]])
 
@@ -83,11 +85,16 @@ class Batch:
     """The transitions of one batch in one transaction."""
 
     def __init__(
-        self, transaction: Transaction, transitions: Sequence[Transition], store_id: bytes
+        self,
+        transaction: Transaction,
+        transitions: Sequence[Transition],
+        store_id: bytes,
+        list_number: int,
     ) -> None:
         self._transaction = transaction
         self._transitions = transitions
         self._store_id = store_id
+        self._list_number = list_number
         self._changes = _Changes()
 
     def run(self) -> list[CommitResult]:
@@ -110,13 +117,16 @@ class Batch:
         waiting = [each.key for each in self._transitions if isinstance(each.disposition, Suspend)]
         children = [child for each in self._transitions for child in each.children]
         endings = _keys("ending_ids", "ending_generations", ending)
-        locked, watchers, unread, taken, seqs = self._transaction.together(
+        locked, watchers, unread, taken, seqs, *lists = self._transaction.together(
             ("lock_rows", _keys("ids", "generations", named) | endings),
             ("watchers", endings),
             ("unread", _keys("ids", "generations", waiting)),
             ("any_taken", {"ids": ids_of(children)}),
             ("take_seqs", {"count": len(children)}),
+            *(servers.LIST_LOOK if children else ()),
         )
+        if lists:
+            servers.refuse_old_list(lists[-1], self._list_number)
         self._rows = {row[0]: _row_of(row) for row in locked}
         self._by_key = {row.key: row for row in self._rows.values()}
         self._now: int = locked[0][13] if locked else 0
@@ -159,6 +169,9 @@ class Batch:
         changes.consumed += [(row_id, row.seq) for row_id in asked.consumed]
         self._unread.get(row.seq, set()).difference_update(asked.consumed)
         changes.data |= {(row.seq, name): value for name, value in asked.data}
+        changes.foreign_watches += [
+            (*target, server, row.seq) for target, server in asked.foreign_watches
+        ]
         touched = self._insert(asked)
         touched += [asked.key for target in asked.watches if self._watch(row, target)]
         if asked.disposition is not None:
@@ -265,17 +278,26 @@ class Batch:
         if changes.data:
             rows = [(*place, value) for place, value in changes.data.items()]
             later("set_data", _columns_of(rows, 3))
-        if changes.watches:
-            later("watch", _columns_of(changes.watches, 2))
-        if changes.delivered:
-            later("deliver", _columns_of(changes.delivered, 3))
+        self._write_waits()
         if changes.ended:
-            later("unwatch", {"targets": changes.ended})
+            over = [self._rows[seq].key for seq in changes.ended]
+            targets = {"targets": changes.ended}
+            later("unwatch", targets | _keys("ids", "generations", over))
             later("drop_inbox", {"seqs": changes.ended})
         if changes.rows:
             if any(row.is_new for row in changes.rows.values()):
                 raise InternalError("A child was changed in the batch that made it.")
             later("advance", _columns_of([_changed(row) for row in changes.rows.values()], 15))
+
+    def _write_waits(self) -> None:
+        """Who waits for what, and what has come for whom."""
+        changes, later = self._changes, self._transaction.later
+        if changes.watches:
+            later("watch", _columns_of(changes.watches, 2))
+        if changes.foreign_watches:
+            later("watch_foreign", _columns_of(changes.foreign_watches, 4))
+        if changes.delivered:
+            later("deliver", _columns_of(changes.delivered, 3))
 
 
 def _keys(ids: str, generations: str, keys: Sequence[InvocationKey]) -> dict[str, list[Any]]:

@@ -20,13 +20,13 @@ from perdure.backends.base import (
     InvocationRecord,
     NewInvocation,
     OnExisting,
-    QueueStatus,
     RegisterPut,
     RegisterResult,
     Started,
     Transition,
 )
 from perdure.backends.clock import real_clock
+from perdure.backends.limits import QueueStatus
 from perdure.backends.rows import entry_of, queue_status, record_of
 from perdure.backends.rules import (
     FIRST_GENERATION,
@@ -35,7 +35,8 @@ from perdure.backends.rules import (
     check_transition,
     raised_counter,
 )
-from perdure.backends.sqlite import sql
+from perdure.backends.server import FIRST_LIST, Outbox, ServerList
+from perdure.backends.sqlite import servers, sql
 from perdure.backends.sqlite.audit import Audit
 from perdure.backends.sqlite.claims import candidates, next_due
 from perdure.backends.sqlite.commits import Applier, insert, is_taken
@@ -104,6 +105,7 @@ class SQLiteBackend(Audit):
         )
         self._store = Store(self._settings, store_id or os.urandom(STORE_ID_BYTES))
         self._store_id: bytes | None = None
+        self._list_number = FIRST_LIST
         self._seqs: dict[InvocationKey, int] = {}
         weakref.finalize(self, self._store.collected)
 
@@ -149,10 +151,14 @@ class SQLiteBackend(Audit):
         with self._store.snapshot() as connection:
             created_at, id_, generation = _BEFORE_ALL
             if query.after is not None:
-                row = connection.execute(sql.CREATED_AT, key_parameters(query.after)).fetchone()
-                if row is None:
-                    return []
-                created_at, (id_, generation) = row[0], query.after
+                id_, generation = query.after
+                if query.after_at is not None:
+                    created_at = query.after_at
+                else:
+                    row = connection.execute(sql.CREATED_AT, key_parameters(query.after)).fetchone()
+                    if row is None:
+                        return []
+                    created_at = row[0]
             asked |= {
                 "after_created_at": created_at,
                 "after_id": id_,
@@ -212,6 +218,7 @@ class SQLiteBackend(Audit):
         """See `Backend.start`."""
         store_id = self.store_id()
         with self._store.write() as connection:
+            servers.refuse_old_list(connection, self._list_number)
             row = connection.execute(sql.READ_LATEST, {"id": new.invocation_id}).fetchone()
             generation = FIRST_GENERATION
             if row is not None:
@@ -285,6 +292,8 @@ class SQLiteBackend(Audit):
             check_transition(transition)
         store_id = self.store_id()
         with self._store.write() as connection:
+            if any(transition.children for transition in transitions):
+                servers.refuse_old_list(connection, self._list_number)
             applier = Applier(connection, self._seqs, store_id, self._store.now())
             return [applier.apply(transition) for transition in transitions]
 
@@ -293,6 +302,7 @@ class SQLiteBackend(Audit):
         identity = (put.app, put.workflow_type, put.workflow_id)
         store_id = self.store_id()
         with self._store.write() as connection:
+            servers.refuse_old_list(connection, self._list_number)
             asked = (*identity, put.key)
             if not connection.execute(sql.REGISTER_PUT, (*asked, put.body)).rowcount:
                 (body,) = connection.execute(sql.REGISTER_GET, asked).fetchone()
@@ -313,6 +323,42 @@ class SQLiteBackend(Audit):
     def schema_status(self) -> SchemaStatus:
         """The schema that was found, and what is missing. Nothing is made or migrated."""
         return self._store.schema_status()
+
+    # --- one of several servers ------------------------------------------------------------------
+
+    def server_list(self) -> ServerList | None:
+        """See `Server.server_list`."""
+        with self._store.read() as connection:
+            return servers.read_list(connection)
+
+    def publish(self, given: ServerList) -> None:
+        """See `Server.publish`."""
+        with self._store.write() as connection:
+            servers.publish(connection, given)
+
+    def go_by(self, number: int) -> None:
+        """See `Server.go_by`."""
+        self._list_number = number
+
+    def outbox(self, positions: Sequence[int], limit: int) -> Outbox:
+        """See `Server.outbox`."""
+        with self._store.snapshot() as connection:
+            return servers.outbox(connection, positions, limit)
+
+    def accept_asks(self, targets: Sequence[InvocationKey], position: int) -> None:
+        """See `Server.accept_asks`."""
+        with self._store.write() as connection:
+            servers.accept_asks(connection, targets, position)
+
+    def accept_ends(self, targets: Sequence[InvocationKey]) -> list[InvocationKey]:
+        """See `Server.accept_ends`."""
+        with self._store.write() as connection:
+            return servers.accept_ends(connection, targets)
+
+    def sent(self, outbox: Outbox) -> None:
+        """See `Server.sent`."""
+        with self._store.write() as connection:
+            servers.sent(connection, outbox)
 
     def close(self) -> None:
         """See `Backend.close`. The last one of all processes empties the write-ahead log."""

@@ -77,6 +77,9 @@ class Applier:
         if asked.data:
             rows = [(seq, name, value) for name, value in asked.data]
             self._connection.executemany(sql.SET_DATA, rows)
+        if asked.foreign_watches:
+            rows = [(*target, server, seq) for target, server in asked.foreign_watches]
+            self._connection.executemany(sql.WATCH_FOREIGN, rows)
         touched = self._children(asked)
         touched += [asked.key for target in asked.watches if self._watch(seq, target)]
         state = InvocationState.RUNNING
@@ -162,6 +165,7 @@ class Applier:
     def _end(self, seq: int, key: InvocationKey) -> Iterator[InvocationKey]:
         """Tell the watchers that live; what the ended one would still have read is dropped."""
         self._run(sql.DROP_INBOX, {"seq": seq})
+        self._run(sql.ENDED_FOR_OTHERS, key_parameters(key))
         watchers = self._run(sql.WATCHERS, {"seq": seq}).fetchall()
         if watchers:
             self._run(sql.UNWATCH, {"seq": seq})

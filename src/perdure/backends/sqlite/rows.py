@@ -20,6 +20,11 @@ def json_list(values: Iterable[str | int]) -> str:
     return json.dumps(list(values))
 
 
+def key_list(keys: Iterable[InvocationKey]) -> str:
+    """The same for keys, each a list of id and generation."""
+    return json.dumps([list(key) for key in keys])
+
+
 def key_parameters(key: InvocationKey) -> dict[str, str | int]:
     """`:id` and `:generation`."""
     return {"id": key.invocation_id, "generation": key.generation}

@@ -4,9 +4,10 @@
         def make_backend(self, now, folder):
             return MyBackend(folder / "db", now=now)
 
-Every sentence of `perdure.backends.base` has its test here. The tests never sleep and need no
-plugin but pytest itself. `perdure.testing.contract.lockstep` (needs Hypothesis) adds a state
-machine that compares a backend with the memory backend, step by step.
+Every sentence of `perdure.backends.base` has its test here, and every one of
+`perdure.backends.server` in `ServerContract`. The tests never sleep and need no plugin but pytest
+itself. `perdure.testing.contract.lockstep` (needs Hypothesis) adds a state machine that compares a
+backend with the memory backend, step by step.
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ from perdure.testing.contract.querying import HealthContract, QueryContract
 from perdure.testing.contract.queueing import QueueContract
 from perdure.testing.contract.racing import RaceContract
 from perdure.testing.contract.registering import RegisterContract
+from perdure.testing.contract.serving import ServerContract
 from perdure.testing.contract.starting import StartContract
 from perdure.testing.contract.waiting import InboxContract, SuspendContract, WatchContract
 from perdure.testing.contract.world import Clock, World
 
-__all__ = ["BackendContract", "Clock", "ContractCase", "World"]
+__all__ = ["BackendContract", "Clock", "ContractCase", "ServerContract", "World"]
 
 
 class BackendContract(

@@ -10,7 +10,10 @@ import pytest
 from perdure.backends.base import Backend
 from perdure.testing.contract.world import Clock, World
 
-TOPICS = ("claiming", "committing", "querying", "racing", "registering", "starting", "waiting")
+TOPICS = (
+    "claiming", "committing", "querying", "queueing", "racing", "registering", "serving",
+    "starting", "waiting",
+)  # fmt: skip
 """The modules of the contract, one per topic."""
 
 # Without this a failing assert of an installed package shows no values. It must come before the

@@ -24,8 +24,6 @@ from perdure.backends.base import (
     InvocationQuery,
     NewInvocation,
     OnExisting,
-    QueueLimits,
-    Rate,
     RegisterPut,
     Release,
     RetryLater,
@@ -33,6 +31,7 @@ from perdure.backends.base import (
     Suspend,
     Transition,
 )
+from perdure.backends.limits import QueueLimits, Rate
 from perdure.backends.memory import MemoryBackend
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from perdure.backends.base import (
-    Disposition,
-    Finish,
-    QueueLimits,
-    QueueStatus,
-    Rate,
-    Release,
-    RetryLater,
-    Stop,
-    Suspend,
-)
+from perdure.backends.base import Disposition, Finish, Release, RetryLater, Stop, Suspend
+from perdure.backends.limits import QueueLimits, QueueStatus, Rate
 from perdure.core.lifecycle import InvocationState
 from perdure.testing.contract.case import ContractCase
 from perdure.testing.contract.world import LEASE, SECOND, World

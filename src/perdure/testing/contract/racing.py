@@ -16,11 +16,11 @@ from perdure.backends.base import (
     Committed,
     Finish,
     InvocationRecord,
-    QueueLimits,
     Refusal,
     RegisterPut,
     Suspend,
 )
+from perdure.backends.limits import QueueLimits
 from perdure.core.entries import verify_chain
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState

@@ -75,19 +75,19 @@ WHERE newer.generation > 1 AND old.state NOT IN ('failed', 'cancelled', 'termina
 LIMIT %(limit)s;
 
 -- name: audit_orphans
--- Rows whose parent or root is not there.
+-- Rows whose parent or root is not there. With several servers it may be on another one.
 SELECT
     child.invocation_id, child.generation,
     'parent ' || coalesce(child.parent_id, 'none') || ', root ' || child.root_id
     || ', one is missing'
 FROM perdure.invocation AS child
-WHERE NOT EXISTS (
+WHERE NOT EXISTS (SELECT 1 FROM perdure.server_list) AND (NOT EXISTS (
     SELECT 1 FROM perdure.invocation AS root
     WHERE root.invocation_id = child.root_id AND root.generation = child.root_generation
 ) OR (child.parent_id IS NOT NULL AND NOT EXISTS (
     SELECT 1 FROM perdure.invocation AS parent
     WHERE parent.invocation_id = child.parent_id AND parent.generation = child.parent_generation
-)) LIMIT %(limit)s;
+))) LIMIT %(limit)s;
 
 -- name: audit_halves
 -- Invocations without a call, and calls without an invocation.
@@ -114,6 +114,7 @@ WHERE state IN ('parked', 'dead') AND reason = '' LIMIT %(limit)s;
 SELECT invocation_id, generation, 'waiting for nothing' FROM perdure.invocation
 WHERE state = 'waiting' AND wake_at IS NULL
     AND NOT EXISTS (SELECT 1 FROM perdure.watch WHERE watcher = invocation.seq)
+    AND NOT EXISTS (SELECT 1 FROM perdure.foreign_watch WHERE watcher = invocation.seq)
 LIMIT %(limit)s;
 
 -- name: audit_unread
@@ -142,4 +143,18 @@ LEFT JOIN perdure.invocation AS target ON target.seq = watch.target
 LEFT JOIN perdure.invocation AS watcher ON watcher.seq = watch.watcher
 WHERE watcher.seq IS NULL OR target.seq IS NULL
     OR target.state IN ('completed', 'failed', 'cancelled', 'terminated')
+UNION ALL
+SELECT target_id, target_generation, 'watch ' || watch_id || ' of another server by nobody'
+FROM perdure.foreign_watch
+WHERE NOT EXISTS (SELECT 1 FROM perdure.invocation WHERE seq = watcher)
+UNION ALL
+SELECT
+    target_id, target_generation,
+    'watch ' || watcher_id || ' by server ' || server || ', which is not told of the end'
+FROM perdure.foreign_watcher
+WHERE NOT ended AND NOT EXISTS (
+    SELECT 1 FROM perdure.invocation
+    WHERE invocation_id = target_id AND generation = target_generation
+        AND state NOT IN ('completed', 'failed', 'cancelled', 'terminated')
+)
 LIMIT %(limit)s;

@@ -131,7 +131,12 @@ SELECT target, watcher FROM unnest(%s::bigint[], %s::bigint[]) WITH ORDINALITY
 ORDER BY place;
 
 -- name: unwatch
--- The watches of rows that ended.
+-- The watches of rows that ended; what other servers watch is in the outbox from now on.
+WITH noted AS (
+    UPDATE perdure.foreign_watcher SET ended = TRUE
+    FROM unnest(%(ids)s::text[], %(generations)s::int[]) AS over (id, generation)
+    WHERE target_id = over.id AND target_generation = over.generation
+)
 DELETE FROM perdure.watch WHERE target = ANY(%(targets)s);
 
 -- name: deliver

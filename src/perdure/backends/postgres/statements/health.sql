@@ -50,8 +50,10 @@ WHERE state = 'running' AND lease_until < %(before)s ORDER BY seq LIMIT %(limit)
 
 -- name: orphan_children
 -- Rows whose parent is not there. A child and its parent's entry are one transaction.
+-- With several servers the parent may be on another one.
 SELECT child.invocation_id, child.generation, child.parent_id FROM perdure.invocation AS child
-WHERE child.parent_id IS NOT NULL AND NOT EXISTS (
+WHERE child.parent_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM perdure.server_list)
+    AND NOT EXISTS (
     SELECT 1 FROM perdure.invocation AS parent
     WHERE parent.invocation_id = child.parent_id AND parent.generation = child.parent_generation
 ) ORDER BY child.seq LIMIT %(limit)s;

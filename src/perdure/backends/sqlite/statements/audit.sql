@@ -75,19 +75,19 @@ WHERE newer.generation > 1 AND old.state NOT IN ('failed', 'cancelled', 'termina
 LIMIT :limit;
 
 -- name: audit_orphans
--- Rows whose parent or root is not there.
+-- Rows whose parent or root is not there. With several servers it may be on another one.
 SELECT
     child.invocation_id, child.generation,
     'parent ' || coalesce(child.parent_id, 'none') || ', root ' || child.root_id
     || ', one is missing'
 FROM invocation AS child
-WHERE NOT EXISTS (
+WHERE NOT EXISTS (SELECT 1 FROM server_list) AND (NOT EXISTS (
     SELECT 1 FROM invocation AS root
     WHERE root.invocation_id = child.root_id AND root.generation = child.root_generation
 ) OR (child.parent_id IS NOT NULL AND NOT EXISTS (
     SELECT 1 FROM invocation AS parent
     WHERE parent.invocation_id = child.parent_id AND parent.generation = child.parent_generation
-)) LIMIT :limit;
+))) LIMIT :limit;
 
 -- name: audit_halves
 -- Invocations without a call, and calls without an invocation.
@@ -112,6 +112,7 @@ WHERE state IN ('parked', 'dead') AND reason = '' LIMIT :limit;
 -- Waiting rows that nothing can wake.
 SELECT invocation_id, generation, 'waiting for nothing' FROM invocation
 WHERE state = 'waiting' AND wake_at IS NULL AND seq NOT IN (SELECT watcher FROM watch)
+    AND seq NOT IN (SELECT watcher FROM foreign_watch)
 LIMIT :limit;
 
 -- name: audit_unread
@@ -139,4 +140,18 @@ LEFT JOIN invocation AS target ON target.seq = watch.target
 LEFT JOIN invocation AS watcher ON watcher.seq = watch.watcher
 WHERE watcher.seq IS NULL OR target.seq IS NULL
     OR target.state IN ('completed', 'failed', 'cancelled', 'terminated')
+UNION ALL
+SELECT target_id, target_generation, 'watch ' || watch_id || ' of another server by nobody'
+FROM foreign_watch
+WHERE NOT EXISTS (SELECT 1 FROM invocation WHERE seq = watcher)
+UNION ALL
+SELECT
+    target_id, target_generation,
+    'watch ' || watcher_id || ' by server ' || server || ', which is not told of the end'
+FROM foreign_watcher
+WHERE ended = 0 AND NOT EXISTS (
+    SELECT 1 FROM invocation
+    WHERE invocation_id = target_id AND generation = target_generation
+        AND state NOT IN ('completed', 'failed', 'cancelled', 'terminated')
+)
 LIMIT :limit;

@@ -108,6 +108,17 @@ def test_a_url_that_cannot_be_used_is_told_without_its_password(url):
     assert SECRET not in str(caught.value)
 
 
+def test_parameters_reach_the_server_as_they_were_written(postgres_url):
+    written = "options=-c%20work_mem%3D1234kB%20-c%20perdure.mark%3Da+b"
+    target = parse(altered(postgres_url, query=f"{written}&pooler=transaction"))
+    assert target.pooled
+    with psycopg.connect(target.conninfo) as connection:
+        shown = connection.execute(
+            "SELECT current_setting('work_mem'), current_setting('perdure.mark')"
+        )
+        assert shown.fetchone() == ("1234kB", "a+b")
+
+
 def test_a_password_is_shown_nowhere(postgres_url, caplog):
     caplog.set_level(logging.DEBUG)
     address = urlsplit(postgres_url).netloc.rpartition("@")[2]

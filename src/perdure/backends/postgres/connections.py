@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -61,7 +61,11 @@ def parse(url: str) -> Target:
             f"The database URL has {POOLER_PARAMETER}={pooler!r}; expected 'transaction', or leave "
             "it out where no pooler is in between."
         )
-    plain = urlunsplit(parts._replace(scheme="postgresql", query=urlencode(parameters)))
+    # Ours is cut out and the rest left as it is: libpq takes a plus sign for itself, not for a space.
+    query = "&".join(
+        each for each in parts.query.split("&") if each.partition("=")[0] != POOLER_PARAMETER
+    )
+    plain = urlunsplit(parts._replace(scheme="postgresql", query=query))
     try:
         port = parts.port
         conninfo_to_dict(plain)

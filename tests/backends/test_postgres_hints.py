@@ -229,3 +229,37 @@ def test_a_worker_hears_what_another_process_started(postgres_url, notes, monkey
     finally:
         here.close(1)
         there.close(1)
+
+
+def test_a_close_in_the_middle_of_telling_fails_no_commit(open_backend, monkeypatch) -> None:
+    backend = open_backend()
+    backend.store_id()
+    lock = backend._hints._lock
+
+    class Closing:
+        """A lock; as soon as it is let go, another thread closes the backend."""
+
+        def __enter__(self) -> None:
+            lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            lock.release()
+            monkeypatch.setattr(backend._hints, "_lock", lock)
+            backend.close()
+
+    monkeypatch.setattr(backend._hints, "_lock", Closing())
+    start(backend, "a")
+    assert backend.read("a") is not None
+
+
+def test_what_happened_is_no_error_when_no_thread_can_tell_of_it(open_backend, monkeypatch) -> None:
+    backend = open_backend()
+
+    def no_thread(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    backend.store_id()
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    start(backend, "a")
+    monkeypatch.undo()
+    assert backend.read("a") is not None

@@ -61,7 +61,7 @@ def parse(url: str) -> Target:
             f"The database URL has {POOLER_PARAMETER}={pooler!r}; expected 'transaction', or leave "
             "it out where no pooler is in between."
         )
-    # Ours is cut out and the rest left as it is: libpq takes a plus sign for itself, not for a space.
+    # Ours is cut out and the rest left as it is: libpq takes a plus sign for what it is, no space.
     query = "&".join(
         each for each in parts.query.split("&") if each.partition("=")[0] != POOLER_PARAMETER
     )

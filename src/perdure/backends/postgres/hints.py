@@ -60,11 +60,14 @@ class Hints:
         self._name = os.urandom(8).hex()
 
     def tell(self) -> None:
-        """Something may be claimable. Returns at once."""
-        with self._lock:
-            if self._teller is None:
-                self._teller = _Teller(lambda: self._note(self._name), self._store.close)
-        self._teller.wanted()
+        """Something may be claimable. Returns at once; never fails, for that has happened."""
+        try:
+            with self._lock:
+                if self._teller is None:
+                    self._teller = _Teller(lambda: self._note(self._name), self._store.close)
+                self._teller.wanted()
+        except RuntimeError as error:  # no thread can be started, now or any more
+            logger.debug("a hint was not told: %s", error)
 
     def listen(self, heard: Heard) -> Callable[[], None]:
         """Call `heard` for hints of others until the function that is given is called."""

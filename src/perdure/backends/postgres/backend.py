@@ -28,7 +28,7 @@ from perdure.backends.limits import QueueStatus
 from perdure.backends.postgres import servers
 from perdure.backends.postgres.audit import Audit
 from perdure.backends.postgres.claims import Claim
-from perdure.backends.postgres.clock import ServerClock
+from perdure.backends.postgres.clock import ServerClock, moment
 from perdure.backends.postgres.commits import Batch, LockMissed
 from perdure.backends.postgres.connections import parse
 from perdure.backends.postgres.health import examine
@@ -122,8 +122,9 @@ class PostgresBackend(Audit):
         told = self._clock.now()
         if told is not None:
             return told
+        asked_at = moment()
         ((reading,),) = self._rows("now")
-        self._clock.learn(reading)
+        self._clock.learn(reading, asked_at)
         return int(reading)
 
     def read(
@@ -251,8 +252,9 @@ class PostgresBackend(Audit):
 
     def claim(self, request: ClaimRequest) -> ClaimBatch:
         """See `Backend.claim`. Equally due rows are taken in the order they were started."""
+        asked_at = moment()
         batch = self._store.write(lambda transaction: Claim(transaction, request).run())
-        self._clock.learn(batch.now)
+        self._clock.learn(batch.now, asked_at)
         return batch
 
     def renew(self, owner: str, holdings: Sequence[Holding], lease: int) -> frozenset[Holding]:
@@ -264,9 +266,10 @@ class PostgresBackend(Audit):
             "owner": owner,
             "lease": lease,
         }
+        asked_at = moment()
         rows = self._store.write(lambda transaction: transaction.rows("renew", asked), renewal=True)
         for *_, now in rows[:1]:
-            self._clock.learn(now)
+            self._clock.learn(now, asked_at)
         return frozenset(
             Holding(InvocationKey(id_, generation), epoch) for id_, generation, epoch, _ in rows
         )

@@ -54,22 +54,23 @@ class Claim:
 
     def run(self) -> ClaimBatch:
         """Look, admit, grant."""
-        ((now,),) = self._transaction.rows("now")
-        self._where["now"] = now
-        taken = self._take(now) if self._request.limit > 0 else []
+        ((self._where["now"],),) = self._transaction.rows("now")
+        taken = self._take() if self._request.limit > 0 else []
         records = {}
         if taken:
             rows = self._transaction.rows("read_granted", {"seqs": taken})
             records = {row[-1]: record_of(row) for row in rows}
         ((later,),) = self._transaction.rows(f"next_due{self._in_tree}", self._where)
-        return ClaimBatch(tuple(records[seq] for seq in taken), now, later)
+        return ClaimBatch(tuple(records[seq] for seq in taken), self._where["now"], later)
 
-    def _take(self, now: int) -> list[int]:
+    def _take(self) -> list[int]:
         found = list(self._admitted(self._admission()))
         guarded = sorted({each.queue for each in found if self._is_guarded(each)})
         if guarded:
             for queue in guarded:
-                self._transaction.rows("guard_queue", self._where | {"queue": queue})
+                # Its turn may have been long in coming; leases and rates go by the time it came.
+                asked = self._where | {"queue": queue}
+                ((_, self._where["now"]),) = self._transaction.rows("guard_queue", asked)
             found = list(self._admitted(self._admission()))
             # What came up only now in a queue that is not ours to count is left for the next claim.
             found = [each for each in found if each.queue in guarded or not self._is_guarded(each)]
@@ -81,12 +82,12 @@ class Claim:
             | {
                 "seqs": [each.seq for each in found],
                 "limit": self._request.limit,
-                "until": now + self._request.lease,
+                "until": self._where["now"] + self._request.lease,
             },
         )
         taken = {seq for (seq,) in granted}
         claimed = [each for each in found if each.seq in taken]
-        self._log(claimed, now)
+        self._log(claimed)
         return [each.seq for each in claimed]
 
     def _is_guarded(self, found: Candidate) -> bool:
@@ -177,12 +178,13 @@ class Claim:
             if served and in_tree and not full:
                 yield Candidate(-priority, self._where["now"], seq, queue, limit_key)
 
-    def _log(self, claimed: list[Candidate], now: int) -> None:
+    def _log(self, claimed: list[Candidate]) -> None:
         """Remember the claims of queues with a rate for as long as the rate looks back."""
         for queue in {each.queue for each in claimed}:
             rate = limits_of(self._request, queue).rate
             if rate is not None:
                 count = sum(each.queue == queue for each in claimed)
-                asked = self._where | {"queue": queue, "since": now - rate.period, "count": count}
+                since = self._where["now"] - rate.period
+                asked = self._where | {"queue": queue, "since": since, "count": count}
                 self._transaction.later("forget_claims", asked)
                 self._transaction.later("log_claims", asked)

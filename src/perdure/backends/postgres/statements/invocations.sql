@@ -192,8 +192,11 @@ WHERE state = 'running' AND owner = ANY(%(dead_owners)s) AND lease_until > %(now
     AND app = %(app)s AND name = ANY(%(names)s);
 
 -- name: guard_queue
--- Keeps two claims of one limited queue apart, until the end of the transaction.
-SELECT pg_advisory_xact_lock(%(space)s, hashtext(%(app)s || chr(10) || %(queue)s));
+-- Keeps two claims of one limited queue apart, until the end of the transaction; and the time when
+-- the other one was through.
+SELECT
+    pg_advisory_xact_lock(%(space)s, hashtext(%(app)s || chr(10) || %(queue)s)),
+    perdure.now();
 
 -- name: queue_usage
 -- Live leases of a queue, and how many of them are the owner's.

@@ -284,6 +284,23 @@ def test_ctrl_c_in_a_terminal_reaches_the_whole_group_once(fleet: Fleet) -> None
     are_gone(pids)
 
 
+def test_a_signal_to_every_process_asks_once(fleet: Fleet) -> None:
+    """As service managers do (systemd): the workers hear it, and hear it again from above."""
+    supervisor, pids = supervised(fleet, 2, "--concurrency", "1")
+    fleet.start("order", ["pen"])
+    fleet.begun("pen")
+    for pid in pids:
+        os.kill(pid, signal.SIGTERM)
+    supervisor.says("nothing new is claimed", times=2)
+    supervisor.process.send_signal(signal.SIGTERM)
+    supervisor.says("stopping 2 workers")
+    fleet.open("pen")
+    assert supervisor.end() == 0, supervisor.log
+    are_gone(pids)
+    assert fleet.count("ended", "pen") == 1
+    assert fleet.record().crashes == 0
+
+
 def test_a_supervisor_starts_anew_what_dies_and_says_of_what(fleet: Fleet) -> None:
     supervisor, pids = supervised(fleet, 2, "--concurrency", "1")
     fleet.start("order", ["pen"])

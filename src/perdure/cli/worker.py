@@ -1,7 +1,8 @@
 """The command `worker`: one worker in this process, or several under a supervisor.
 
 The first SIGTERM or SIGINT asks for an orderly end, the second one leaves at once. Both are heard
-at any time, also while a body runs.
+at any time, also while a body runs. Under a supervisor only its second one counts: whoever signals
+every process of a service (systemd does) has asked once, and the supervisor passes it on.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ class Stop:
 
     Attributes:
         asked: whether it was.
+        supervised: whether somebody else is to end this process at once, if that shall be.
     """
 
     def __init__(self) -> None:
         """Ask for nothing yet."""
         self.asked = False
+        self.supervised = False
         # Its `put` may come on top of its `get`, as a handler does; an Event would wait for itself.
         self._bell: SimpleQueue[None] = SimpleQueue()
 
@@ -59,7 +62,7 @@ class Stop:
         self._bell.get()
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
-        if self.asked:
+        if self.asked and not self.supervised:
             self.leave(number)
         self.ask()
 
@@ -154,10 +157,12 @@ def _follow(pipes: str, stop: Stop) -> Callable[[], None]:
     if not pipes:
         return lambda: None
     living, starting = map(int, pipes.split(","))
+    stop.supervised = True
 
     def watch() -> None:
         with contextlib.suppress(OSError):
             os.read(living, 1)
+        stop.supervised = False
         stop.ask()
 
     def tell() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -87,6 +88,7 @@ class Vanishing(MemoryBackend):
         super().__init__()
         self.silent = silent
         self.claims: list[int] = []
+        self.after_look: Callable[[], None] = lambda: None
 
     def claim(self, request: ClaimRequest) -> Any:
         batch = super().claim(request)
@@ -100,7 +102,9 @@ class Vanishing(MemoryBackend):
         if self.claims and self.silent:
             self.silent -= 1
             raise BackendUnavailable("gone")
-        return super().query(*args)
+        found = super().query(*args)
+        self.after_look()
+        return found
 
 
 @pytest.mark.parametrize("silent", [0, 1, 3])
@@ -156,7 +160,15 @@ def test_what_another_worker_of_the_process_holds_is_not_taken_unseen() -> None:
         with pytest.raises(BackendUnavailable):
             first._claim(request)
         body.options(id="two").start()
-        taken = [one._claim(request).records for one in (second, first, first)]
+        batch = second._claim(request)
+        (two,) = batch.records
+
+        def end() -> None:
+            """The other worker ends its own while this one looks."""
+            app.runtime.leases.remove(two.key, two.epoch)
+
+        backend.after_look = end
+        taken = [batch.records, *(first._claim(request).records for _ in range(2))]
         ids = [[record.key.invocation_id for record in records] for records in taken]
         assert ids == [["two"], ["one"], []]
 

@@ -291,8 +291,9 @@ class Worker:
         running = InvocationQuery(
             app=runtime.app_name, states=(InvocationState.RUNNING,), limit=RUNNING_MAX
         )
-        rows = runtime.backend.query(running)
+        # Before the look: what ends here after it is running in it, and held no more.
         held = held_before.union(runtime.leases.held())
+        rows = runtime.backend.query(running)
         taken = (row for row in rows if row.owner == runtime.claimer and _fits(row, request))
         batch = ClaimBatch(tuple(row for row in taken if _holding_of(row) not in held), now, None)
         self._held_before = None

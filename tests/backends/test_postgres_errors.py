@@ -100,12 +100,36 @@ def test_an_unknown_database_and_an_unknown_user(postgres_url):
     [
         f"postgresql://me:{SECRET}@host/db?nonsense=1",
         f"postgresql://me:{SECRET}@host/db?pooler=session",
+        f"postgresql://me:{SECRET}@host:five/db",
+        f"postgresql://me:{SECRET}@[::1/db",
+        f"postgresql://me:/{SECRET}@host/db",
     ],
 )
 def test_a_url_that_cannot_be_used_is_told_without_its_password(url):
     with pytest.raises(ConfigurationError) as caught:
         Perdure(url)
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (f"postgres://me:{SECRET}@[::1]:5433/db", "'db' on ::1:5433"),
+        (f"postgresql://me:?{SECRET}@host/db", "'db' on host"),
+        ("postgresql:///db?host=/run/pg&port=5433", "'db' on /run/pg:5433"),
+        ("postgresql:///db", "'db' on the local socket"),
+        # Where a standby takes over, libpq itself looks for the primary server.
+        (
+            "postgresql://me@a:1,b:2/db?target_session_attrs=read-write&pooler=transaction",
+            "'db' on a,b:1,2",
+        ),
+    ],
+)
+def test_what_libpq_takes_is_taken(url, shown):
+    target = parse(url)
+    assert target.shown == shown
+    said = url.replace("&pooler=transaction", "").replace("postgres:", "postgresql:")
+    assert (target.conninfo, target.pooled) == (said, "pooler" in url)
 
 
 def test_parameters_reach_the_server_as_they_were_written(postgres_url):

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import NamedTuple
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -28,6 +27,7 @@ CONNECT_SECONDS = 10
 POOLER_PARAMETER = "pooler"
 """Our own parameter in the URL: `?pooler=transaction` says that PgBouncer or the like is between us
 and the server, which gives each transaction another session."""
+_POOLED = f"{POOLER_PARAMETER}=transaction"
 
 _forked_away: list[psycopg.Connection] = []
 """Connections of a parent process. They must not be closed here, and garbage would be."""
@@ -53,39 +53,36 @@ def parse(url: str) -> Target:
     Raises:
         ConfigurationError: it is none, or a parameter is unknown.
     """
-    parts = urlsplit(url)
-    parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
-    pooler = parameters.pop(POOLER_PARAMETER, "")
-    if pooler not in ("", "transaction"):
+    # Ours is cut out and the rest left as it is: libpq reads it in ways of its own.
+    address, _, query = url.partition("://")[2].partition("?")
+    options = query.split("&") if query else []
+    plain = "postgresql://" + address
+    poolers = {each for each in options if each.partition("=")[0] == POOLER_PARAMETER}
+    if kept := [each for each in options if each not in poolers]:
+        plain += "?" + "&".join(kept)
+    if not poolers <= {_POOLED}:
         raise ConfigurationError(
-            f"The database URL has {POOLER_PARAMETER}={pooler!r}; expected 'transaction', or leave "
-            "it out where no pooler is in between."
+            f"The database URL has {', '.join(sorted(poolers))}; expected {_POOLED}, or leave it "
+            "out where no pooler is in between."
         )
-    # Ours is cut out and the rest left as it is: libpq takes a plus sign for what it is, no space.
-    query = "&".join(
-        each for each in parts.query.split("&") if each.partition("=")[0] != POOLER_PARAMETER
-    )
-    plain = urlunsplit(parts._replace(scheme="postgresql", query=query))
     try:
-        port = parts.port
-        conninfo_to_dict(plain)
-    except (ValueError, psycopg.ProgrammingError):
-        port, understood = None, False
-    else:
-        # A password with an unescaped slash ends up in the path, and must not be shown as one.
-        understood = "@" not in parts.path
-    if not understood:
+        found = conninfo_to_dict(plain)
+    except psycopg.ProgrammingError:
+        found = {"port": "none"}
+    host, port = str(found.get("host", "")), str(found.get("port", ""))
+    database = str(found.get("dbname", "(default)"))
+    # A password with an unescaped slash ends up in one of these, and must not be shown as one.
+    if "@" in host + database or not all(each.isdecimal() for each in port.split(",") if each):
         # Not `from` the error, which could quote a piece of the password.
         raise ConfigurationError(
             "The database URL cannot be used: it is not what libpq takes. Write it as "
             "postgresql://user:password@host:port/database?parameter=value, with the special "
             "characters of a password percent-encoded."
         )
-    host = parameters.get("host") or parts.hostname or "the local socket"
-    shown = f"{parts.path.lstrip('/') or parameters.get('dbname', '(default)')!r} on {host}"
+    shown = f"{database!r} on {host or 'the local socket'}"
     if port:
         shown += f":{port}"
-    return Target(plain, shown, pooler == "transaction")
+    return Target(plain, shown, bool(poolers))
 
 
 def connect(target: Target) -> psycopg.Connection:

@@ -11,6 +11,7 @@ from itertools import count
 import pytest
 
 from perdure import InvocationState, wf
+from perdure.api.queues import key_text
 from perdure.backends.limits import QueueLimits, QueueStatus, Rate
 from perdure.errors import ConfigurationError, InvalidIdentifier, RegistrationError
 from tests.support.stores import LONG, claim, run_until_idle, step
@@ -297,6 +298,17 @@ def test_what_a_key_may_be(memory_store, key, stored):
     assert found.startswith(stored)
     assert len(found) <= 255
     assert stored == "blake2b:" or found == stored
+
+
+def test_equal_keys_have_equal_texts_in_every_process():
+    """Sets have another order in each, and mappings that of their making."""
+    assert key_text({f"{number}" for number in range(8)}) == key_text([*"01234567"])
+    assert key_text({"a": 1, "b": 2}) == key_text({"b": 2, "a": 1})
+
+
+def test_a_key_that_no_text_may_hold_is_stored_as_its_digest():
+    assert key_text("a\ud800").startswith("blake2b:")
+    assert key_text("a\ud800") != key_text("a\ud801")
 
 
 @pytest.mark.parametrize("key", ["nothing", ["order_id", "nothing"], []])

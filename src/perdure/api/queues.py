@@ -115,6 +115,10 @@ def queue_name(queue: str | Queue | None) -> str:
     return queue.name if isinstance(queue, Queue) else validate_identifier(queue, "queue")
 
 
+_encode = msgspec.json.Encoder(order="deterministic").encode
+"""Equal sets and mappings have equal texts, in every process."""
+
+
 def key_text(value: object) -> str:
     """A limit key as it is stored: text as it is, anything else as JSON; a long one as a digest.
 
@@ -122,7 +126,7 @@ def key_text(value: object) -> str:
         ConfigurationError: None, an empty text, or something that JSON has no words for.
     """
     try:
-        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        text = value if isinstance(value, str) else _encode(value).decode()
     except (TypeError, UnicodeError) as error:
         raise ConfigurationError(
             f"key= gave {value!r}, which is not text, a number or a list of these: {error}. Two "
@@ -134,7 +138,8 @@ def key_text(value: object) -> str:
             "share one limit."
         )
     if len(text) > KEY_MAX or not text.isprintable():
-        return "blake2b:" + hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        octets = text.encode("utf-8", "surrogatepass")
+        return "blake2b:" + hashlib.blake2b(octets, digest_size=16).hexdigest()
     return text
 
 

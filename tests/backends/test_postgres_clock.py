@@ -8,7 +8,7 @@ import threading
 import psycopg
 import pytest
 
-from perdure.backends.base import QueueLimits
+from perdure.backends.limits import QueueLimits
 from perdure.backends.postgres import PostgresBackend, clock
 from perdure.backends.postgres.clock import TRIP_SECONDS, ServerClock, moment
 from perdure.backends.postgres.schema import ADVISORY_SPACE

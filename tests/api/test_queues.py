@@ -311,7 +311,7 @@ def test_a_key_that_no_text_may_hold_is_stored_as_its_digest():
     assert key_text("a\ud800") != key_text("a\ud801")
 
 
-@pytest.mark.parametrize("key", ["nothing", ["order_id", "nothing"], []])
+@pytest.mark.parametrize("key", ["nothing", ["order_id", "nothing"], [], 5, [["order_id"]]])
 def test_a_key_of_no_parameter_is_refused_at_once(memory_store, key):
     app = memory_store.app()
     with pytest.raises(RegistrationError, match="key="):
@@ -366,14 +366,22 @@ def test_a_declared_queue_may_stand_for_its_name(memory_store):
         {"key_concurrency": 0},
         {"rate": (0, 60)},
         {"rate": (1, 0)},
+        {"concurrency": "2"},
+        {"concurrency": 1.5},
+        {"key_concurrency": True},
+        {"rate": 5},
+        {"rate": (1, 2, 3)},
+        {"rate": (1.5, 1)},
+        {"rate": ("a", "b")},
+        {"rate": (1, float("inf"))},
     ],
 )
-def test_a_limit_below_1_is_refused(memory_store, limits):
+def test_a_limit_that_is_no_number_from_1_on_is_refused(memory_store, limits):
     with pytest.raises(ConfigurationError, match="gpu"):
         memory_store.app().queue("gpu", **limits)
 
 
-@pytest.mark.parametrize("name", ["", "a\nb", "x" * 300])
+@pytest.mark.parametrize("name", ["", "a\nb", "x" * 300, "a,b", 7])
 def test_a_queue_needs_a_name_that_can_be_stored(memory_store, name):
     app = memory_store.app()
     with pytest.raises(InvalidIdentifier):

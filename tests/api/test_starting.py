@@ -210,6 +210,36 @@ def test_status_goes_from_ready_to_completed(store):
     assert handle.result() is None
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"priority": "high"},
+        {"priority": 1.5},
+        {"priority": True},
+        {"priority": 2**40},
+        {"delay": -1},
+        {"delay": "soon"},
+        {"delay": float("nan")},
+        {"delay": 1e300},
+        {"delay": timedelta.max},
+    ],
+)
+def test_an_option_that_cannot_be_used_is_refused_by_name(memory_store, options):
+    order = declare(memory_store.app())
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        order.options(**options)
+
+
+def test_arguments_that_do_not_fit_are_told_with_the_function(memory_store):
+    order = declare(memory_store.app())
+    with pytest.raises(
+        TypeError, match=r"order\(item: .*count: .*missing a required argument: 'item'"
+    ):
+        order.start()
+    with pytest.raises(TypeError, match=r"order\(.*too many positional arguments"):
+        order.start("pen", 1, 2)
+
+
 def test_delay_and_priority(store):
     app = store.app(virtual=True, local_worker=False)
     seen = []

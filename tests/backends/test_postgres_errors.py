@@ -68,6 +68,8 @@ def test_nobody_listens():
     with pytest.raises(BackendUnavailable, match="cannot be reached") as caught:
         PostgresBackend(url).store_id()
     assert f"127.0.0.1:{port}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "?." not in str(caught.value)
     assert SECRET not in repr(caught.value)
     assert caught.value.__cause__ is None
 
@@ -101,6 +103,7 @@ def test_an_unknown_database_and_an_unknown_user(postgres_url):
         f"postgresql://me:{SECRET}@host/db?nonsense=1",
         f"postgresql://me:{SECRET}@host/db?pooler=session",
         f"postgresql://me:{SECRET}@host:five/db",
+        f"postgresql://me:an@{SECRET}@host/db",
         f"postgresql://me:{SECRET}@[::1/db",
         f"postgresql://me:/{SECRET}@host/db",
     ],
@@ -194,11 +197,30 @@ def test_a_user_who_may_not_write(postgres_url):
     execute(postgres_url, f"CREATE ROLE {role} LOGIN")
     try:
         address = urlsplit(postgres_url).netloc.rpartition("@")[2]
-        reader = PostgresBackend(altered(postgres_url, netloc=f"{role}@{address}"))
-        with pytest.raises(BackendUnavailable, match="permission denied"):
+        url = altered(postgres_url, netloc=f"{role}@{address}")
+        reader = PostgresBackend(url)
+        with pytest.raises(BackendUnavailable, match="permission denied") as caught:
             reader.store_id()
         reader.close()
+        assert "LINE" not in str(caught.value)
+        # The rights that the message asks for are enough.
+        for right in (
+            "USAGE ON SCHEMA perdure",
+            "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA perdure",
+            "USAGE ON ALL SEQUENCES IN SCHEMA perdure",
+        ):
+            kinds, _, rest = right.rpartition(" ON ")
+            assert kinds.rpartition(" ")[2] in str(caught.value)
+            execute(postgres_url, f"GRANT {kinds} ON {rest} TO {role}")
+        with Perdure(url) as app:
+            assert (
+                app.workflow(name="flow", key="account")(lambda account: account)
+                .start(7)
+                .result(60)
+                == 7
+            )
     finally:
+        execute(postgres_url, f"DROP OWNED BY {role}")
         execute(postgres_url, f"DROP ROLE {role}")
 
 

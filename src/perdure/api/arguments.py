@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ class Binder:
                 f"The signature of {function!r} cannot be read ({error}). Wrap it in a function "
                 "with a def of its own."
             ) from error
+        self._name = getattr(function, "__qualname__", repr(function))
         parameters = self.signature.parameters.values()
         self._names = [p.name for p in parameters if p.kind in _POSITIONAL]
         self._defaults = {
@@ -64,7 +65,10 @@ class Binder:
         return self._bind_slowly(args, kwargs)
 
     def _bind_slowly(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        bound = self.signature.bind(*args, **kwargs)
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self._name}{self.signature}: {error}.") from None
         bound.apply_defaults()
         return {self._label(name): value for name, value in bound.arguments.items()}
 
@@ -113,19 +117,18 @@ class Binder:
                 arguments as can be; or the name of a parameter; or several.
 
         Raises:
-            RegistrationError: a name that is no parameter.
+            RegistrationError: a name that is no parameter, or something else.
         """
         if key is None:
             return None
         if callable(key):
             function = key
             return lambda values: self._call_with_all(function, values)
-        names = [key] if isinstance(key, str) else list(key)
-        unknown = [name for name in names if name not in self._all]
-        if unknown or not names:
+        names = [key] if isinstance(key, str) else list(key) if _is_iterable(key) else []
+        if not names or any(name not in self._all for name in names):
             raise RegistrationError(
-                f"key={key!r}: there is no parameter {unknown!r}; there are {self._all!r}. Give "
-                "names of parameters, or a function of the arguments."
+                f"key={key!r}: expected the name of a parameter ({', '.join(self._all)}), several "
+                "of them, or a function of the arguments."
             )
         labels = [self._label(name) for name in names]
         if isinstance(key, str):
@@ -144,6 +147,10 @@ class Binder:
 
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def _is_iterable(given: object) -> bool:
+    return isinstance(given, Iterable)
 
 
 def _number(name: str) -> int:

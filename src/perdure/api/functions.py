@@ -30,6 +30,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+PRIORITY_MAX = 2**31 - 1
+"""The highest priority, and with a minus sign the lowest."""
+
+
 class StartOptions(msgspec.Struct, frozen=True):
     """How the next start is made. See `Registered.options`."""
 
@@ -88,6 +92,7 @@ class Registered(Generic[P, R]):
 
         Raises:
             InvalidIdentifier: the id is empty, too long or has control characters.
+            ConfigurationError: another option cannot be used.
         """
         if id is not None:
             validate_identifier(id, "id")
@@ -95,6 +100,7 @@ class Registered(Generic[P, R]):
             raise ConfigurationError(
                 f"on_existing={on_existing!r}: expected one of {', '.join(_ON_EXISTING)}."
             )
+        _check_priority(priority)
         changed = copy.copy(self)
         chosen = StartOptions(
             id=id or "",
@@ -204,6 +210,19 @@ class Registered(Generic[P, R]):
 
 
 _ON_EXISTING = ("return", "raise", "new_generation_if_failed")
+
+
+def _check_priority(given: object) -> None:
+    """Refuse what a state backend could not store, or not in order."""
+    if (
+        not isinstance(given, int)
+        or isinstance(given, bool)
+        or not -PRIORITY_MAX <= given <= PRIORITY_MAX
+    ):
+        raise ConfigurationError(
+            f"priority={given!r}: expected a whole number of at most {PRIORITY_MAX:,}, such as 5. "
+            "Higher ones are claimed first; 0 is the default."
+        )
 
 
 def _short_name(registered: Registered[..., Any]) -> str:

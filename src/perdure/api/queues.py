@@ -13,7 +13,7 @@ from perdure.backends.base import DEFAULT_QUEUE
 from perdure.backends.limits import QueueLimits, Rate
 from perdure.core.identity import validate_identifier
 from perdure.core.retry import seconds
-from perdure.errors import ConfigurationError
+from perdure.errors import ConfigurationError, InvalidIdentifier
 
 KEY_MAX = 255
 """Characters of a limit key; a longer one is stored as its digest."""
@@ -53,17 +53,17 @@ class Queues(Mapping[str, Queue]):
         workers_only: bool,
     ) -> Queue:
         """Add a queue. See `Perdure.queue`."""
-        validate_identifier(name, "queue")
+        _check_name(name)
         numbers = {
             "concurrency": concurrency,
             "worker_concurrency": worker_concurrency,
             "key_concurrency": key_concurrency,
         }
         for what, number in numbers.items():
-            if number is not None and number < 1:
+            if number is not None and not _is_count(number):
                 raise ConfigurationError(
-                    f"Queue {name!r}: {what}={number!r}, expected at least 1. Leave it out for no "
-                    "limit; to hold a queue back, start no worker for it."
+                    f"Queue {name!r}: {what}={number!r}, expected a whole number from 1 on. "
+                    "Leave it out for no limit; to hold a queue back, start no worker for it."
                 )
         limits = QueueLimits(
             concurrency=concurrency,
@@ -108,11 +108,24 @@ def queue_name(queue: str | Queue | None) -> str:
     """The name behind a `queue=` argument.
 
     Raises:
-        InvalidIdentifier: empty, too long, or with control characters.
+        InvalidIdentifier: empty, too long, with control characters, or with a comma.
     """
     if queue is None:
         return DEFAULT_QUEUE
-    return queue.name if isinstance(queue, Queue) else validate_identifier(queue, "queue")
+    return queue.name if isinstance(queue, Queue) else _check_name(queue)
+
+
+def _check_name(name: str) -> str:
+    if "," in validate_identifier(name, "queue"):
+        raise InvalidIdentifier(
+            f"queue {name!r} has a comma, which separates names in: perdure worker --queues a,b. "
+            "Use another character."
+        )
+    return name
+
+
+def _is_count(given: object) -> bool:
+    return isinstance(given, int) and not isinstance(given, bool) and given >= 1
 
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -144,9 +157,12 @@ def key_text(value: object) -> str:
 
 
 def _rate(name: str, rate: tuple[int, float | timedelta]) -> Rate:
-    claims, period = rate
-    period_us = int(seconds(period, "rate") * 1e6)
-    if claims < 1 or period_us < 1:
+    try:
+        claims, period = rate
+        period_us = int(seconds(period, "rate") * 1e6)
+    except (TypeError, ValueError, ConfigurationError):
+        claims, period_us = 0, 0
+    if not _is_count(claims) or period_us < 1:
         raise ConfigurationError(
             f"Queue {name!r}: rate={rate!r}, expected (starts, seconds), both above 0, such as "
             "(100, 60.0) for at most 100 in any 60 seconds."

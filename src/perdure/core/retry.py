@@ -9,13 +9,15 @@ from perdure.errors import ConfigurationError
 
 ATTEMPTS_MAX = 1_000_000
 """More attempts than this is a loop that nobody meant."""
+SECONDS_MAX = 3_200_000_000
+"""A hundred years. Clocks count microseconds in 64 bits, and must not run over."""
 
 
 def seconds(value: float | timedelta, what: str) -> float:
     """A duration as float seconds. Every public duration is float seconds or a `timedelta`.
 
     Raises:
-        ConfigurationError: negative, not finite, or not a number.
+        ConfigurationError: negative, longer than a hundred years, or not a number.
     """
     result = _as_float(value)
     if result is None:
@@ -24,6 +26,10 @@ def seconds(value: float | timedelta, what: str) -> float:
         )
     if not 0 <= result < float("inf"):
         raise ConfigurationError(f"{what} must be finite and not negative, got {value!r}.")
+    if result > SECONDS_MAX:
+        raise ConfigurationError(
+            f"{what} must be at most a hundred years in seconds, got {value!r}."
+        )
     return result
 
 

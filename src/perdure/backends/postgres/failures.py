@@ -50,7 +50,7 @@ def masked(text: str) -> str:
 
 def translate(error: psycopg.Error, where: str) -> PerdureError:
     """The error for a caller; nothing of the transaction was kept."""
-    said = f"PostgreSQL said {_name(error)}: {masked(str(error))}"
+    said = f"PostgreSQL said {_name(error)}: {_first_line(error)}"
     if isinstance(error, errors.DiskFull):
         return BackendFull(
             f"No space is left for the database {where}. Nothing was recorded. {said}. Free space "
@@ -63,8 +63,7 @@ def translate(error: psycopg.Error, where: str) -> PerdureError:
         )
     if isinstance(error, _DENIED):
         return BackendUnavailable(
-            f"The database {where} cannot be used. Nothing was recorded. {said}. Check the URL, "
-            "the user's rights, and that this is the primary server."
+            f"The database {where} cannot be used. Nothing was recorded. {said}. {_advice(error)}"
         )
     if isinstance(error, _REPEATED):
         return BackendUnavailable(
@@ -85,7 +84,7 @@ def translate(error: psycopg.Error, where: str) -> PerdureError:
 def translate_connect(error: psycopg.Error, where: str) -> PerdureError:
     """The error for a caller who could not even connect."""
     return BackendUnavailable(
-        f"The database {where} cannot be reached or does not let us in. {masked(str(error))}. "
+        f"The database {where} cannot be reached or does not let us in: {_one_line(error)}. "
         "Check host, port, user, password and database name, and that the server runs."
     )
 
@@ -94,9 +93,29 @@ def translate_commit(error: psycopg.Error, where: str) -> PerdureError:
     """The error for a caller whose COMMIT was under way when the connection was lost."""
     return CommitUnknown(
         f"The connection to the database {where} was lost during a commit, which may or may not "
-        f"have happened. PostgreSQL said {_name(error)}: {masked(str(error))}. The caller reads "
+        f"have happened. PostgreSQL said {_name(error)}: {_first_line(error)}. The caller reads "
         "back before it goes on."
     )
+
+
+def _advice(error: psycopg.Error) -> str:
+    if isinstance(error, errors.InsufficientPrivilege):
+        return (
+            "To make or upgrade the schema takes CREATE on the database (or its owner runs "
+            "perdure db upgrade). To work with it takes USAGE on the schema perdure; SELECT, "
+            "INSERT, UPDATE, DELETE on its tables; USAGE on its sequences."
+        )
+    return "Check the URL, the user's rights, and that this is the primary server."
+
+
+def _first_line(error: psycopg.Error) -> str:
+    """What was wrong, without the statement that the server quotes."""
+    return masked(error.diag.message_primary or str(error).partition("\n")[0]).rstrip(".?")
+
+
+def _one_line(error: psycopg.Error) -> str:
+    """All that was said, as one line: with several hosts every try has a line of its own."""
+    return masked(" ".join(str(error).split())).rstrip(".?")
 
 
 def _name(error: psycopg.Error) -> str:

@@ -60,7 +60,7 @@ def _make_server(url: str, settings: Settings, env: Env, *, read_only: bool) -> 
         return SQLiteBackend(path, synchronous=mode, now=env.now, read_only=read_only)
     if separator and scheme in {"postgresql", "postgres"}:
         return _make_postgres(url, read_only=read_only)
-    shown = url if scheme in {"memory", "sqlite"} else f"{scheme}://..."
+    shown = f"{scheme}://..." if separator and scheme not in {"memory", "sqlite"} else url
     raise ConfigurationError(
         f"Database URL {shown!r} cannot be used. Expected 'sqlite:///relative/path.db', "
         "'sqlite:////absolute/path.db', 'postgresql://user@host/database' or 'memory://'."

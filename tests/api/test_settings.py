@@ -106,6 +106,13 @@ def test_urls_that_cannot_be_used(url, monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_url_is_told_as_it_was_written_unless_it_may_hold_a_password():
+    for url, shown in (("shop.db", "'shop.db'"), ("", "''"), ("mysql://a:s@h/x", "'mysql://...'")):
+        with pytest.raises(ConfigurationError) as caught:
+            Perdure(url)
+        assert shown in str(caught.value)
+
+
 def test_urls_that_can(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for url, file in (

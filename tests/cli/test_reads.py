@@ -183,7 +183,9 @@ def test_parked_work_is_told_and_resumed(shop: Shop) -> None:
     assert "Divergence" in shown["reason"]
     assert shop("workflow", "result", "c1", "-A", "shop").code == 4
     assert shop("workflow", "result", "c1", "-A", "shop", "--wait").code == 4
-    assert shop("doctor", "-A", "shop").code == 1
+    told = shop("doctor", "-A", "shop")
+    assert told.code == 1
+    assert told.out.count("resume") == 1, "the remedy is told once"
     assert shop("run", "shop:changing", "--id", "c1").code == 4
     (shop.directory / "changed").unlink()
     resumed = shop("workflow", "resume", "c1", "-A", "shop")
@@ -214,6 +216,7 @@ def test_help_and_version(shop: Shop) -> None:
         assert done.code == 0
         assert "Usage: perdure" in done.out
         assert max(map(len, done.out.splitlines())) <= 100
+    assert "revive: The same as resume." in shop("workflow", "--help").out
     assert shop("--version").out == shop("version").out
 
 

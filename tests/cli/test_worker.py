@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import pytest
 
@@ -23,10 +24,29 @@ def test_it_needs_an_app(shop: Shop) -> None:
 
 @pytest.mark.parametrize(
     ("target", "words"),
-    [("nowhere:app", "nowhere"), ("shop:nothing", "nothing"), ("shop:number", "not a Perdure app")],
+    [
+        ("nowhere:app", "nowhere"),
+        ("shop:nothing", "Its apps: app."),
+        ("shop:number", "not a Perdure app"),
+    ],
 )
 def test_it_names_what_is_wrong_with_the_app(shop: Shop, target: str, words: str) -> None:
     assert words in refuse(shop, "-A", target)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("x = 1\nimport sys; sys.exit(3)\n", "SystemExit: 3 at .*broken_shop.py:2"),
+        ("x = 1\ndef f(:\n    pass\n", "SyntaxError: .* at .*broken_shop.py:2"),
+    ],
+)
+def test_a_module_that_ends_or_is_no_python_is_named(shop: Shop, source: str, words: str) -> None:
+    (shop.directory / "broken_shop.py").write_text(source)
+    done = shop("worker", "-A", "broken_shop:app")
+    assert done.code == 1
+    assert re.search(words, done.err), done.err
+    assert "could not be imported" in done.err
 
 
 def test_memory_is_refused(shop: Shop) -> None:

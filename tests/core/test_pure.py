@@ -229,6 +229,7 @@ def test_identifiers_that_are_fine():
     for fine in ("x", "x" * 255, "order 42", "注文", "a/b:c#d"):
         assert validate_identifier(fine, "the id") == fine
     assert InvocationKey("a", 1) == ("a", 1)
+    assert (str(InvocationKey("a", 1)), str(InvocationKey("a", 2))) == ("a", "a#2")
     assert WorkflowIdentity("a", "b", "p").is_subworkflow
     assert not WorkflowIdentity("a", "b").is_subworkflow
 

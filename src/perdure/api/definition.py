@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import traceback
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -163,8 +164,9 @@ class Definition:
             key = self._key(values)
         except Exception as error:
             raise ConfigurationError(
-                f"key= of {self.kind} {self.name!r} raised {type(error).__name__}: {error}. "
-                "Nothing was started. It gets the arguments as the function itself would."
+                f"key= of {self.kind} {self.name!r} raised {type(error).__name__}: {error}"
+                f"{_line_of(error)}. Nothing was started. It gets the arguments as the function "
+                "itself would."
             ) from error
         return key_text(key)
 
@@ -308,3 +310,10 @@ def default_name(function: Callable[..., Any]) -> str:
         module = main_module_name()
         module = "notebook" if module == "__main__" else module
     return validate_identifier(f"{module}.{qualname}" if module else qualname, "name")
+
+
+def _line_of(error: BaseException) -> str:
+    """Where a user's function raised it; nothing if it was raised before the function was run."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    ours = Binder.bind.__code__.co_filename
+    return "" if frame.filename == ours else f" at {frame.filename}:{frame.lineno}"

@@ -286,7 +286,8 @@ def _add_result(workflow: App, out: Output, place: int) -> None:
 
 
 def _add_resume(workflow: App, out: Output, place: int) -> None:
-    @workflow.command(name=["resume", "revive"], sort_key=place)
+    @workflow.command(name="revive", help="The same as resume.", sort_key=place)
+    @workflow.command(name="resume", sort_key=place)
     def resume(id: Id, /, *, where: Where | None = None, common: Act | None = None) -> Exit:
         """Let a parked or dead workflow go on, after its cause is mended.
 

@@ -31,6 +31,7 @@ from perdure.engine.env import SystemEnv
 from perdure.errors import BackendUnavailable, ConfigurationError, InvocationNotFound
 
 APP_VARIABLE = "PERDURE_APP"
+_APP = "an app"
 _PASSWORD = re.compile(r"(?P<before>//[^/@:?]*:).*(?P<after>@)|(?P<name>password=)[^&]*")
 _KEY = re.compile(r"(?P<id>.+)#(?P<generation>[1-9]\d{0,17})")
 
@@ -66,7 +67,7 @@ def import_target(
         try:
             value = getattr(value, part)
         except AttributeError:
-            raise usage(f"Module {name!r} has no {attribute!r}.{_offers(module)}") from None
+            raise usage(f"Module {name!r} has no {attribute!r}.{_offers(module, what)}") from None
     return module, value
 
 
@@ -85,27 +86,32 @@ def _import(name: str, target: str) -> ModuleType:
         if not all(part.isidentifier() for part in name.split(".")):
             raise usage(f"{name!r} is no name of a module.") from error
         raise _import_failure(name, error) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _import_failure(name, error) from error
 
 
-def _import_failure(name: str, error: Exception) -> CommandError:
+def _import_failure(name: str, error: Exception | SystemExit) -> CommandError:
+    said = f"{type(error).__name__}: {error}"
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    if isinstance(error, SyntaxError):  # its own frame is that of the compiler
+        said, place = f"{type(error).__name__}: {error.msg}", f" at {error.filename}:{error.lineno}"
     return CommandError(
-        f"Module {name!r} could not be imported: {type(error).__name__}: {error}{place}. "
-        "(--debug shows the traceback.)",
+        f"Module {name!r} could not be imported: {said}{place}. (--debug shows the traceback.)",
         Exit.FAILED,
     )
 
 
-def _offers(module: ModuleType) -> str:
-    names = [
+def _offers(module: ModuleType, what: str) -> str:
+    found = vars(module).items()
+    apps = [name for name, value in found if isinstance(value, Perdure)]
+    workflows = [
         name
-        for name, value in vars(module).items()
+        for name, value in found
         if isinstance(value, Registered) and value.definition.kind == "workflow"
     ]
-    return f" Its workflows: {', '.join(names)}." if names else " It has no workflows."
+    kind, names = ("apps", apps) if what == _APP else ("workflows", workflows)
+    return f" Its {kind}: {', '.join(names)}." if names else f" It has no {kind}."
 
 
 def load_workflow(target: str) -> Registered[..., Any]:
@@ -157,7 +163,7 @@ def load_app(given: str | None) -> tuple[Perdure, str] | None:
         _configured_app(Path.cwd()),
     ):
         if target:
-            _, app = import_target(target, "an app", "MODULE:ATTR, such as shop.main:app", "app")
+            _, app = import_target(target, _APP, "MODULE:ATTR, such as shop.main:app", "app")
             if not isinstance(app, Perdure):
                 raise usage(
                     f"{target!r} (from {named_by}) is {type(app).__name__}, not a Perdure app."
@@ -235,5 +241,4 @@ def find_record(backend: Backend, wanted: str) -> InvocationRecord:
 
 def key_text(record: InvocationRecord) -> str:
     """The id as `find_record` takes it; with the generation if it is not the first."""
-    key = record.key
-    return key.invocation_id if key.generation == 1 else f"{key.invocation_id}#{key.generation}"
+    return str(record.key)

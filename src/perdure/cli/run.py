@@ -265,13 +265,13 @@ def resume(out: Output, source: Source, wanted: str) -> Exit:
     if not resumed:
         raise CommandError(
             f"{record.kind} {record.name!r} ({key_text(record)}) is {record.state}; only parked "
-            "and dead ones are resumed. Nothing was changed.",
+            "and dead ones can go on anew. Nothing was changed.",
             Exit.FAILED,
         )
+    here = f", or: perdure run MODULE:WORKFLOW --id {shlex.quote(record.key.invocation_id)}"
     out.message(
         f"{record.kind} {record.name!r} ({key_text(record)}) was {record.state} and is ready "
-        "again. A worker goes on with it, or: perdure run MODULE:WORKFLOW --id "
-        f"{shlex.quote(record.key.invocation_id)}"
+        f"again. A worker goes on with it{here if record.kind == 'workflow' else '.'}"
     )
     return Exit.OK
 

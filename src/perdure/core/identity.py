@@ -20,6 +20,14 @@ class InvocationKey(NamedTuple):
     invocation_id: str
     generation: int
 
+    def __str__(self) -> str:
+        """As the command line takes it: the id, and its generation if it is not the first."""
+        return (
+            self.invocation_id
+            if self.generation == 1
+            else f"{self.invocation_id}#{self.generation}"
+        )
+
 
 def validate_identifier(value: object, what: str) -> str:
     """Return `value` when it can name something in a state backend.

@@ -60,10 +60,8 @@ def _server_problems(transaction: Transaction) -> Iterator[str]:
 def _row_problems(transaction: Transaction, now: int) -> Iterator[str]:
     limit = {"limit": PROBLEMS_MAX}
     for id_, generation, state, reason in transaction.rows("stopped", limit):
-        yield (
-            f"Invocation {id_!r} (generation {generation}) is {state}: {reason} Mend the cause, "
-            "then resume it."
-        )
+        # The reason says what to do.
+        yield f"Invocation {id_!r} (generation {generation}) is {state}: {reason}"
     asked = limit | {"before": now - OVERDUE_AFTER}
     for id_, generation, owner, until in transaction.rows("overdue", asked):
         yield (

@@ -101,10 +101,8 @@ def _settings_facts(connection: sqlite3.Connection, settings: Settings) -> dict[
 def _row_problems(connection: sqlite3.Connection, now: int) -> Iterator[str]:
     limit = {"limit": PROBLEMS_MAX}
     for id_, generation, state, reason in connection.execute(sql.STOPPED, limit):
-        yield (
-            f"Invocation {id_!r} (generation {generation}) is {state}: {reason} Mend the cause, "
-            "then resume it."
-        )
+        # The reason says what to do.
+        yield f"Invocation {id_!r} (generation {generation}) is {state}: {reason}"
     asked = limit | {"before": now - OVERDUE_AFTER}
     for id_, generation, owner, until in connection.execute(sql.OVERDUE, asked):
         yield (

@@ -31,7 +31,7 @@ LONG = 30.0
 def test_a_second_worker_leaves_the_leases_of_the_first_alone() -> None:
     """It renewed under a name of its own what the first one held, and so declared it lost."""
     backend = MemoryBackend()
-    with Perdure(backend=backend, lease=0.6) as app:
+    with Perdure(backend=backend, lease=LONG) as app:
         begun, go_on = threading.Event(), threading.Event()
 
         @app.task

@@ -390,6 +390,9 @@ class Backend(Protocol):
     def renew(self, owner: str, holdings: Sequence[Holding], lease: int) -> frozenset[Holding]:
         """Extend these leases by `lease` from now; returns those that are still held.
 
+        Held means: running under this epoch, for this owner, and the lease is not over. One that is
+        over is lost even if nobody took it, for its place in a queue may be taken already.
+
         Uses a connection of its own and is served before other writers of this process.
         """
         ...

@@ -223,17 +223,18 @@ class MemoryBackend:
             return ClaimBatch(claimed, now, next_due)
 
     def renew(self, owner: str, holdings: Sequence[Holding], lease: int) -> frozenset[Holding]:
-        """See `Backend.renew`. Held means: RUNNING under this epoch, for this owner."""
+        """See `Backend.renew`."""
         with self._lock:
-            until = self._clock() + lease
+            now = self._clock()
             held = frozenset(
                 holding
                 for holding in holdings
                 if (row := self._rows.get(holding.key)) is not None
-                and (row.state, row.epoch, row.owner) == (_S.RUNNING, holding.epoch, owner)
+                and (row.epoch, row.owner) == (holding.epoch, owner)
+                and _holds(row, now)
             )
             for holding in held:
-                self._put(_replace(self._rows[holding.key], lease_until=until))
+                self._put(_replace(self._rows[holding.key], lease_until=now + lease))
             return held
 
     def resume(self, key: InvocationKey) -> bool:

@@ -258,7 +258,7 @@ class PostgresBackend(Audit):
         return batch
 
     def renew(self, owner: str, holdings: Sequence[Holding], lease: int) -> frozenset[Holding]:
-        """See `Backend.renew`. Held means: running under this epoch, for this owner."""
+        """See `Backend.renew`."""
         asked = {
             "ids": [held.key.invocation_id for held in holdings],
             "generations": [held.key.generation for held in holdings],

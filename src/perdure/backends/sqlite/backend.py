@@ -275,7 +275,7 @@ class SQLiteBackend(Audit):
                 connection.execute(sql.LOG_CLAIMS, asked)
 
     def renew(self, owner: str, holdings: Sequence[Holding], lease: int) -> frozenset[Holding]:
-        """See `Backend.renew`. Held means: running under this epoch, for this owner."""
+        """See `Backend.renew`."""
         with self._store.renewal() as connection:
             asked = {"owner": owner, "lease": lease}
             return frozenset(

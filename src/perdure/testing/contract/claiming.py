@@ -262,10 +262,11 @@ class LeaseContract(ContractCase):
         for id_ in ("held", "lost", "ended", "waiting"):
             world.start(id_)
         held, lost, ended, waiting = world.claim().records
-        world.clock.advance(LEASE)
+        world.clock.advance(LEASE - 1)
         world.backend.renew("worker-1", [world.holding(held)], LEASE)
         world.finish(ended)
         world.dispose(waiting, Suspend())
+        world.clock.advance(1)
         (stolen,) = world.claim(owner="worker-2").records
         asked = [world.holding(record) for record in (held, lost, ended, waiting)]
         unknown = Holding(InvocationKey("unknown", 1), 1)
@@ -274,12 +275,16 @@ class LeaseContract(ContractCase):
         assert kept == {world.holding(held)}
         assert world.read(stolen.key) == stolen
 
-    def test_an_expired_lease_that_nobody_took_is_still_held(self, world: World) -> None:
+    def test_an_expired_lease_is_lost_even_if_nobody_took_it(self, world: World) -> None:
         record = world.running()
-        world.clock.advance(3 * LEASE)
+        world.clock.advance(LEASE - 1)
         held = world.holding(record)
         assert world.backend.renew("worker-1", [held], LEASE) == {held}
-        assert world.claimed() == []
+        before = world.read(record.key)
+        world.clock.advance(LEASE)
+        assert world.backend.renew("worker-1", [held], LEASE) == frozenset()
+        assert world.read(record.key) == before
+        assert world.claimed() == ["a"]
 
     def test_an_older_epoch_renews_nothing_though_the_owner_is_the_same(self, world: World) -> None:
         zombie = world.running()

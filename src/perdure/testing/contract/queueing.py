@@ -128,6 +128,21 @@ class QueueContract(ContractCase):
         world.clock.advance(1)
         assert world.claimed(limits=limits) == ["i1"]
 
+    def test_a_place_that_was_taken_over_is_not_had_twice(self, world: World) -> None:
+        """The first one's lease ran out, and its late renewal comes when another has its place."""
+        world.start("late", queue="gpu")
+        limits = _limited(concurrency=1)
+        (late,) = world.claim(limits=limits, owner="w1").records
+        world.start("urgent", queue="gpu", priority=2)
+        assert world.claimed(limits=limits, owner="w2") == []
+        world.clock.advance(LEASE)
+        assert world.claimed(limits=limits, owner="w2") == ["urgent"]
+        world.clock.advance(1)
+        assert world.backend.renew("w1", [world.holding(late)], LEASE) == frozenset()
+        assert world.claimed(limits=limits, owner="w2") == []
+        world.clock.advance(LEASE - 1)
+        assert world.claimed(limits=limits, owner="w3") == ["urgent"]
+
     def test_a_rate_looks_back_over_its_period(self, world: World) -> None:
         _fill(world, 5)
         limits = _limited(rate=Rate(2, 10 * SECOND))

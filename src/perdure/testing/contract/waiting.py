@@ -114,8 +114,9 @@ class WatchContract(ContractCase):
     def test_a_watch_outlives_the_attempt_that_asked(self, world: World) -> None:
         watcher, target = pair(world)
         world.commit(watcher, watches=(target.key,))
-        world.clock.advance(LEASE)
+        world.clock.advance(LEASE - 1)
         world.backend.renew("worker-1", [world.holding(target)], LEASE)
+        world.clock.advance(1)
         (again,) = world.claim().records
         world.dispose(again, Suspend())
         world.finish(target)

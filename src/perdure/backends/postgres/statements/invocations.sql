@@ -253,7 +253,8 @@ RETURNING invocation.seq;
 SELECT * FROM perdure.record WHERE seq = ANY(%(seqs)s);
 
 -- name: renew
--- Longer leases, for those that are still held. Rows are locked in the order of seq.
+-- Longer leases, for those that are still held and not over. Rows are locked in the order of seq;
+-- a row that is waited for is looked at again, by the clock of then.
 WITH held AS (
     SELECT invocation.seq
     FROM perdure.invocation INNER JOIN unnest(
@@ -261,7 +262,7 @@ WITH held AS (
     ) AS holding (id, generation, epoch)
         ON invocation_id = holding.id AND invocation.generation = holding.generation
             AND invocation.epoch = holding.epoch
-    WHERE state = 'running' AND owner = %(owner)s
+    WHERE state = 'running' AND owner = %(owner)s AND lease_until > perdure.now()
     ORDER BY invocation.seq FOR UPDATE OF invocation
 )
 UPDATE perdure.invocation SET lease_until = (SELECT perdure.now()) + %(lease)s

@@ -188,10 +188,10 @@ WHERE seq IN (SELECT value FROM json_each(:seqs));
 SELECT * FROM record WHERE seq IN (SELECT value FROM json_each(:seqs));
 
 -- name: renew
--- A longer lease, if it is still held.
+-- A longer lease, if it is still held and not over.
 UPDATE invocation SET lease_until = perdure_now() + :lease
 WHERE invocation_id = :id AND generation = :generation AND epoch = :epoch
-    AND state = 'running' AND owner = :owner;
+    AND state = 'running' AND owner = :owner AND lease_until > perdure_now();
 
 -- name: resume
 -- Parked or dead back to ready, with a fresh set of chances.

@@ -1,0 +1,166 @@
+"""A loopback proxy before PostgreSQL that cuts chosen COMMITs, before or after forwarding them.
+
+It reads the client's messages only as far as needed to know which one commits a transaction that
+wrote (see "Message Formats" in the manual of PostgreSQL). Everything else passes untouched.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Self
+from urllib.parse import urlsplit, urlunsplit
+
+Choose = Callable[[str], str]
+"""Asked at each COMMIT of a transaction that appended an "entry" or granted a "claim": "pass", or
+whether to cut it "before" or "after" it has happened."""
+_WRITES = {
+    b"INSERT INTO perdure.entry": "entry",
+    b"crashes = crashes + CASE": "claim",
+}
+
+
+class CommitCutter:
+    """Listens on a free loopback port while it is used as a context manager.
+
+    Attributes:
+        cuts: how often it cut what, as ("entry", "before").
+    """
+
+    def __init__(self, server_url: str, choose: Choose) -> None:
+        self._target = urlsplit(server_url)
+        self._choose = choose
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._sockets: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self.cuts: Counter[tuple[str, str]] = Counter()
+
+    @property
+    def url(self) -> str:
+        """The server's URL with our port."""
+        name, port = self._target.username, self._listener.getsockname()[1]
+        plain = "sslmode=disable&gssencmode=disable"  # the proxy reads what is said
+        return urlunsplit(self._target._replace(netloc=f"{name}@127.0.0.1:{port}", query=plain))
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        with self._lock:
+            for each in self._sockets:
+                _end(each)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            address = (self._target.hostname or "127.0.0.1", self._target.port or 5432)
+            server = socket.create_connection(address)
+            with self._lock:
+                self._sockets += [client, server]
+            threading.Thread(target=_Link(self, client, server).run, daemon=True).start()
+
+    def decide(self, what: str) -> str:
+        """What to do with this COMMIT."""
+        with self._lock:
+            choice = self._choose(what)
+            if choice != "pass":
+                self.cuts[what, choice] += 1
+        return choice
+
+
+class _Link:
+    """One connection through the proxy."""
+
+    def __init__(self, proxy: CommitCutter, client: socket.socket, server: socket.socket) -> None:
+        self._proxy = proxy
+        self._client = client
+        self._server = server
+        self._texts: dict[bytes, bytes] = {}
+        self._wrote = ""
+        self._muted = False
+        self._committed = threading.Event()
+
+    def run(self) -> None:
+        threading.Thread(target=self._backward, daemon=True).start()
+        try:
+            self._forward()
+        except OSError:
+            pass
+        finally:
+            _end(self._client)
+            _end(self._server)
+
+    def _forward(self) -> None:
+        stream = self._client.makefile("rb")
+        (length,) = struct.unpack("!I", stream.read(4))
+        self._server.sendall(struct.pack("!I", length) + stream.read(length - 4))
+        for kind, body in _messages(stream.read):
+            what = self._committed_by(kind, body)
+            if not what:
+                self._send(kind, body)
+                continue
+            choice = self._proxy.decide(what)
+            if choice == "before":
+                return
+            self._muted = choice == "after"
+            self._send(kind, body)
+            if self._muted:
+                for later, content in _messages(stream.read):
+                    self._send(later, content)
+                    if later in b"SQ":
+                        break
+                # Only when the server has told that it is committed is the client cut off.
+                self._committed.wait(30)
+                return
+
+    def _send(self, kind: bytes, body: bytes) -> None:
+        self._server.sendall(kind + struct.pack("!I", len(body) + 4) + body)
+
+    def _committed_by(self, kind: bytes, body: bytes) -> str:
+        """What the transaction wrote that this message commits; "" if it is another message."""
+        if kind == b"P":
+            name, text, *_ = body.split(b"\0")
+            self._texts[name] = text
+        if kind != b"B":
+            return ""
+        _, name, *_ = body.split(b"\0")
+        text = self._texts.get(name, b"")
+        if text.startswith((b"BEGIN", b"ROLLBACK")):
+            self._wrote = ""
+        self._wrote = next((what for part, what in _WRITES.items() if part in text), self._wrote)
+        return self._wrote if text.startswith(b"COMMIT") else ""
+
+    def _backward(self) -> None:
+        with suppress(OSError):
+            stream = self._server.makefile("rb")
+            for kind, body in _messages(stream.read):
+                if self._muted:
+                    if kind == b"C" and body.startswith(b"COMMIT"):
+                        self._committed.set()
+                else:
+                    self._client.sendall(kind + struct.pack("!I", len(body) + 4) + body)
+        self._committed.set()
+        _end(self._client)
+
+
+def _messages(read: Callable[[int], bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Typed messages until the end of the stream."""
+    while kind := read(1):
+        (length,) = struct.unpack("!I", read(4))
+        yield kind, read(length - 4)
+
+
+def _end(each: socket.socket) -> None:
+    with suppress(OSError):
+        each.shutdown(socket.SHUT_RDWR)
+    each.close()

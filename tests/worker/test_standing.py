@@ -15,6 +15,7 @@ from perdure.core.lifecycle import InvocationState
 from perdure.errors import BackendUnavailable, CommitUnknown
 from perdure.worker import standing, worker
 from tests.support.stores import LONG, Store, VirtualEnv, run_until_idle, step
+from tests.worker.fleet import until
 
 FAILURES = 20
 HOUR = 3600 * 1_000_000
@@ -27,12 +28,18 @@ class Failing(MemoryBackend):
         super().__init__()
         self.failures: list[Exception] = []
         self.renewals: list[Exception] = []
+        self.commits: list[Exception] = []
         self.renewed = threading.Event()
 
     def claim(self, request: ClaimRequest) -> Any:
         if self.failures:
             raise self.failures.pop()
         return super().claim(request)
+
+    def commit(self, *args: Any) -> Any:
+        if self.commits:
+            raise self.commits.pop()
+        return super().commit(*args)
 
     def renew(self, *args: Any) -> Any:
         if self.renewals:
@@ -171,6 +178,41 @@ def test_what_another_worker_of_the_process_holds_is_not_taken_unseen() -> None:
         taken = [batch.records, *(first._claim(request).records for _ in range(2))]
         ids = [[record.key.invocation_id for record in records] for records in taken]
         assert ids == [["two"], ["one"], []]
+
+
+@pytest.mark.parametrize("kind", ["task", "workflow"])
+def test_a_failed_attempt_is_told_of_once(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    backend = Failing()
+    with Perdure(backend=backend, local_worker=False) as app:
+
+        @app.task
+        def task() -> str:
+            return "done"
+
+        @app.workflow
+        def workflow() -> str:
+            return "done"
+
+        backend.commits = [BackendUnavailable("gone for once")]
+        app.start_worker()
+        assert (task if kind == "task" else workflow).options(id="one").start().result(LONG)
+    assert [each.levelname for each in caplog.records if "gone for once" in each.message] == [
+        "WARNING"
+    ]
+    assert "one" in caplog.text
+
+
+class Deaf(MemoryBackend):
+    """It cannot listen for hints."""
+
+    def hints(self, heard: Any) -> None:
+        raise BackendUnavailable("no hints")
+
+
+def test_a_worker_that_cannot_even_start_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with Perdure(backend=Deaf(), local_worker=False) as app:
+        app.start_worker()
+        until(lambda: "the worker has stopped: no hints" in caplog.text, "it is said")
 
 
 def test_leases_are_kept_after_a_renewal_met_a_bug() -> None:

@@ -69,9 +69,12 @@ class StandingWorker:
         return self._worker.join(timeout)
 
     def _failed(self, error: PerdureError, root: InvocationKey | None) -> None:
-        """An attempt met a failing state backend. Its lease is given back, or runs out."""
-        where = "" if root is None else f" in the tree of {root.invocation_id!r}"
-        logger.warning("an attempt%s was given up: %s", where, error)
+        """A state backend failed. An attempt has told so itself; what ends the worker is told here.
+
+        The lease of the attempt is given back, or runs out.
+        """
+        if root is None:
+            logger.error("the worker has stopped: %s", error)
 
     def _look_for_unknown_names(self) -> None:
         """Tell, once per name, of work that is left to others because its code is not here."""

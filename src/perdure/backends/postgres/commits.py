@@ -26,6 +26,7 @@ from perdure.backends.base import (
     Transition,
 )
 from perdure.backends.postgres import servers
+from perdure.backends.postgres.arrays import Column, Numbers, Texts, column
 from perdure.backends.postgres.store import Transaction
 from perdure.backends.rows import Row, call_row, entry_columns, ids_of, invocation_row
 from perdure.backends.rules import FIRST_GENERATION, first_record
@@ -119,10 +120,10 @@ class Batch:
         endings = _keys("ending_ids", "ending_generations", ending)
         locked, watchers, unread, taken, seqs, *lists = self._transaction.together(
             ("lock_rows", _keys("ids", "generations", named) | endings),
-            ("watchers", endings),
-            ("unread", _keys("ids", "generations", waiting)),
-            ("any_taken", {"ids": ids_of(children)}),
-            ("take_seqs", {"count": len(children)}),
+            ("watchers", endings) if ending else None,
+            ("unread", _keys("ids", "generations", waiting)) if waiting else None,
+            ("any_taken", {"ids": ids_of(children)}) if children else None,
+            ("take_seqs", {"count": len(children)}) if children else None,
             *(servers.LIST_LOOK if children else ()),
         )
         if lists:
@@ -300,18 +301,18 @@ class Batch:
             later("deliver", _columns_of(changes.delivered, 3))
 
 
-def _keys(ids: str, generations: str, keys: Sequence[InvocationKey]) -> dict[str, list[Any]]:
+def _keys(ids: str, generations: str, keys: Sequence[InvocationKey]) -> dict[str, Column]:
     return {
-        ids: [key.invocation_id for key in keys],
-        generations: [key.generation for key in keys],
+        ids: Texts(key.invocation_id for key in keys),
+        generations: Numbers(key.generation for key in keys),
     }
 
 
-def _columns_of(rows: Sequence[tuple[Any, ...]], count: int) -> list[list[Any]]:
+def _columns_of(rows: Sequence[tuple[Any, ...]], count: int) -> list[Column]:
     """Rows turned into one array per column, for `unnest`."""
     if any(len(row) != count for row in rows):
         raise InternalError(f"A row of {count} columns was expected.")
-    return [list(column) for column in zip(*rows, strict=True)]
+    return [column(values) for values in zip(*rows, strict=True)]
 
 
 def _row_of(row: tuple[Any, ...]) -> _Row:

@@ -15,6 +15,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
+from perdure.backends.postgres.arrays import teach
 from perdure.backends.postgres.failures import translate_connect
 from perdure.errors import BackendUnavailable, ConfigurationError
 
@@ -92,7 +93,7 @@ def connect(target: Target) -> psycopg.Connection:
         BackendUnavailable: the server is away or refuses; the password is not in the message.
     """
     try:
-        return psycopg.connect(
+        connection = psycopg.connect(
             target.conninfo,
             autocommit=True,  # transactions are begun by name, in one trip with their first work
             connect_timeout=CONNECT_SECONDS,
@@ -109,6 +110,8 @@ def connect(target: Target) -> psycopg.Connection:
     except psycopg.Error as error:
         # `from None`: the driver's own message may hold the connection string.
         raise translate_connect(error, target.shown) from None
+    teach(connection)
+    return connection
 
 
 class Pool:

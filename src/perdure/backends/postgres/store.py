@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg.pq import ExecStatus, TransactionStatus
 
 from perdure.backends.forks import watch_forks
 from perdure.backends.postgres import schema
@@ -82,9 +82,10 @@ class Transaction:
         """How many rows a named statement changed."""
         return self._run([(name, parameters)])[0].rowcount
 
-    def together(self, *asked: Asked) -> list[list[Row]]:
-        """Several statements in one go; their rows, in order."""
-        return [cursor.fetchall() if cursor.description else [] for cursor in self._run(asked)]
+    def together(self, *asked: Asked | None) -> list[list[Row]]:
+        """Several statements in one go; their rows, in order. None asks nothing and has no rows."""
+        cursors = iter(self._run([each for each in asked if each is not None]))
+        return [[] if each is None else _all_rows(next(cursors)) for each in asked]
 
     def later(self, name: str, parameters: Parameters | None = None) -> None:
         """A statement that changes something, in one trip with the commit."""
@@ -108,6 +109,13 @@ class Transaction:
     def _pipeline(self, asked: Sequence[Asked]) -> list[psycopg.Cursor[Row]]:
         with self.connection.pipeline():
             return [self.connection.execute(text(name), parameters) for name, parameters in asked]
+
+
+def _all_rows(cursor: psycopg.Cursor[Row]) -> list[Row]:
+    # Not `description`, which makes an object for each column.
+    result = cursor.pgresult
+    has_rows = result is not None and result.status == ExecStatus.TUPLES_OK
+    return cursor.fetchall() if has_rows else []
 
 
 class Store:

@@ -43,6 +43,7 @@ class Binder:
         self._variadic = {p.name: p for p in parameters if p.kind in _VARIADIC}
         self._simple = not self._variadic and not self._positional_only
         self._all = [p.name for p in parameters]
+        self._every = frozenset(self._all)
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Values by parameter name in signature order, defaults filled in.
@@ -84,6 +85,8 @@ class Binder:
         Digits as names are positional arguments of a start that had no signature at hand; values
         that are missing take their present default, as the function itself would.
         """
+        if self._simple and values.keys() == self._every:
+            return [], {name: values[name] for name in self._all}
         if any(name.isdigit() for name in values):
             numbered = [values[name] for name in sorted(values, key=_number) if name.isdigit()]
             return numbered, {name: v for name, v in values.items() if not name.isdigit()}

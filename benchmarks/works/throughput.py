@@ -23,18 +23,18 @@ def run(bench: Bench) -> Figures:
         program = place.program(local_worker=False)
         program.five.start()  # opens the store
         size = _sizes(place)
-        cpu, server = cpu_of_this_process(), place.server_cpu_seconds()
         moments = [time.perf_counter()]
         started = [program.five.start() for _ in range(count)]
+        cpu, server = cpu_of_this_process(), place.server_cpu_seconds()
         moments.append(time.perf_counter())
         program.app.start_worker()
-        until(lambda: idle(program), "all workflows are done")
-        moments.append(time.perf_counter())
-        for each in started:
-            each.result()
+        until(lambda: idle(program), "all workflows are done", pause=0.02)
         moments.append(time.perf_counter())
         used = cpu_of_this_process() - cpu
         server_used = (place.server_cpu_seconds() or 0.0) - (server or 0.0)
+        for each in started:
+            each.result()
+        moments.append(time.perf_counter())
         starting, working, reading = (b - a for a, b in pairwise(moments))
         results = count * TASKS_EACH
         figures = {

@@ -172,23 +172,35 @@ def test_without_the_driver_the_extra_is_named(monkeypatch):
 @pytest.mark.parametrize(
     ("server", "says"),
     [
-        ((130000, "13.9", False, False), "PostgreSQL 13.9.*14 or newer"),
-        ((150000, "15.1", True, False), "standby"),
-        ((150000, "15.1", False, True), "takes no writes"),
+        ((130000, "13.9", False), "PostgreSQL 13.9.*14 or newer"),
+        ((150000, "15.1", True), "takes no writes"),
     ],
 )
 def test_a_server_that_will_not_do_is_refused(postgres_url, monkeypatch, server, says):
-    number, version, standby, read_only = server
+    number, version, read_only = server
     monkeypatch.setitem(
         sql._TEXTS,
         "server",
-        f"SELECT {number}, '{version}', {standby}, {read_only}".encode(),
+        f"SELECT {number}, '{version}', {read_only}".encode(),
     )
     backend = PostgresBackend(postgres_url)
     with pytest.raises(BackendUnavailable, match=says):
         backend.store_id()
     with pytest.raises(BackendUnavailable, match=says):
         backend.owners()
+
+
+def test_a_standby_is_refused_whenever_it_is_met(postgres_url, world, monkeypatch):
+    """After a failover, say: what it gives may be older than what was acknowledged."""
+    record = world.running()
+    monkeypatch.setitem(sql._TEXTS, "session", b"SELECT pg_backend_pid(), true")
+    with pytest.raises(BackendUnavailable, match="standby"):
+        PostgresBackend(postgres_url).store_id()
+    cut(postgres_url)
+    with pytest.raises(BackendUnavailable, match="standby"):
+        world.backend.read_journal(record.key)
+    monkeypatch.undo()
+    assert world.backend.read_journal(record.key) == []
 
 
 def test_a_user_who_may_not_write(postgres_url):

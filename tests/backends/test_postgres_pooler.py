@@ -94,7 +94,7 @@ def test_work_is_found_by_polling(pooled_url: str, caplog: pytest.LogCaptureFixt
 def test_a_pooler_that_hides_itself_is_found_by_a_note_to_ourselves(
     pooled_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(store, "_is_behind_a_pooler", lambda connection: False)
+    monkeypatch.setattr(store, "_is_behind_a_pooler", lambda *_: False)
     # Bounds would stay behind in the pooler's sessions, which other tests get, too.
     monkeypatch.setattr(store, "_LIMITS", dict.fromkeys(store._LIMITS, "0"))
     monkeypatch.setattr(hints, "PROOF_SECONDS", 0.2)

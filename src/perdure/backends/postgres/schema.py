@@ -60,7 +60,7 @@ def prepare(
     """Check the server and the schema, and bring the schema up to date if that is wanted.
 
     Raises:
-        BackendUnavailable: a standby, a server that takes no writes or is too old.
+        BackendUnavailable: a server that takes no writes or is too old.
         ForeignDatabase: another program has a schema of our name.
         SchemaMismatch: the schema is too new, or too old and not to be migrated.
     """
@@ -129,7 +129,7 @@ def status(connection: psycopg.Connection, where: str) -> SchemaStatus:
     """What is in the database, and what is missing. Nothing is made or migrated.
 
     Raises:
-        BackendUnavailable: a standby, or a server that is too old.
+        BackendUnavailable: a server that is too old.
         ForeignDatabase: another program has a schema of our name.
     """
     _check_server(connection, where, writes=False)
@@ -177,20 +177,23 @@ def risks(connection: psycopg.Connection) -> Iterator[str]:
             )
 
 
+def standby(where: str) -> BackendUnavailable:
+    """The error for a server that follows another one."""
+    return BackendUnavailable(
+        f"The database {where} is on a standby server, which may be behind what was acknowledged. "
+        "Connect to the primary server."
+    )
+
+
 def _check_server(connection: psycopg.Connection, where: str, *, writes: bool) -> None:
     row = connection.execute(text("server")).fetchone()
     if row is None:
         raise InternalError("A server without a version. Please report this.")
-    number, version, standby, read_only = row
+    number, version, read_only = row
     if number < SERVER_MIN:
         raise BackendUnavailable(
             f"The database {where} is on PostgreSQL {version}; perdure needs "
             f"{SERVER_MIN // 10_000} or newer. Upgrade the server."
-        )
-    if standby:
-        raise BackendUnavailable(
-            f"The database {where} is on a standby server, which may be behind what was "
-            "acknowledged. Connect to the primary server."
         )
     if read_only and writes:
         raise BackendUnavailable(

@@ -224,11 +224,16 @@ class Store:
     def _connect(self) -> psycopg.Connection:
         """A new connection with our bounds. Behind a pooler each transaction brings them along.
 
-        A pooler is recognised before anything is set for the session.
+        A pooler is recognised before anything is set for the session. A standby is refused each
+        time: after a failover an address may lead to what was the primary server before.
         """
         connection = connect(self.target)
         try:
-            if not self.target.pooled and _is_behind_a_pooler(connection):
+            ((session, is_standby),) = connection.execute(text("session")).fetchall()
+            if is_standby:
+                close(connection)
+                raise schema.standby(self.target.shown)
+            if not self.target.pooled and _is_behind_a_pooler(connection, session):
                 logger.info("%s: behind a pooler; statements are not prepared", self.target.shown)
                 self.target = self.target._replace(pooled=True)
                 connection.prepare_threshold = None
@@ -303,10 +308,9 @@ class Store:
         self._start_afresh()
 
 
-def _is_behind_a_pooler(connection: psycopg.Connection) -> bool:
+def _is_behind_a_pooler(connection: psycopg.Connection, session: int) -> bool:
     """Whether the session that answers is another than the one we were told of."""
-    row = connection.execute(text("session")).fetchone()
-    return row is None or row[0] != connection.info.backend_pid
+    return session != connection.info.backend_pid
 
 
 def _safe(error: psycopg.Error) -> psycopg.Error | None:

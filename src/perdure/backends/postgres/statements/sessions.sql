@@ -46,8 +46,9 @@ COMMIT;
 ROLLBACK;
 
 -- name: session
--- Which session of the server this is; a pooler told us another number when we connected.
-SELECT pg_backend_pid();
+-- Which session of the server this is (a pooler told us another number when we connected), and
+-- whether the server only follows another one.
+SELECT pg_backend_pid(), pg_is_in_recovery();
 
 -- name: listen
 -- Hear hints, from the next commit on.

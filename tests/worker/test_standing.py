@@ -12,6 +12,7 @@ from perdure import Perdure, Retry, wf
 from perdure.backends.base import ClaimRequest
 from perdure.backends.memory import MemoryBackend
 from perdure.core.lifecycle import InvocationState
+from perdure.engine.env import SystemEnv
 from perdure.errors import BackendUnavailable, CommitUnknown
 from perdure.worker import standing, worker
 from tests.support.stores import LONG, Store, VirtualEnv, run_until_idle, step
@@ -366,3 +367,39 @@ def test_a_clock_that_is_an_hour_off_changes_nothing(store: Store, wrong_by: int
         record = backend.read("one")
         assert record is not None
         assert (record.epoch, record.crashes) == (3, 0)  # start, end of the sleep, end of the task
+
+
+class Threadless(SystemEnv):
+    """Cannot start a thread to run something, for some times; as where a container has no more."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+
+    def spawn(self, name: str, run: Callable[[], None]) -> None:
+        if name.startswith("perdure-run") and self.failures:
+            self.failures -= 1
+            raise RuntimeError("can't start new thread")
+        super().spawn(name, run)
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_what_finds_no_thread_is_given_back_and_run_later(
+    concurrency: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without that its lease would be renewed as long as the process lives, and nobody run it."""
+    monkeypatch.setattr(worker, "POLL_SECONDS", 0.001)
+    env = Threadless(2)
+    with Perdure(backend=MemoryBackend(), local_worker=False, lease=3600, env=env) as app:
+
+        @app.task
+        def body(number: int) -> int:
+            return number
+
+        invocations = [body.start(number) for number in range(3)]
+        app.start_worker(concurrency=concurrency)
+        assert [each.result(LONG) for each in invocations] == [0, 1, 2]
+        for each in invocations:
+            record = app.runtime.backend.read(*each.key)
+            assert record is not None
+            assert record.crashes == 0
+    assert env.failures == 0

@@ -30,7 +30,11 @@ class Pool:
         self._closed = False
 
     def submit(self, job: Job) -> None:
-        """Run `job` on a free thread, a new one, or when one gets free."""
+        """Run `job` on a free thread, a new one, or when one gets free.
+
+        Raises:
+            RuntimeError: there is no thread and none can be started; the job will not run.
+        """
         start = False
         with self._lock:
             self._jobs.append(job)
@@ -41,7 +45,20 @@ class Pool:
                 start = True
             number = self._threads
         if start:
-            self._env.spawn(f"{self._name}-{number}", self._serve)
+            try:
+                self._env.spawn(f"{self._name}-{number}", self._serve)
+            except RuntimeError:
+                if not self._is_left_to_others(job):
+                    raise
+
+    def _is_left_to_others(self, job: Job) -> bool:
+        """After a thread could not be started: whether another one comes to the job, or has."""
+        with self._lock:
+            self._threads -= 1
+            if self._threads or job not in self._jobs:
+                return True
+            self._jobs.remove(job)
+            return False
 
     def close(self) -> None:
         """Let each thread end when it has nothing to do. What is submitted later still runs."""

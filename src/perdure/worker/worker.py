@@ -327,8 +327,14 @@ class Worker:
                 self._last_chance = _holding_of(record)
                 self._alone_until = self._runtime.env.monotonic() + ALONE_SECONDS
             kept.append(record)
+        failure: RuntimeError | None = None
         for record in kept:
-            self._run(record)
+            try:
+                self._run(record)
+            except RuntimeError as error:  # no thread can be started now; the others are tried
+                failure = error
+        if failure is not None:
+            raise failure
 
     def _put_off(self, record: InvocationRecord) -> None:
         """Give it back for a moment, its crashes uncounted. If that fails, its lease runs out."""
@@ -363,9 +369,19 @@ class Worker:
             finally:
                 self._done(record)
 
-        self._pool.submit(job)
+        try:
+            self._pool.submit(job)
+        except RuntimeError:
+            # Nobody will run it here, so its lease must not be renewed.
+            self._unreleased.append(attempt)
+            self._forget(record)
+            raise
 
     def _done(self, record: InvocationRecord) -> None:
+        self._forget(record)
+        self._wake.set()
+
+    def _forget(self, record: InvocationRecord) -> None:
         self._runtime.leases.remove(record.key, record.epoch)
         with self._lock:
             self._running -= 1
@@ -373,7 +389,6 @@ class Worker:
                 self._last_chance = None
             if self._running == 0:
                 self._idle.set()
-        self._wake.set()
 
     # --- keeping leases -------------------------------------------------------------------------
 

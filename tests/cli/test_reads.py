@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Shop
+from tests.cli.conftest import Done, Shop
 
 URL = "sqlite:///shop.db"
 
@@ -34,6 +34,21 @@ def test_list_pages_and_filters(filled: Shop) -> None:
     assert ids("--limit", "2", "--after", "b1") == ["o3", "o2"]
     assert ids("--status", "failed", "--status", "ready") == ["waits", "b1"]
     assert ids("--name", "shop.broken") == ["b1"]
+
+
+def test_started_tasks_are_listed_too(shop: Shop) -> None:
+    assert "No task of app 'shop'" in made(shop, "workflow", "list", "--tasks", "-A", "shop").err
+    shop.module.pack.options(id="p1").start("pen")
+    shop.app.close()
+    told = shop("workflow", "list", "--tasks", "-A", "shop").out.splitlines()
+    assert told[0].split()[:3] == ["ID", "TASK", "STATUS"]
+    assert told[1].split()[:3] == ["p1", "shop.pack", "ready"]
+
+
+def made(shop: Shop, *argv: str) -> Done:
+    """A command on a database that is there, and empty."""
+    assert shop("db", "upgrade", "-A", "shop").code == 0
+    return shop(*argv)
 
 
 def test_a_list_for_people(filled: Shop) -> None:

@@ -106,6 +106,12 @@ def test_keda_scales_a_deployment_that_is_there_by_a_secret_that_is_used() -> No
     assert scaled["metadata"]["namespace"] == authentication["metadata"]["namespace"]
 
 
+@pytest.mark.parametrize("name", ["migrate", "worker", "worker-gpu"])
+def test_no_service_of_the_cluster_sets_a_variable_that_looks_like_a_setting(name: str) -> None:
+    pod = documents(f"kubernetes/{name}.yaml")[0]["spec"]["template"]["spec"]
+    assert pod["enableServiceLinks"] is False
+
+
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_a_pod_is_given_longer_to_end_than_its_worker_waits(name: str) -> None:
     pod = DEPLOYMENTS[name]["spec"]["template"]["spec"]

@@ -20,6 +20,7 @@ from perdure.errors import (
     InvocationDead,
     OperationRefused,
     RegistrationError,
+    ResultTimeout,
     SerializationError,
     TaskError,
     TaskTimeout,
@@ -259,6 +260,18 @@ def test_a_body_that_always_ends_its_process_is_dead_by_name_and_others_go_on(ma
             dead.result(LONG)
     assert 1 <= len(list(tmp_path.iterdir())) <= 3
     assert task["where"].start(0).result(LONG)[0] != os.getpid()
+
+
+def test_who_waits_is_told_that_its_process_keeps_ending(made, tmp_path):
+    _, task = made("process", lease=1.0, crash_limit=20)
+    bad = task["die"].start(tmp_path, 99, "kill")
+    deadline = time.monotonic() + LONG
+    said = ""
+    while "ended under it" not in said and time.monotonic() < deadline:
+        with pytest.raises(ResultTimeout) as caught:
+            bad.result(0.1)
+        said = str(caught.value)
+    assert f"perdure workflow show {bad.key}" in said
 
 
 def test_what_cannot_run_on_an_executor_is_refused_at_decoration():

@@ -331,12 +331,17 @@ class Client:
         return float("inf")
 
     def _timed_out(self, key: InvocationKey, timeout: float | None) -> ResultTimeout:
-        name = self.read(key).name
+        record = self.read(key)
         known = ""
-        if name not in self.registry:
+        if record.crashes:
             known = (
-                f" {name!r} is not registered in this process, so only another one can run it: "
-                "import the module that defines it, or see to it that a worker has it."
+                f" Its process has ended under it {record.crashes} time(s) since it last got on; "
+                f"the logs of what runs it (logger 'perdure') and perdure workflow show {key} tell."
+            )
+        elif record.name not in self.registry:
+            known = (
+                f" {record.name!r} is not registered in this process, so only another one can run "
+                "it: import the module that defines it, or see to it that a worker has it."
             )
         return ResultTimeout(
             f"Invocation {key.invocation_id!r} did not end within {timeout} seconds. It goes on; "

@@ -218,6 +218,7 @@ def _add_list(workflow: App, out: Output, place: int) -> None:
         *,
         status: tuple[InvocationState, ...] = (),
         name: str | None = None,
+        tasks: Annotated[bool, Parameter(negative="")] = False,
         limit: Annotated[
             int, Parameter(validator=Number(gte=1, lte=LIST_LIMIT_MAX), show_default=True)
         ] = LIST_LIMIT,
@@ -230,13 +231,18 @@ def _add_list(workflow: App, out: Output, place: int) -> None:
         Args:
             status: only those in this state; give it several times for several states.
             name: only those of this registered name, such as shop.orders.order.
+            tasks: started tasks instead, such as those on queues.
             limit: at most so many.
             after: the next page: the last id of the page before.
         """
         where = where or Where()
         source = locate(where.app, where.url, where.app_name)
         query = InvocationQuery(
-            app=source.settings.name, kind="workflow", name=name, states=status, limit=limit
+            app=source.settings.name,
+            kind="task" if tasks else "workflow",
+            name=name,
+            states=status,
+            limit=limit,
         )
         return reads.list_workflows(
             out, source, query=query, after=after, as_json=(common or Read()).json

@@ -58,11 +58,12 @@ def list_workflows(
         out.json([record_json(record) for record in records])
     elif records:
         out.table(
-            ("ID", "WORKFLOW", "STATUS", "ENTRIES", "CREATED (UTC)", "TOOK"), map(_row, records)
+            ("ID", str(query.kind).upper(), "STATUS", "ENTRIES", "CREATED (UTC)", "TOOK"),
+            map(_row, records),
         )
     else:
         out.message(
-            f"No workflow of app {source.settings.name!r} matches in {source.url} (named by "
+            f"No {query.kind} of app {source.settings.name!r} matches in {source.url} (named by "
             f"{source.named_by}). Another database: --url; another app name: --app-name."
         )
     if len(records) == query.limit:

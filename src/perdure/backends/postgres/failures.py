@@ -114,8 +114,9 @@ def _first_line(error: psycopg.Error) -> str:
 
 
 def _one_line(error: psycopg.Error) -> str:
-    """All that was said, as one line: with several hosts every try has a line of its own."""
-    return masked(" ".join(str(error).split())).rstrip(".?")
+    """All that was said, as one line: with several hosts every try has one. No hints of libpq."""
+    said = [line for line in str(error).splitlines() if not line.startswith("\t")]
+    return masked(" ".join(" ".join(said).split())).rstrip(".")
 
 
 def _name(error: psycopg.Error) -> str:

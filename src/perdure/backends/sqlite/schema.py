@@ -89,7 +89,7 @@ def check_readable(found: SchemaVersion, path: str, known: int) -> None:
     if found.schema_version < known:
         raise SchemaMismatch(
             f"The database {path!r} has schema {found.schema_version}, this perdure reads "
-            f"{known}. Open it once without read_only, so that it is migrated."
+            f"{known}. Run: perdure db upgrade, or open it once to write."
         )
 
 

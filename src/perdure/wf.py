@@ -13,6 +13,7 @@ from perdure.api.executor import DeterministicExecutor
 from perdure.api.functions import Registered
 from perdure.api.invocation import DistributedInvocation
 from perdure.api.operations import (
+    context_here,
     get_data,
     now,
     record,
@@ -48,11 +49,11 @@ def executor() -> DeterministicExecutor:
 
 
 def _next_float() -> float:
-    return DeterministicExecutor.of_context(require_context("wf.random")).random()
+    return DeterministicExecutor.of_context(context_here("wf.random")).random()
 
 
 def _next_bits(width: int) -> int:
-    return DeterministicExecutor.of_context(require_context("wf.random")).bits(width)
+    return DeterministicExecutor.of_context(context_here("wf.random")).bits(width)
 
 
 random = WorkflowRandom(_next_float, _next_bits)
@@ -61,7 +62,7 @@ random = WorkflowRandom(_next_float, _next_bits)
 
 def uuid() -> str:
     """A UUID in version-4 layout, as text; the same on every replay. Not a secret."""
-    return DeterministicExecutor.of_context(require_context("wf.uuid")).uuid()
+    return DeterministicExecutor.of_context(context_here("wf.uuid")).uuid()
 
 
 def utc_now() -> datetime:
@@ -70,7 +71,7 @@ def utc_now() -> datetime:
     One second later than the reading before, and never before a durable event of the workflow.
     For the real time use `wf.now()`.
     """
-    return DeterministicExecutor.of_context(require_context("wf.utc_now")).utc_now()
+    return DeterministicExecutor.of_context(context_here("wf.utc_now")).utc_now()
 
 
 def idempotency_key() -> str:
@@ -78,7 +79,7 @@ def idempotency_key() -> str:
 
     In a workflow each call gives the next key; in a task there is one for all its attempts.
     """
-    return DeterministicExecutor.of_context(require_context("wf.idempotency_key")).idempotency_key()
+    return DeterministicExecutor.of_context(context_here("wf.idempotency_key")).idempotency_key()
 
 
 def execute_task(

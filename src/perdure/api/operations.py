@@ -95,11 +95,11 @@ def check_generator(name: str, run: object) -> None:
         )
 
 
-def require_context(operation: str) -> WorkflowContext | TaskContext:
-    """The context of an operation that both workflows and tasks may use.
+def context_here(operation: str) -> WorkflowContext | TaskContext:
+    """The context of this code, unchecked: for draws, whose source checks it itself.
 
     Raises:
-        NotInWorkflow: outside of both.
+        NotInWorkflow: outside of workflows and tasks.
     """
     context = current()
     if context is None:
@@ -107,6 +107,16 @@ def require_context(operation: str) -> WorkflowContext | TaskContext:
             f"{operation} was called outside of any workflow and task. Call it from a function "
             "that is decorated with @app.workflow and was started, or from one of its tasks."
         )
+    return context
+
+
+def require_context(operation: str) -> WorkflowContext | TaskContext:
+    """The context of an operation that both workflows and tasks may use.
+
+    Raises:
+        NotInWorkflow: outside of both.
+    """
+    context = context_here(operation)
     if isinstance(context, WorkflowContext):
         context.check()
     return context

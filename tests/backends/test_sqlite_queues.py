@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 import pytest
 
+from perdure.backends.base import InvocationQuery
 from perdure.backends.limits import QueueLimits, Rate
 from perdure.backends.sqlite import schema
 from perdure.backends.sqlite.claims import candidates
 from perdure.backends.sqlite.rows import entry_row
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import TERMINAL, InvocationState
-from perdure.testing.contract.world import LEASE, SECOND, sealed
+from perdure.testing.contract.world import APP, LEASE, SECOND, sealed
 
 OLD_COLUMNS = (
     "seq, invocation_id, generation, app, kind, name, parent_id, parent_generation, root_id,"
@@ -21,6 +22,7 @@ OLD_COLUMNS = (
     " head_hash, last_token, attempts, crashes, base_time, created_at, finished_at, reason, outcome"
 )
 QUEUES = ("", "gpu")
+READY, RUNNING = InvocationState.READY, InvocationState.RUNNING
 
 
 def make_first_schema(path, now):
@@ -196,3 +198,25 @@ def test_many_keys_in_use_cost_as_much_as_they_are(world):
     few = cost(range(200))
     many = cost(range(200, 1_600))
     assert many < 12 * few
+
+
+def test_a_look_for_what_is_ready_does_not_walk_over_what_has_ended(world):
+    """Each worker looks every minute, and what has ended only grows."""
+    queries = [InvocationQuery(app=APP, states=(each,)) for each in (READY, RUNNING)]
+    costs: list[int] = []
+
+    def count():
+        costs[-1] += 1
+        return 0
+
+    for ended in (10, 300):
+        for number in range(ended):
+            world.start(f"{ended}-{number}")
+        for record in world.claim(limit=ended).records:
+            world.finish(record)
+        (reader,) = world.backend._store._readers.everyone()
+        costs.append(0)
+        reader.set_progress_handler(count, 1)
+        assert [world.backend.query(query) for query in queries] == [[], []]
+        reader.set_progress_handler(None, 1)
+    assert costs[1] <= costs[0]

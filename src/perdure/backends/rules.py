@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from perdure.backends.base import (
     Finish,
+    InvocationQuery,
     InvocationRecord,
     NewInvocation,
     RegisterPut,
@@ -28,6 +29,14 @@ RESTARTABLE = frozenset(
     {InvocationState.FAILED, InvocationState.CANCELLED, InvocationState.TERMINATED}
 )
 """Ends after which "new_generation_if_failed" gives the id another generation."""
+
+_ALWAYS_DUE = frozenset({InvocationState.READY, InvocationState.RUNNING})
+"""States in which a row is claimable, or will be by time alone."""
+
+
+def looks_at_due_rows(query: InvocationQuery) -> bool:
+    """Whether all that a query asks for is found among the rows that are due at some time."""
+    return query.parent is None and bool(query.states) and _ALWAYS_DUE.issuperset(query.states)
 
 
 def first_record(

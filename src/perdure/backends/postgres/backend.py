@@ -48,6 +48,7 @@ from perdure.backends.rules import (
     STORE_ID_BYTES,
     check_transition,
     first_record,
+    looks_at_due_rows,
 )
 from perdure.backends.server import FIRST_LIST, Outbox, ServerList
 from perdure.backends.versions import SchemaStatus
@@ -145,6 +146,8 @@ class PostgresBackend(Audit):
     def query(self, query: InvocationQuery) -> list[InvocationRecord]:
         """See `Backend.query`."""
         name = "query_page" if query.parent is None else "query_children"
+        if looks_at_due_rows(query):
+            name = "query_live"
         parent_id, parent_generation = query.parent or (None, None)
 
         def work(transaction: Transaction) -> list[Row]:

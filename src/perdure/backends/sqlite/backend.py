@@ -33,6 +33,7 @@ from perdure.backends.rules import (
     RESTARTABLE,
     STORE_ID_BYTES,
     check_transition,
+    looks_at_due_rows,
     raised_counter,
 )
 from perdure.backends.server import FIRST_LIST, Outbox, ServerList
@@ -137,6 +138,8 @@ class SQLiteBackend(Audit):
     def query(self, query: InvocationQuery) -> list[InvocationRecord]:
         """See `Backend.query`."""
         text = sql.QUERY_PAGE if query.parent is None else sql.QUERY_CHILDREN
+        if looks_at_due_rows(query):
+            text = sql.QUERY_LIVE
         parent_id, parent_generation = query.parent or (None, None)
         asked = {
             "app": query.app,

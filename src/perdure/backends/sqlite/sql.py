@@ -22,6 +22,7 @@ READ_GENERATION = _text("read_generation")
 INSERT_INVOCATION = _text("insert_invocation")
 INSERT_CALL = _text("insert_call")
 QUERY_PAGE = _text("query_page")
+QUERY_LIVE = _text("query_live")
 QUERY_CHILDREN = _text("query_children")
 CREATED_AT = _text("created_at")
 

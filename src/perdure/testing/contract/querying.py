@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from perdure.backends.base import InvocationQuery, Stop
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState
@@ -81,6 +83,10 @@ class QueryContract(ContractCase):
             (InvocationQuery(app=APP, name=NAME), {"order-1", "order-2"}),
             (InvocationQuery(app=APP, states=(completed,)), {"order-1"}),
             (InvocationQuery(app=APP, states=(ready, completed)), {"order-1", "order-2", "ord"}),
+            (InvocationQuery(app=APP, states=(ready,)), {"order-2", "ord"}),
+            (InvocationQuery(app=APP, states=(ready,), kind="task"), {"order-2"}),
+            (InvocationQuery(app=APP, states=(ready,), name=NAME, id_prefix="o"), {"order-2"}),
+            (InvocationQuery(app=APP, states=(ready,), parent=top), {"order-2"}),
             (InvocationQuery(app=APP, id_prefix="order"), {"order-1", "order-2"}),
             (InvocationQuery(app=APP, id_prefix="Ord"), nothing),
             (InvocationQuery(app=APP, id_prefix="%"), nothing),
@@ -91,6 +97,23 @@ class QueryContract(ContractCase):
             (InvocationQuery(app=APP, limit=0), nothing),
         ):
             assert set(self.ids(world, query)) == expected, query
+
+    def test_what_is_ready_or_running_is_paged_too(self, world: World) -> None:
+        ready, running = InvocationState.READY, InvocationState.RUNNING
+        for number in range(6):
+            world.clock.advance(number % 2)
+            world.start(f"row-{number}")
+        ended, held = world.claim(limit=2).records
+        world.finish(ended)
+        ids: list[str] = []
+        query = InvocationQuery(app=APP, states=(running, ready), limit=2)
+        while page := world.backend.query(query):
+            ids += [record.key.invocation_id for record in page]
+            query = msgspec.structs.replace(query, after=page[-1].key)
+        rows = [f"row-{number}" for number in (5, 4, 3, 2, 1, 0)]
+        assert ids == [row for row in rows if row != ended.key.invocation_id]
+        held_ids = self.ids(world, InvocationQuery(app=APP, states=(running,)))
+        assert held_ids == [held.key.invocation_id]
 
     def test_children_are_paged_too(self, world: World) -> None:
         top = world.start("top").key

@@ -58,6 +58,23 @@ WHERE app = %(app)s
 ORDER BY created_at DESC, invocation_id DESC, generation DESC
 LIMIT %(limit)s;
 
+-- name: query_live
+-- Like query_page, for states whose rows are due now or at some time: looked for among those rows
+-- and not among all that have ended.
+WITH found AS MATERIALIZED (
+    SELECT seq FROM perdure.invocation
+    WHERE app = %(app)s AND due_at IS NOT NULL AND state = ANY(%(states)s)
+        AND (created_at, invocation_id, generation)
+            < (%(after_created_at)s, %(after_id)s, %(after_generation)s)
+        AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+        AND (%(name)s::text IS NULL OR name = %(name)s)
+        AND (%(prefix)s::text IS NULL OR starts_with(invocation_id, %(prefix)s))
+    ORDER BY created_at DESC, invocation_id DESC, generation DESC
+    LIMIT %(limit)s
+)
+SELECT record.* FROM found INNER JOIN perdure.record USING (seq)
+ORDER BY created_at DESC, invocation_id DESC, generation DESC;
+
 -- name: query_children
 -- One page of the children of one parent, found by the parent and not by age.
 SELECT * FROM perdure.record

@@ -46,6 +46,24 @@ WHERE app = :app
 ORDER BY created_at DESC, invocation_id DESC, generation DESC
 LIMIT :limit;
 
+-- name: query_live
+-- Like query_page, for states whose rows are due now or at some time: looked for among those rows
+-- and not among all that have ended.
+WITH found AS MATERIALIZED (
+    SELECT seq FROM invocation INDEXED BY invocation_due
+    WHERE app = :app AND due_at IS NOT NULL
+        AND state IN (SELECT value FROM json_each(:states))
+        AND (created_at, invocation_id, generation)
+            < (:after_created_at, :after_id, :after_generation)
+        AND (:kind IS NULL OR kind = :kind)
+        AND (:name IS NULL OR name = :name)
+        AND (:prefix IS NULL OR substr(invocation_id, 1, length(:prefix)) = :prefix)
+    ORDER BY created_at DESC, invocation_id DESC, generation DESC
+    LIMIT :limit
+)
+SELECT record.* FROM found INNER JOIN record USING (seq)
+ORDER BY created_at DESC, invocation_id DESC, generation DESC;
+
 -- name: query_children
 -- One page of the children of one parent, found by the parent and not by age.
 SELECT * FROM record

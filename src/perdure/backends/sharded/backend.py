@@ -182,11 +182,13 @@ class ShardedBackend(Audit):
         batches: list[ClaimBatch] = []
 
         def ask(server: Server) -> ClaimBatch:
-            return server.claim(msgspec.structs.replace(request, limit=left))
+            nonlocal left
+            batch = server.claim(msgspec.structs.replace(request, limit=left))
+            left -= len(batch.records)
+            return batch
 
         for member, batch in self._answers(ask):
             batches.append(batch)
-            left -= len(batch.records)
             for record in batch.records:
                 self._locations.remember(record.key.invocation_id, member.position)
         return merge_batches(batches)

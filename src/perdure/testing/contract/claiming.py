@@ -245,6 +245,13 @@ class NextDueContract(ContractCase):
 class LeaseContract(ContractCase):
     """Renewals, and the owners that are to be seen."""
 
+    def test_a_claim_takes_no_more_than_its_limit_wherever_rows_lie(self, world: World) -> None:
+        for number in range(8):
+            world.start(f"i{number}")
+        taken = [world.claimed(limit=limit) for limit in (2, 3, 9)]
+        assert [len(ids) for ids in taken] == [2, 3, 3]
+        assert sorted(id_ for ids in taken for id_ in ids) == [f"i{n}" for n in range(8)]
+
     def test_a_renewal_extends_from_now(self, world: World) -> None:
         record = world.running()
         world.clock.advance(LEASE // 2)

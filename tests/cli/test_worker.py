@@ -49,6 +49,15 @@ def test_a_module_that_ends_or_is_no_python_is_named(shop: Shop, source: str, wo
     assert "could not be imported" in done.err
 
 
+def test_a_module_that_sets_up_its_app_wrongly_is_named_with_its_own_line(shop: Shop) -> None:
+    source = "from perdure import Perdure\napp = Perdure('sqlite:///x.db', concurrency=0)\n"
+    (shop.directory / "broken_shop.py").write_text(source)
+    message = refuse(shop, "-A", "broken_shop:app")
+    assert "concurrency=0" in message
+    assert "broken_shop.py:2. " in message
+    assert "settings.py" not in message
+
+
 def test_memory_is_refused(shop: Shop) -> None:
     (shop.directory / "lonely.py").write_text(
         "from perdure import Perdure\napp = Perdure('memory://')\n"

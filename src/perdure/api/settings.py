@@ -13,6 +13,8 @@ import msgspec
 from perdure.core.identity import validate_identifier
 from perdure.errors import ConfigurationError, InvalidIdentifier
 
+MOST = 1_000_000_000
+"""No number of ours is meant to be higher; clocks in microseconds could run over."""
 DEFAULT_URL = "sqlite:///perdure.db"
 _BETWEEN_URLS = re.compile(r"\s+(?=[a-z]+://)")
 """A path may hold spaces, and a PostgreSQL URL commas."""
@@ -57,8 +59,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Refuse numbers that could not mean anything."""
         for name, least in (("concurrency", 1), ("crash_limit", 1), ("lease", 0.5), ("grace", 0)):
             value = getattr(self, name)
-            if not value >= least:
-                raise ConfigurationError(f"{name}={value!r}: expected at least {least}.")
+            if not least <= value <= MOST:
+                raise ConfigurationError(f"{name}={value!r}: expected {least} to {MOST:,}.")
         try:
             validate_identifier(self.name, "name")
         except InvalidIdentifier as error:
@@ -105,13 +107,20 @@ def _with_urls_joined(source: str, values: Mapping[str, Any]) -> Mapping[str, An
 
 
 def _check(source: str, values: Mapping[str, Any]) -> None:
-    try:
-        msgspec.convert(dict(values), Settings, strict=False)
-    except msgspec.ValidationError as error:
-        known = ", ".join(Settings.__struct_fields__)
-        raise ConfigurationError(
-            f"Setting in {source}: {error}. Known settings: {known}."
-        ) from error
+    for key, value in values.items():
+        if key not in Settings.__struct_fields__:
+            known = ", ".join(Settings.__struct_fields__)
+            raise ConfigurationError(
+                f"Setting {key!r} in {source} is unknown. Known settings: {known}."
+            )
+        try:
+            msgspec.convert({key: value}, Settings, strict=False)
+        except msgspec.ValidationError as error:
+            shown = "" if key == "database_url" else f"={value!r}"  # it may hold a password
+            why = str(error).partition(" - at ")[0]
+            raise ConfigurationError(f"Setting {key}{shown} in {source}: {why}.") from error
+        except ConfigurationError as error:
+            raise ConfigurationError(f"Setting in {source}: {error}") from error
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -24,14 +24,20 @@ from perdure.api.settings import Settings, load_settings
 from perdure.app import Perdure
 from perdure.backends.base import Backend, InvocationRecord
 from perdure.backends.limits import QueueLimits
-from perdure.cli.failures import CommandError, Exit, usage
+from perdure.cli.failures import CommandError, Exit, exit_code_of, usage
 from perdure.core.identity import validate_identifier
 from perdure.drivers import make_backend
 from perdure.engine.env import SystemEnv
-from perdure.errors import BackendUnavailable, ConfigurationError, InvocationNotFound
+from perdure.errors import (
+    BackendUnavailable,
+    ConfigurationError,
+    InvocationNotFound,
+    PerdureError,
+)
 
 APP_VARIABLE = "PERDURE_APP"
 _APP = "an app"
+_OURS = str(Path(__file__).parents[1])
 _PASSWORD = re.compile(r"(?P<before>//[^/@:?]*:).*(?P<after>@)|(?P<name>password=)[^&]*")
 _KEY = re.compile(r"(?P<id>.+)#(?P<generation>[1-9]\d{0,17})")
 
@@ -91,14 +97,16 @@ def _import(name: str, target: str) -> ModuleType:
 
 
 def _import_failure(name: str, error: Exception | SystemExit) -> CommandError:
-    said = f"{type(error).__name__}: {error}"
-    frames = traceback.extract_tb(error.__traceback__)
+    said = f"{type(error).__name__}: {error}".rstrip(".")
+    frames = list(traceback.extract_tb(error.__traceback__))
+    if isinstance(error, PerdureError):  # raised by us, about a line of the user's
+        frames = [each for each in frames if not each.filename.startswith(_OURS)] or frames
     place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
     if isinstance(error, SyntaxError):  # its own frame is that of the compiler
         said, place = f"{type(error).__name__}: {error.msg}", f" at {error.filename}:{error.lineno}"
     return CommandError(
         f"Module {name!r} could not be imported: {said}{place}. (--debug shows the traceback.)",
-        Exit.FAILED,
+        exit_code_of(error) if isinstance(error, PerdureError) else Exit.FAILED,
     )
 
 

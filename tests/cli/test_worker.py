@@ -7,6 +7,8 @@ import re
 
 import pytest
 
+from perdure import Perdure
+from perdure.cli.worker import warn_of_strange_queues
 from tests.cli.conftest import Shop
 
 
@@ -56,6 +58,17 @@ def test_a_module_that_sets_up_its_app_wrongly_is_named_with_its_own_line(shop: 
     assert "concurrency=0" in message
     assert "broken_shop.py:2. " in message
     assert "settings.py" not in message
+
+
+def test_a_queue_that_nothing_goes_to_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    app = Perdure("memory://")
+    app.queue("mail", rate=(1, 1.0))
+    app.task(name="train", queue="gpu")(lambda: None)
+    warn_of_strange_queues(app, ["default", "mail", "gpu"])
+    assert caplog.text == ""
+    warn_of_strange_queues(app, ["gpu", "gpuu"])
+    assert "'gpuu' is served" in caplog.text
+    assert "they name: default, gpu, mail." in caplog.text
 
 
 def test_memory_is_refused(shop: Shop) -> None:

@@ -13,10 +13,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from queue import SimpleQueue
 from types import FrameType
 
+from perdure.app import Perdure
+from perdure.backends.base import DEFAULT_QUEUE
 from perdure.cli.failures import CommandError, Exit, usage
 from perdure.cli.locate import Source, load_app
 
@@ -110,6 +112,7 @@ def work(
             ", ".join(queues) if queues else "all",
             concurrency or app.settings.concurrency,
         )
+        warn_of_strange_queues(app, queues or [])
         tell_start()
         stop.wait()
         logger.info("stopping: nothing new is claimed; bodies have %g s to end", grace_period)
@@ -121,6 +124,21 @@ def work(
         "are taken over; they will run again.",
         Exit.FAILED,
     )
+
+
+def warn_of_strange_queues(app: Perdure, queues: Iterable[str]) -> None:
+    """Tell of queues that nothing of this app goes to by itself: mostly a misspelled name."""
+    known = {DEFAULT_QUEUE, *app.declared_queues}
+    known.update(definition.queue for definition in app.registry.values())
+    for queue in queues:
+        if queue not in known:
+            logging.getLogger("perdure.worker").warning(
+                "queue %r is served, but no task or workflow of this app names it; they name: %s. "
+                "Only starts with options(queue=%r) go there.",
+                queue,
+                ", ".join(sorted(known)),
+                queue,
+            )
 
 
 @contextlib.contextmanager

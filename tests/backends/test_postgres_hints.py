@@ -11,6 +11,8 @@ import psycopg
 import pytest
 
 from perdure import Perdure
+from perdure.backends.base import Suspend
+from perdure.backends.limits import QueueLimits
 from perdure.backends.postgres import PostgresBackend, hints
 from perdure.errors import BackendUnavailable
 from perdure.testing.contract import Clock, World
@@ -263,3 +265,29 @@ def test_what_happened_is_no_error_when_no_thread_can_tell_of_it(open_backend, m
     start(backend, "a")
     monkeypatch.undo()
     assert backend.read("a") is not None
+
+
+def test_the_end_of_a_lease_under_a_limit_is_told(open_backend, monkeypatch) -> None:
+    """Nobody else is touched by it, but somebody may wait for the slot."""
+    backend = open_backend()
+    world = World(backend, Clock())
+    for id_, changes in {
+        "plain": {},
+        "queued": {"queue": "gpu"},
+        "keyed": {"limit_key": "k"},
+        "kept": {"queue": "gpu"},
+    }.items():
+        world.start(id_, **changes)
+    records = {
+        record.key.invocation_id: record
+        for record in world.claim(limits={"gpu": QueueLimits(concurrency=9)}).records
+    }
+    told: list[None] = []
+    monkeypatch.setattr(backend._hints, "tell", lambda: told.append(None))
+    world.commit(records["kept"], b"1")
+    world.finish(records["plain"])
+    assert told == []
+    world.finish(records["queued"])
+    world.dispose(records["keyed"], Suspend())
+    assert len(told) == 2
+    assert len(backend._limited) == 1

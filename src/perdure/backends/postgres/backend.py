@@ -61,6 +61,10 @@ T = TypeVar("T")
 LOOKS_MAX = 20
 """How often a batch is looked at anew because somebody began to watch what it ends."""
 
+LIMITED_MAX = 10_000
+"""Rows of our own claims under limits that are remembered; the end of a forgotten one is not told,
+and is seen by polling."""
+
 _BEFORE_ALL = (2**63 - 1, "", 0)
 """A position newer than every row, where the first page begins."""
 
@@ -104,6 +108,7 @@ class PostgresBackend(Audit):
         self._store_id: bytes | None = None
         self._list_number = FIRST_LIST
         self._hints = Hints(self._store)
+        self._limited: set[InvocationKey] = set()
         weakref.finalize(self, self._hints.abandon)
 
     # --- reading ---------------------------------------------------------------------------------
@@ -258,6 +263,13 @@ class PostgresBackend(Audit):
         asked_at = moment()
         batch = self._store.write(lambda transaction: Claim(transaction, request).run())
         self._clock.learn(batch.now, asked_at)
+        if len(self._limited) > LIMITED_MAX:
+            self._limited.clear()
+        self._limited |= {
+            record.key
+            for record in batch.records
+            if record.limit_key or record.queue in request.limits
+        }
         return batch
 
     def renew(self, owner: str, holdings: Sequence[Holding], lease: int) -> frozenset[Holding]:
@@ -291,12 +303,27 @@ class PostgresBackend(Audit):
                 )
             except LockMissed:
                 continue
-            if any(isinstance(result, Committed) and result.touched for result in results):
+            touched = any(isinstance(result, Committed) and result.touched for result in results)
+            if self._frees_a_slot(transitions, results) or touched:
                 self._hints.tell()
             return results
         raise BackendUnavailable(
             f"A commit met new watchers {LOOKS_MAX} times in a row. Nothing was recorded."
         )
+
+    def _frees_a_slot(
+        self, transitions: Sequence[Transition], results: Sequence[CommitResult]
+    ) -> bool:
+        """Whether a lease ended that others may wait for, by the limit of a queue or a key."""
+        freed = {
+            asked.key
+            for asked, result in zip(transitions, results, strict=True)
+            if isinstance(result, Committed)
+            and asked.disposition is not None
+            and asked.key in self._limited
+        }
+        self._limited -= freed
+        return bool(freed)
 
     def register_put(self, put: RegisterPut) -> RegisterResult:
         """See `Backend.register_put`. A child whose id is taken is left as it is."""

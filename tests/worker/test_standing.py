@@ -164,6 +164,10 @@ def test_what_another_worker_of_the_process_holds_is_not_taken_unseen() -> None:
             limit=1,
             lease=HOUR,
         )
+        body.options(id="left").start()
+        (left,) = MemoryBackend.claim(backend, request).records
+        # Its attempt is over, and its lease is let run out: as after the death of its process.
+        app.runtime.leases.remove(left.key, left.epoch)
         body.options(id="one").start()
         with pytest.raises(BackendUnavailable):
             first._claim(request)

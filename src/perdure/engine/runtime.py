@@ -45,6 +45,10 @@ class EngineSettings:
     crash_limit: int = 10
 
 
+PAST_MAX = 10_000
+"""Leases that were held before and are remembered: about 2 MB."""
+
+
 class LeaseTable:
     """Leases that this process holds, and until when each is confirmed. Thread-safe.
 
@@ -53,7 +57,7 @@ class LeaseTable:
 
     Attributes:
         claiming: held by a worker from its claim until the leases are in here. What the store says
-            is ours and is not in here was taken unseen, then.
+            is ours and was never in here was taken unseen, then.
     """
 
     def __init__(self, env: Env, lease: float) -> None:
@@ -63,6 +67,7 @@ class LeaseTable:
         self.claiming = threading.Lock()
         self._lock = threading.Lock()
         self._confirmed: dict[Holding, float] = {}
+        self._past: dict[Holding, None] = {}
 
     def add(self, key: InvocationKey, epoch: int, asked_at: float, lease: float) -> None:
         """A claim was asked for at `asked_at` (monotonic) and granted for `lease` seconds."""
@@ -73,6 +78,14 @@ class LeaseTable:
         """The attempt is over."""
         with self._lock:
             self._confirmed.pop(Holding(key, epoch), None)
+            self._past[Holding(key, epoch)] = None
+            if len(self._past) > PAST_MAX:
+                del self._past[next(iter(self._past))]
+
+    def known(self) -> set[Holding]:
+        """All that an attempt here has, and the latest that one had; some are let run out."""
+        with self._lock:
+            return {*self._confirmed, *self._past}
 
     def held(self) -> list[Holding]:
         """All of them, to renew."""

@@ -61,10 +61,6 @@ def make_attempt(
     return SyncAttempt(runtime, record, function)
 
 
-def _holding(attempt: Attempt | TaskAttempt) -> Holding:
-    return _holding_of(attempt.record)
-
-
 def _holding_of(record: InvocationRecord) -> Holding:
     return Holding(record.key, record.epoch)
 
@@ -136,7 +132,7 @@ class Worker:
         self._owners_checked = float("-inf")
         self._failures = 0
         self._unreleased: deque[Attempt | TaskAttempt] = deque()
-        self._held_before: set[Holding] | None = None
+        self._has_open_claim = False
         self.alive = True
 
     def start(self) -> None:
@@ -256,17 +252,16 @@ class Worker:
         """
         runtime = self._runtime
         with runtime.leases.claiming:
-            if self._held_before is not None:
-                found = self._take_unseen(request, self._held_before)
+            if self._has_open_claim:
+                found = self._take_unseen(request)
                 if found.records:
                     return found
             asked_at = runtime.env.monotonic()
-            held = {*runtime.leases.held(), *map(_holding, self._unreleased)}
             try:
                 batch = runtime.backend.claim(request)
             except CommitUnknown as error:
-                self._held_before = held
-                batch = self._take_unseen(request, held)
+                self._has_open_claim = True
+                batch = self._take_unseen(request)
                 if not batch.records:
                     raise
                 logger.warning("claim left open, its rows were found: %s", error)
@@ -274,16 +269,12 @@ class Worker:
                 self._note_leases(batch, asked_at)
             return batch
 
-    def _take_unseen(self, request: ClaimRequest, held_before: set[Holding]) -> ClaimBatch:
-        """What a claim whose outcome is open took: rows of ours that no attempt here had or has.
+    def _take_unseen(self, request: ClaimRequest) -> ClaimBatch:
+        """What a claim like this with an open outcome took: rows that no attempt here had or has.
 
         Without this look they would lie until their lease is over. While the store cannot answer
         it is still to be made, before anything else is claimed. If the claim should happen later
         than the look, its rows do lie.
-
-        Args:
-            request: like that of the claim.
-            held_before: what was held when it was asked for.
         """
         runtime = self._runtime
         asked_at = runtime.env.monotonic()
@@ -291,12 +282,12 @@ class Worker:
         running = InvocationQuery(
             app=runtime.app_name, states=(InvocationState.RUNNING,), limit=RUNNING_MAX
         )
-        # Before the look: what ends here after it is running in it, and held no more.
-        held = held_before.union(runtime.leases.held())
+        # Before the look, which shows what ends during it as running.
+        known = runtime.leases.known()
         rows = runtime.backend.query(running)
         taken = (row for row in rows if row.owner == runtime.claimer and _fits(row, request))
-        batch = ClaimBatch(tuple(row for row in taken if _holding_of(row) not in held), now, None)
-        self._held_before = None
+        batch = ClaimBatch(tuple(row for row in taken if _holding_of(row) not in known), now, None)
+        self._has_open_claim = False
         self._note_leases(batch, asked_at)
         return batch
 

@@ -23,6 +23,7 @@ from perdure.backends.postgres.connections import parse
 from perdure.backends.postgres.failures import masked, translate
 from perdure.core.lifecycle import InvocationState
 from perdure.errors import (
+    BackendError,
     BackendFull,
     BackendUnavailable,
     CommitUnknown,
@@ -33,6 +34,7 @@ from perdure.errors import (
 )
 from perdure.testing.contract.world import Clock, World
 from tests.support.postgres import free_port
+from tests.support.proxy import CommitCutter
 from tests.support.stores import in_threads
 
 SECRET = "s3cret-pass"
@@ -377,6 +379,35 @@ def test_an_abandoned_transaction_holds_nobody_up_for_long(postgres_url, world, 
     assert [type(each) for each in failures] == [CommitUnknown]
 
 
+@pytest.mark.parametrize("words", [b"FOR UPDATE", b"SET lease_until"])
+def test_a_process_that_is_stopped_in_any_trip_holds_nobody_up_for_long(
+    postgres_url, world, monkeypatch, words
+):
+    """The server has its locks and has answered; nothing more comes, and nobody hangs up."""
+    record = world.running()
+    monkeypatch.setitem(store._LIMITS, "idle_ms", "200")
+    world.backend.close()  # so that it waits no longer than this for a lock
+    monkeypatch.setitem(store._LIMITS, "lock_ms", "8000")
+    with CommitCutter(postgres_url, lambda _what: "pass", freezes=words) as proxy:
+        other = PostgresBackend(proxy.url)
+        held = [world.holding(record)]
+        work = {
+            b"FOR UPDATE": lambda: other.read("a", locked=True),
+            b"SET lease_until": lambda: other.renew(record.owner, held, 10**9),
+        }[words]
+        thread = threading.Thread(target=lambda: suppressed(work))
+        thread.start()
+        assert proxy.frozen.wait(30)
+        assert world.step(record, b"1").head == 1
+    thread.join(30)
+    other.close()
+
+
+def suppressed(work):
+    with contextlib.suppress(BackendError):
+        work()
+
+
 def commit_one(world, transitions, which):
     (result,) = world.backend.commit([transitions[which]])
     return result
@@ -467,13 +498,16 @@ def test_a_batch_costs_two_trips_whatever_its_size(world, monkeypatch):
         world.start(f"i{number}")
     records = world.claim().records
     trips = []
-    original = psycopg.Connection.pipeline
 
-    def pipeline(self):
-        trips.append(threading.current_thread())
-        return original(self)
+    def counted(original):
+        def send(self, *args):
+            trips.append(threading.current_thread())
+            return original(self, *args)
 
-    monkeypatch.setattr(psycopg.Connection, "pipeline", pipeline)
+        return send
+
+    for name in ("sync", "__exit__"):
+        monkeypatch.setattr(psycopg.Pipeline, name, counted(getattr(psycopg.Pipeline, name)))
     batch = [
         world.transition(record, b"1", children=(world.new(f"child of {record.key[0]}"),))
         for record in records

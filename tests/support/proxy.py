@@ -27,13 +27,20 @@ _WRITES = {
 class CommitCutter:
     """Listens on a free loopback port while it is used as a context manager.
 
+    Args:
+        freezes: a client that sent a statement with these words is held from its next Sync on, as
+            if its process were stopped: it is connected, and nothing more comes of it.
+
     Attributes:
+        frozen: set when a client was, and the server has answered.
         cuts: how often it cut what, as ("entry", "before").
     """
 
-    def __init__(self, server_url: str, choose: Choose) -> None:
+    def __init__(self, server_url: str, choose: Choose, freezes: bytes = b"") -> None:
         self._target = urlsplit(server_url)
         self._choose = choose
+        self.freezes = freezes
+        self.frozen = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
@@ -88,6 +95,9 @@ class _Link:
         self._texts: dict[bytes, bytes] = {}
         self._wrote = ""
         self._muted = False
+        self._freezing = False
+        self._is_frozen = False
+        self._is_silent = False
         self._committed = threading.Event()
 
     def run(self) -> None:
@@ -105,6 +115,8 @@ class _Link:
         (length,) = struct.unpack("!I", stream.read(4))
         self._server.sendall(struct.pack("!I", length) + stream.read(length - 4))
         for kind, body in _messages(stream.read):
+            if self._is_held(kind, body):
+                continue
             what = self._committed_by(kind, body)
             if not what:
                 self._send(kind, body)
@@ -122,6 +134,23 @@ class _Link:
                 # Only when the server has told that it is committed is the client cut off.
                 self._committed.wait(30)
                 return
+
+    def _is_held(self, kind: bytes, body: bytes) -> bool:
+        """Whether this is not to be passed on: it comes after the Sync at which we freeze.
+
+        A Flush right behind that belongs to it: the driver sends both at once.
+        """
+        words = self._proxy.freezes
+        if words and kind == b"P" and words in body:
+            self._freezing = True
+        if kind == b"S" and self._freezing and not self._is_frozen:
+            self._proxy.freezes = b""
+            self._is_frozen = True
+            self._send(kind, body)
+            return True
+        if self._is_frozen and kind != b"H":
+            self._is_silent = True
+        return self._is_silent
 
     def _send(self, kind: bytes, body: bytes) -> None:
         self._server.sendall(kind + struct.pack("!I", len(body) + 4) + body)
@@ -144,6 +173,8 @@ class _Link:
         with suppress(OSError):
             stream = self._server.makefile("rb")
             for kind, body in _messages(stream.read):
+                if self._is_frozen and kind == b"Z":
+                    self._proxy.frozen.set()
                 if self._muted:
                     if kind == b"C" and body.startswith(b"COMMIT"):
                         self._committed.set()

@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, TypeVar
 
 import psycopg
@@ -61,6 +61,11 @@ Asked = tuple[str, Parameters | None]
 class Transaction:
     """Statements of one transaction, which begins with the first. For one thread.
 
+    The driver's pipeline stays open from the first trip to the commit. Each trip ends with Sync and
+    nothing behind it: leaving a pipeline sends Flush (psycopg 3.3), which disarms the server's
+    timeout for idle transactions, and the locks of a process that is stopped just then would hold
+    up the others for ever.
+
     Args:
         prologue: what goes in front of the first statement, in the same trip to the server.
     """
@@ -69,6 +74,8 @@ class Transaction:
         self.connection = connection
         self._prologue = prologue
         self._later: list[Asked] = []
+        self._entered = ExitStack()
+        self._pipeline: psycopg.Pipeline | None = None
 
     def rows(self, name: str, parameters: Parameters | None = None) -> list[Row]:
         """All rows of a named statement."""
@@ -93,22 +100,29 @@ class Transaction:
 
     def commit(self) -> None:
         """What was put off, and COMMIT. After an error of any of it nothing is kept."""
-        self._pipeline([*self._later, ("commit", None)])
+        self._enter()
+        self._send([*self._later, ("commit", None)])
+        self._entered.close()
+
+    def leave(self) -> None:
+        """Send nothing more; the transaction is still to be rolled back if the connection lives."""
+        with suppress(psycopg.Error):
+            self._entered.close()
 
     def _run(self, asked: Sequence[Asked]) -> list[psycopg.Cursor[Row]]:
         prologue, self._prologue = self._prologue, ()
-        if len(asked) == 1 and not prologue:
-            return [self.connection.execute(text(asked[0][0]), asked[0][1])]
-        cursors = self._pipeline([*prologue, *asked])
-        # A pipeline of the driver ends with a message that disarms the server's timeout for idle
-        # transactions (psycopg 3.3 sends Flush after Sync); an empty query arms it again. Without
-        # it the locks of a process that is stopped here would hold up the others for ever.
-        self.connection.execute(b"")
+        pipeline = self._enter()
+        cursors = self._send([*prologue, *asked])
+        pipeline.sync()
         return cursors[len(prologue) :]
 
-    def _pipeline(self, asked: Sequence[Asked]) -> list[psycopg.Cursor[Row]]:
-        with self.connection.pipeline():
-            return [self.connection.execute(text(name), parameters) for name, parameters in asked]
+    def _enter(self) -> psycopg.Pipeline:
+        if self._pipeline is None:
+            self._pipeline = self._entered.enter_context(self.connection.pipeline())
+        return self._pipeline
+
+    def _send(self, asked: Sequence[Asked]) -> list[psycopg.Cursor[Row]]:
+        return [self.connection.execute(text(name), parameters) for name, parameters in asked]
 
 
 def _all_rows(cursor: psycopg.Cursor[Row]) -> list[Row]:
@@ -204,15 +218,21 @@ class Store:
         if self._now is not None:
             prologue.append(("set_clock", {"now": str(self._now())}))
         transaction = Transaction(connection, prologue)
-        result = work(transaction)
+        try:
+            result = work(transaction)
+            self._commit(transaction, reads=reads)
+        finally:
+            transaction.leave()
+        return result
+
+    def _commit(self, transaction: Transaction, *, reads: bool) -> None:
         try:
             transaction.commit()
         except psycopg.Error as error:
             # An error that the server itself tells of is certain: the transaction was rolled back.
-            if reads or (error.sqlstate and not connection.closed):
+            if reads or (error.sqlstate and not transaction.connection.closed):
                 raise
             raise translate_commit(error, self.target.shown) from _safe(error)
-        return result
 
     def _come_to_rest(self, connection: psycopg.Connection) -> None:
         """No transaction is left open, whatever happened."""

@@ -62,10 +62,15 @@ class Fleet:
 
     Args:
         url: of the store; workers may be told another way to it.
+        command: whether its workers are `perdure worker`, as users start them, and are stopped as
+            users do; else worker processes that can be told more.
     """
 
-    def __init__(self, url: str, folder: Path, seed: int, **settings: Any) -> None:
+    def __init__(
+        self, url: str, folder: Path, seed: int, *, command: bool = False, **settings: Any
+    ) -> None:
         self.url = url
+        self._is_command = command
         self.folder = folder
         self.seed = seed
         self.chance = random.Random(seed)
@@ -86,31 +91,51 @@ class Fleet:
     # --- processes ------------------------------------------------------------------------------
 
     def worker(self, url: str | None = None, go: str = "now") -> Child:
-        """A new worker process that has opened the store."""
+        """A new worker process."""
+        child = self._command(url or self.url) if self._is_command else self._child(url, go)
+        self.children.append(child)
+        return child
+
+    def _command(self, url: str) -> Child:
+        told = {
+            "CHAOS_URL": url,
+            "CHAOS_LOG": str(self.log.path),
+            "CHAOS_GATE": str(self.gate),
+            "CHAOS_LEASE": str(self.settings["lease"]),
+            "CHAOS_CRASH_LIMIT": str(self.settings["crash_limit"]),
+        }
+        return start_python(
+            *("-m", "perdure", "worker", "-A", "tests.chaos.command:app"),
+            *("--concurrency", str(self.settings["concurrency"])),
+            folder=self.folder,
+            PYTHONPATH=f"{SOURCES}:{ROOT}",
+            **told,
+        )
+
+    def _child(self, url: str | None, go: str) -> Child:
         settings = map(str, self.settings.values())
-        child = start_python(
+        return start_python(
             *("-m", "tests.chaos.child", url or self.url, self.log.path, self.gate),
             *(*settings, go),
             folder=self.folder,
             PYTHONPATH=f"{SOURCES}:{ROOT}",
         )
-        self.children.append(child)
-        return child
 
     def workers(self, count: int, url: str | None = None, go: str = "now") -> list[Child]:
-        """So many, started together."""
+        """So many, started together; each has opened the store."""
         children = [self.worker(url, go) for _ in range(count)]
         for child in children:
             self.await_ready(child)
         return children
 
     def await_ready(self, child: Child) -> None:
-        assert child.stdout is not None
-        line = child.stdout.readline()
-        if line != "ready\n":
+        says = child.stderr if self._is_command else child.stdout
+        assert says is not None
+        line = says.readline()
+        if "started: pid" not in line and line != "ready\n":
             child.wait()
             assert child.stderr is not None
-            raise AssertionError(f"a worker did not start: {child.stderr.read()}")
+            raise AssertionError(f"a worker did not start: {line}{child.stderr.read()}")
 
     def kill(self, child: Child) -> None:
         """SIGKILL, and wait until it is gone."""
@@ -129,6 +154,8 @@ class Fleet:
         for child in self.living():
             assert child.stdin is not None
             child.stdin.close()
+            if self._is_command:
+                child.terminate()
         for child in self.living():
             child.wait(PATIENCE)
             assert child.stderr is not None

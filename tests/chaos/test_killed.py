@@ -16,8 +16,11 @@ LEASE = 5.0
 
 
 def test_killed_under_load(make_fleet: MakeFleet) -> None:
-    """Whoever began a body last is killed in it, again and again, while workflows are started."""
-    fleet = make_fleet()
+    """Whoever began a body last is killed in it, again and again, while workflows are started.
+
+    The workers are the command that users start.
+    """
+    fleet = make_fleet(command=True)
     fleet.workers(3)
     fleet.start("holds")
     fleet.kill(fleet.child_of(fleet.body_of("held")[1]))

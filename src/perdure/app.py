@@ -115,6 +115,7 @@ class Perdure(Decorators):
             runtime=lambda: self.runtime,
             here=self._here,
             code_version=self.settings.code_version,
+            runs_here=self.settings.local_worker,
         )
         self.state_backend = StateBackend(self.client)
         self._types.register_extension(

@@ -264,6 +264,8 @@ def test_a_result_that_does_not_come_in_time(store):
     with pytest.raises(ResultTimeout, match="goes on") as caught:
         handle.result(0.01)
     assert isinstance(caught.value, TimeoutError)
+    assert "No worker has taken it" in str(caught.value)
+    assert "--queues default" in str(caught.value)
     assert handle.status is InvocationState.READY
     assert declare(store.app()).get(handle.invocation_id).result(LONG) == "1 pen"
 

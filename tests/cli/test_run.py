@@ -26,6 +26,19 @@ def test_the_same_id_gives_the_same_result_and_runs_nothing(shop: Shop) -> None:
     assert shop.ran() == ["pen", "ink"]
 
 
+def test_an_app_that_leaves_running_to_workers_is_pointed_out(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERDURE_LOCAL_WORKER", "false")
+    shop.app.start_worker()
+    done = shop("run", "shop:order", "--input", ORDER, "--id", "o1")
+    assert done.code == 0
+    assert "perdure worker -A" in done.err
+    again = shop("run", "shop:order", "--id", "o1")
+    assert again.out == done.out
+    assert "perdure worker" not in again.err
+
+
 def test_input_by_position_by_file_and_typed(shop: Shop) -> None:
     (shop.directory / "input.json").write_text('[["pen"], "2026-01-02"]')
     done = shop("run", "shop.py:order", "--input", "@input.json")

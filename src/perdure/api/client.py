@@ -58,6 +58,7 @@ class Client:
     Args:
         runtime: gives the runtime of this process (another one after a fork).
         here: while somebody waits for something in a tree, this process runs it (if it is to).
+        runs_here: whether it is to.
     """
 
     def __init__(
@@ -67,8 +68,11 @@ class Client:
         runtime: Callable[[], Runtime],
         here: Callable[[InvocationKey], AbstractContextManager[None]],
         code_version: str = "",
+        *,
+        runs_here: bool = True,
     ) -> None:
         """Bind to an app."""
+        self.runs_here = runs_here
         self.registry = registry
         self.types = types
         self._runtime = runtime
@@ -337,6 +341,11 @@ class Client:
             known = (
                 f" Its process has ended under it {record.crashes} time(s) since it last got on; "
                 f"the logs of what runs it (logger 'perdure') and perdure workflow show {key} tell."
+            )
+        elif record.name in self.registry and not record.epoch:
+            known = (
+                " No worker has taken it yet; if it is not to be later, see that one serves its "
+                f"queue: perdure worker -A MODULE:APP --queues {record.queue}"
             )
         elif record.name not in self.registry:
             known = (

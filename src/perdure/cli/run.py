@@ -112,6 +112,12 @@ def run(
         workflow = load_workflow(target)
         handle = _start(workflow, body, id, restart_failed=restart_failed)
         out.message(f"workflow {workflow.name} ({handle.invocation_id})", "dim")
+        if not workflow.client.runs_here and handle.status not in _TOLD_BY_RECORD:
+            out.message(
+                "This app has local_worker=False, so a worker is to run it: perdure worker "
+                "-A MODULE:APP",
+                "yellow",
+            )
         try:
             with _sigterm_raises(), _progress(out, workflow.client.runtime.backend, handle.key):
                 _wait(handle)
@@ -155,9 +161,7 @@ def _start(
     try:
         workflow.definition.binder.bind(tuple(args), kwargs)
     except TypeError as error:
-        raise usage(
-            f"The arguments do not fit {_signature(workflow)}: {error}. Give them with --input."
-        ) from error
+        raise usage(f"The arguments do not fit {error} Give them with --input.") from error
     existing: OnExisting = "new_generation_if_failed" if restart_failed else "return"
     return workflow.options(id=id, on_existing=existing).start(*args, **kwargs)
 

@@ -407,3 +407,32 @@ def test_what_finds_no_thread_is_given_back_and_run_later(
             assert record is not None
             assert record.crashes == 0
     assert env.failures == 0
+
+
+@pytest.mark.parametrize("kind", ["task", "workflow"])
+def test_a_body_that_finds_no_thread_is_tried_again(
+    memory_store: Store, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no bug of perdure, for which a workflow is parked until somebody looks."""
+    app = memory_store.app(virtual=True, local_worker=False)
+
+    @app.task(timeout=LONG)
+    def body() -> str:
+        return "done"
+
+    @app.workflow
+    def main() -> str:
+        return body()
+
+    invocation = main.start() if kind == "workflow" else body.start()
+
+    def spawn(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(memory_store.env, "spawn", spawn)
+    run_until_idle(app)
+    assert app.client.latest(invocation.key.invocation_id).state is InvocationState.WAITING
+    monkeypatch.undo()
+    memory_store.env.advance(60)
+    run_until_idle(app)
+    assert invocation.result(LONG) == "done"

@@ -135,7 +135,7 @@ class BodyRunner:
     def start(
         self, call: Call, context: TaskContext, deliver: Deliver, may_start: MayStart
     ) -> Callable[[], None]:
-        """Run one attempt elsewhere; `deliver` is called once, on another thread.
+        """Run one attempt elsewhere; `deliver` is called once, mostly on another thread.
 
         Args:
             may_start: asked when the body gets its thread (and its process), or its turn on the
@@ -155,7 +155,10 @@ class BodyRunner:
             if once.wanted:
                 once(values.run(self._attempt, call, context, may_start, once))
 
-        self._pool.submit(job)
+        try:
+            self._pool.submit(job)
+        except RuntimeError as error:
+            once(Unfinished(ExecutorUnavailable(f"No thread could be started for it: {error}.")))
         return once.abandon
 
     def _attempt(

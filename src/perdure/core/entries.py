@@ -11,6 +11,8 @@ import msgspec
 from perdure.core.identity import InvocationKey
 from perdure.errors import JournalCorrupted
 
+_pack = msgspec.msgpack.Encoder().encode
+
 CHECKSUM_BYTES = 16
 """128 bits: an accidental damage passes unseen with a chance of 2**-128."""
 
@@ -111,7 +113,7 @@ def genesis(key: InvocationKey, seed: bytes) -> bytes:
 
 def checksum(previous: bytes, entry: Entry) -> bytes:
     """The seal of `entry` after an entry sealed with `previous` (16 bytes, BLAKE2b)."""
-    content = msgspec.msgpack.encode(
+    content = _pack(
         (
             entry.position,
             entry.kind,

@@ -119,6 +119,9 @@ class BodyRunner:
         thread until it returns; its late result is dropped. In a process of its own it is killed.
         """
         function = call.function
+        if function.executor == "thread" and function.timeout is None and not function.is_async:
+            ready = may_start()
+            return run_body(function, call.arguments, context, self._types) if ready else None
         if not function.is_async and (function.timeout is None or function.executor == "process"):
             return self._attempt(call, context, may_start, _Once(lambda _: None))
         done = self._env.signal()

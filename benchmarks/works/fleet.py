@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 from benchmarks.bench import Bench, Figures, Work
-from benchmarks.processes import Workers, cpu_seconds, until
+from benchmarks.processes import Workers, cpu_seconds
 from benchmarks.program import TASKS_EACH
-from benchmarks.works.throughput import idle
+from benchmarks.works.throughput import seconds_until_last, wait_for_all
 
 
 def fleet(bench: Bench, processes: int, *, pauses: bool) -> tuple[float, float]:
@@ -25,12 +23,12 @@ def fleet(bench: Bench, processes: int, *, pauses: bool) -> tuple[float, float]:
                 else:
                     program.five.start()
             server, cpu = place.server_cpu_seconds() or 0.0, cpu_seconds(workers.pids)
-            start = time.perf_counter()
+            began = program.app.runtime.backend.now()
             workers.go()
-            until(lambda: idle(program), "all workflows are done", pause=0.02)
-            elapsed = time.perf_counter() - start
+            wait_for_all(program)
             used = cpu_seconds(workers.pids) - cpu
             used += (place.server_cpu_seconds() or 0.0) - server
+            elapsed = seconds_until_last(program, began)
         results = count * TASKS_EACH
         return results / elapsed, used / results
 

@@ -140,13 +140,12 @@ class PostgresBackend(Audit):
         name = "read_latest" if generation is None else "read_generation"
         asked = {"id": invocation_id, "generation": generation}
 
-        def work(transaction: Transaction) -> Row | None:
-            if locked:
-                transaction.rows("lock_id", asked)
-            return transaction.row(name, asked)
+        def work(transaction: Transaction) -> list[Row]:
+            transaction.rows("lock_id", asked)
+            return transaction.rows(name, asked)
 
-        row = self._store.write(work) if locked else self._store.read(work)
-        return None if row is None else record_of(row)
+        rows = self._store.write(work) if locked else self._store.look(name, asked)
+        return record_of(rows[0]) if rows else None
 
     def query(self, query: InvocationQuery) -> list[InvocationRecord]:
         """See `Backend.query`."""
@@ -201,8 +200,7 @@ class PostgresBackend(Audit):
     ) -> bytes | None:
         """See `Backend.register_get`."""
         asked = (app, workflow_type, workflow_id, key)
-        row = self._store.read(lambda transaction: transaction.row("register_get", asked))
-        return None if row is None else row[0]
+        return next((row[0] for row in self._store.look("register_get", asked)), None)
 
     def queues(self, app: str) -> list[QueueStatus]:
         """See `Backend.queues`."""
@@ -224,7 +222,7 @@ class PostgresBackend(Audit):
 
     def _rows(self, name: str, key: InvocationKey | None = None) -> list[Row]:
         asked = None if key is None else _key(key)
-        return self._store.read(lambda transaction: transaction.rows(name, asked))
+        return self._store.look(name, asked)
 
     # --- writing ---------------------------------------------------------------------------------
 

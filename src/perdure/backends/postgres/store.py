@@ -179,19 +179,34 @@ class Store:
                 f"The database {self.target.shown} was opened with read_only=True. Open it without "
                 "read_only to write."
             )
-        return self._run(work, self._renewals if renewal else self._pool, reads=False)
+        pool = self._renewals if renewal else self._pool
+        return self._run(lambda connection: self._once(connection, work, reads=False), pool)
 
     def read(self, work: Callable[[Transaction], T]) -> T:
         """Run `work`, which only reads, in a transaction; all its statements see one commit."""
-        return self._run(work, self._pool, reads=True)
+        return self._run(lambda connection: self._once(connection, work, reads=True), self._pool)
 
-    def _run(self, work: Callable[[Transaction], T], pool: Pool, *, reads: bool) -> T:
+    def look(self, name: str, parameters: Parameters | None = None) -> list[Row]:
+        """The rows of one statement that only reads.
+
+        It sees one commit by itself, so it is one trip and not the three of a transaction, unless
+        something must be set for it.
+        """
+
+        def alone(connection: psycopg.Connection) -> list[Row]:
+            if self.target.pooled or self._now is not None:
+                return self._once(connection, lambda each: each.rows(name, parameters), reads=True)
+            return _all_rows(connection.execute(text(name), parameters))
+
+        return self._run(alone, self._pool)
+
+    def _run(self, run: Callable[[psycopg.Connection], T], pool: Pool) -> T:
         self._open()
         repeats = 0
         while True:
             connection, used = pool.take(LOCK_SECONDS)
             try:
-                return self._once(connection, work, reads=reads)
+                return run(connection)
             except psycopg.Error as error:
                 dead = connection.closed
                 # After an error in a trip of several statements the driver and the server may

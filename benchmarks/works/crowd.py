@@ -55,33 +55,28 @@ def _claim(program: Program) -> float:
     return elapsed
 
 
-def _times(program: Program, count: int) -> tuple[float, float]:
-    """Medians of claims that find something and of looks that find nothing, in microseconds."""
-    claims, looks = [], []
-    for _ in range(count):
-        program.one.start()
-        claims.append(_claim(program))
-        looks.append(_claim(program))
-    return percentile(claims, 0.5) * 1e6, percentile(looks, 0.5) * 1e6
-
-
 def run(bench: Bench) -> Figures:
-    """The same claims in an empty store and in crowds, and how they compare."""
+    """The same claims in an empty store and in crowds, taken in turns, and how they compare."""
     sizes = bench.sizes
-    alone, look_alone = _times(crowded(bench, None, 0), sizes.claims)
-    figures = {"claim_us_alone": alone, "look_us_alone": look_alone}
-    crowds: tuple[tuple[Rows, int], ...] = (
-        ("finished", sizes.finished),
-        ("waiting", sizes.waiting),
-    )
-    for kind, count in crowds:
-        claim, look = _times(crowded(bench, kind, count), sizes.claims)
-        figures |= {
-            f"claim_us_beside_{kind}": claim,
-            f"look_us_beside_{kind}": look,
-            f"claim_ratio_{kind}": claim / alone,
-            f"look_ratio_{kind}": look / look_alone,
-        }
+    programs = {
+        "alone": crowded(bench, None, 0),
+        "beside_finished": crowded(bench, "finished", sizes.finished),
+        "beside_waiting": crowded(bench, "waiting", sizes.waiting),
+    }
+    claims: dict[str, list[float]] = {name: [] for name in programs}
+    looks: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(sizes.claims):
+        for name, program in programs.items():
+            program.one.start()
+            claims[name].append(_claim(program))
+            looks[name].append(_claim(program))
+    figures: Figures = {}
+    for what, times in (("claim", claims), ("look", looks)):
+        medians = {name: percentile(taken, 0.5) for name, taken in times.items()}
+        for name, middle in medians.items():
+            figures[f"{what}_us_{name}"] = middle * 1e6
+            if name != "alone":
+                figures[f"{what}_ratio_{name}"] = middle / medians["alone"]
     return figures
 
 

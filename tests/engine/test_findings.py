@@ -107,7 +107,7 @@ def test_a_rename_keeps_the_idempotency_key_of_a_task_in_flight() -> None:
     backend = MemoryBackend()
 
     def app_with(name: str, *aliases: str, stop: bool) -> Perdure:
-        app = Perdure(backend=backend)
+        app = Perdure(backend=backend, lease=0.5)
 
         @app.task(name=name, aliases=aliases)
         def charge() -> str:

@@ -100,6 +100,17 @@ class Committer:
         self._announce(transition, request.result)
         return request.result
 
+    def submit_again(self, transition: Transition) -> CommitResult:
+        """The same for a transition that was submitted before and may have happened.
+
+        Raises:
+            CommitUnknown: it could not be found out whether it happened.
+            BackendError: it did not happen.
+        """
+        result = self._settle(transition)
+        self._announce(transition, result)
+        return result
+
     def _group(self, transition: Transition) -> _Group:
         spread = self._spread
         position = 0 if spread is None else spread.position(transition.key.invocation_id)

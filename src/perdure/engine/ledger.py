@@ -15,14 +15,17 @@ from perdure.backends.base import (
     Release,
     Transition,
 )
-from perdure.core.entries import COMMANDS, DELIVERIES, Entry
+from perdure.core.entries import COMMANDS, DELIVERIES, Entry, EntryKind
 from perdure.core.identity import InvocationKey
 from perdure.core.journal import Journal
 from perdure.engine.outcome import outcome_token
+from perdure.engine.outcomes import commit_outcome
 from perdure.engine.runtime import Runtime
 from perdure.errors import LeaseLost
 
 _PROGRESS = COMMANDS | DELIVERIES
+_OUTCOMES = frozenset({EntryKind.TASK, EntryKind.ATTEMPT})
+"""What bodies gave, which must not be had again."""
 
 
 class Ledger:
@@ -113,7 +116,10 @@ class Ledger:
             or (self.progress_resets and any(entry.kind in _PROGRESS for entry in entries)),
             disposition=disposition,
         )
-        result = self._runtime.committer.submit(transition)
+        if any(entry.kind in _OUTCOMES for entry in entries):
+            result = commit_outcome(self._runtime, transition)
+        else:
+            result = self._runtime.committer.submit(transition)
         if result is Refusal.CHILD_EXISTS:
             self._children.clear()
             return False

@@ -22,6 +22,7 @@ from perdure.core.lifecycle import InvocationState
 from perdure.engine.context import TaskContext
 from perdure.engine.effects import Call, Function
 from perdure.engine.outcome import Outcome, Returned, Unfinished, outcome_token
+from perdure.engine.outcomes import commit_outcome
 from perdure.engine.runtime import Runtime, due_again, log_stop, logger
 from perdure.engine.started import template_of
 from perdure.errors import BackendError, PerdureError
@@ -130,5 +131,9 @@ class TaskAttempt:
             token=token,
             disposition=disposition,
         )
-        if not isinstance(self.runtime.committer.submit(transition), Committed):
+        if isinstance(disposition, (Finish, RetryLater)):
+            result = commit_outcome(self.runtime, transition)
+        else:
+            result = self.runtime.committer.submit(transition)
+        if not isinstance(result, Committed):
             logger.info("lease of %s lost; its late outcome is dropped", record.key)

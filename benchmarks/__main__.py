@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import signal
+import sys
 from pathlib import Path
 
 from benchmarks import machine
@@ -43,6 +45,8 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Measure, print the medians; 1 if something could not be measured."""
     options = parser().parse_args()
+    # Asked to end, it puts away what it made: worker processes, a server, files.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     sizes = QUICK if options.quick else FULL
     works = [work for work in WORKS if not options.work or work.name in options.work]
     facts = machine.facts()

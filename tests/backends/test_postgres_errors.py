@@ -174,16 +174,20 @@ def test_without_the_driver_the_extra_is_named(monkeypatch):
 @pytest.mark.parametrize(
     ("server", "says"),
     [
-        ((130000, "13.9", False), "PostgreSQL 13.9.*14 or newer"),
-        ((150000, "15.1", True), "takes no writes"),
+        ((130000, "13.9", False, "PostgreSQL 13.9"), "PostgreSQL 13.9.*14 or newer"),
+        ((150000, "15.1", True, "PostgreSQL 15.1"), "takes no writes"),
+        (
+            (130000, "13.0.0", False, "CockroachDB CCL v23.1.11 (built 2023)"),
+            "on CockroachDB CCL v23.1.11.*advisory locks do nothing.*Use PostgreSQL",
+        ),
     ],
 )
 def test_a_server_that_will_not_do_is_refused(postgres_url, monkeypatch, server, says):
-    number, version, read_only = server
+    number, version, read_only, name = server
     monkeypatch.setitem(
         sql._TEXTS,
         "server",
-        f"SELECT {number}, '{version}', {read_only}".encode(),
+        f"SELECT {number}, '{version}', {read_only}, '{name}'".encode(),
     )
     backend = PostgresBackend(postgres_url)
     with pytest.raises(BackendUnavailable, match=says):

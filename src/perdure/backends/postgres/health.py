@@ -39,7 +39,7 @@ def examine(store: Store) -> Health:
 
 
 def _facts(transaction: Transaction) -> dict[str, str]:
-    ((_, version, _),) = transaction.rows("server")
+    ((_, version, *_),) = transaction.rows("server")
     ((schema_version, min_reader, min_writer),) = transaction.rows("meta")
     ((database, tables),) = transaction.rows("sizes")
     settings: dict[str, str] = dict(transaction.rows("server_settings"))

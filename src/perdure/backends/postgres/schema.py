@@ -189,7 +189,13 @@ def _check_server(connection: psycopg.Connection, where: str, *, writes: bool) -
     row = connection.execute(text("server")).fetchone()
     if row is None:
         raise InternalError("A server without a version. Please report this.")
-    number, version, read_only = row
+    number, version, read_only, name = row
+    if "CockroachDB" in name:
+        raise BackendUnavailable(
+            f"The database {where} is on {name.split(',')[0]}, which speaks the protocol of "
+            "PostgreSQL, but whose advisory locks do nothing: limits of queues would not hold, and "
+            "two processes could migrate at once. Use PostgreSQL."
+        )
     if number < SERVER_MIN:
         raise BackendUnavailable(
             f"The database {where} is on PostgreSQL {version}; perdure needs "

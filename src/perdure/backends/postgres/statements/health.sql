@@ -1,10 +1,10 @@
 -- What opening and `health` look at. Reads only; each problem list is cut at a limit.
 
 -- name: server
--- The server behind a connection: version, whether it takes writes.
+-- The server behind a connection: version, whether it takes writes, and what it calls itself.
 SELECT
     current_setting('server_version_num')::int, current_setting('server_version'),
-    current_setting('default_transaction_read_only') = 'on';
+    current_setting('default_transaction_read_only') = 'on', version();
 
 -- name: server_settings
 -- Settings that decide whether an acknowledged commit survives a crash of the server.

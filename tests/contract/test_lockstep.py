@@ -13,6 +13,7 @@ from perdure.backends.memory import MemoryBackend
 from perdure.backends.postgres import PostgresBackend
 from perdure.backends.sqlite import SQLiteBackend
 from perdure.testing.contract.lockstep import Lockstep
+from perdure.testing.contract.lockstep_servers import LockstepServers
 from tests.support.postgres import empty_database
 from tests.support.stores import server_url
 
@@ -40,9 +41,21 @@ class MemoryLockstep(Lockstep):
         return MemoryBackend(now, store_id)
 
 
+class SQLiteServers(LockstepServers, SQLiteLockstep):
+    """One of several servers."""
+
+
+class PostgresServers(LockstepServers, PostgresLockstep):
+    """The same on PostgreSQL."""
+
+
 TestSQLite = SQLiteLockstep.TestCase
 TestSQLite.settings = settings(max_examples=150, stateful_step_count=40)
 TestPostgres = PostgresLockstep.TestCase
 TestPostgres.settings = settings(max_examples=15, stateful_step_count=30)
 TestMemory = MemoryLockstep.TestCase
 TestMemory.settings = settings(max_examples=10)
+TestSQLiteServers = SQLiteServers.TestCase
+TestSQLiteServers.settings = settings(max_examples=60, stateful_step_count=40)
+TestPostgresServers = PostgresServers.TestCase
+TestPostgresServers.settings = settings(max_examples=8, stateful_step_count=30)

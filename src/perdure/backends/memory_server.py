@@ -39,6 +39,7 @@ class MemoryServer(MemoryBackend):
         self._watches: dict[int, tuple[Ask, InvocationKey]] = {}
         self._asked: set[int] = set()
         self._watchers_elsewhere: dict[int, End] = {}
+        self._over: set[int] = set()
 
     def server_list(self) -> ServerList | None:
         """See `Server.server_list`."""
@@ -78,9 +79,7 @@ class MemoryServer(MemoryBackend):
         """See `Server.outbox`."""
         with self._lock:
             asks = [ask for ask, _ in self._watches.values() if ask.row_id not in self._asked]
-            ends = [
-                end for end in self._watchers_elsewhere.values() if end.target not in self._live
-            ]
+            ends = [self._watchers_elsewhere[row_id] for row_id in sorted(self._over)]
             return Outbox(
                 [ask for ask in asks if ask.position in positions][:limit],
                 [end for end in ends if end.position in positions][:limit],
@@ -92,6 +91,8 @@ class MemoryServer(MemoryBackend):
             for target in targets:
                 row_id = next(self._row_ids)
                 self._watchers_elsewhere[row_id] = End(row_id, target, position)
+                if target not in self._live:
+                    self._over.add(row_id)
 
     def accept_ends(self, targets: Sequence[InvocationKey]) -> list[InvocationKey]:
         """See `Server.accept_ends`."""
@@ -112,12 +113,19 @@ class MemoryServer(MemoryBackend):
             self._asked |= {ask.row_id for ask in outbox.asks} & self._watches.keys()
             for end in outbox.ends:
                 self._watchers_elsewhere.pop(end.row_id, None)
+                self._over.discard(end.row_id)
 
     def _apply(self, asked: Transition) -> Committed:
         for target, position in asked.foreign_watches:
             row_id = next(self._row_ids)
             self._watches[row_id] = (Ask(row_id, target, position), asked.key)
         return super()._apply(asked)
+
+    def _end(self, key: InvocationKey) -> list[InvocationKey]:
+        self._over |= {
+            row_id for row_id, end in self._watchers_elsewhere.items() if end.target == key
+        }
+        return super()._end(key)
 
     def _refuse_old(self) -> None:
         refuse_old(FIRST_LIST if self._list is None else self._list.number, self._used)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from perdure import Perdure
 from perdure.backends.base import NewInvocation
 from perdure.backends.memory_server import MemoryServer
 from perdure.backends.server import Outbox
@@ -14,9 +16,10 @@ from perdure.backends.sharded import relay
 from perdure.backends.sharded import servers as members
 from perdure.core.entries import EntryKind
 from perdure.core.identity import InvocationKey
+from perdure.engine.env import SystemEnv
 from perdure.errors import BackendUnavailable, CommitUnknown, ServerListMismatch
 from tests.servers.apps import id_on, make_app, spread
-from tests.support.stores import in_threads, run_until_idle, step
+from tests.support.stores import LONG, in_threads, run_until_idle, step
 
 CARRIED = ("outbox", "accept_asks", "accept_ends", "sent")
 
@@ -195,3 +198,30 @@ def test_start_of_one_id_by_many_threads_and_two_lists_at_once() -> None:
 
         assert sum(in_threads(4, start)) == 1
         assert sum(server.read(new.invocation_id) is not None for server in (first, second)) == 1
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_lease_lasts_as_long_on_a_server_whose_clock_is_off(hours: int) -> None:
+    """By another server's clock it would be over at once, or be relied on for an hour."""
+    now = SystemEnv().now
+    servers = [MemoryServer(now), MemoryServer(lambda: now() + hours * 3_600_000_000)]
+    backend: Any = spread(*servers)
+    backend._turns = itertools.repeat(0)  # each claim asks the first server first
+    app = Perdure(backend=backend, lease=20.0)
+    left: list[float] = []
+
+    @app.task
+    def look() -> str:
+        confirmed = app.runtime.leases._confirmed.values()
+        left.append(max(confirmed) - app.runtime.env.monotonic())
+        return "looked"
+
+    @app.workflow(name="main")
+    def main() -> str:
+        return look()
+
+    named = app.named("main").options(id=id_on(backend, servers, 2, "far"))
+    assert named.start().result(LONG) == "looked"
+    app.close()
+    assert len(left) == 1
+    assert 0 < left[0] <= 20.0

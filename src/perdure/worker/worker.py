@@ -297,9 +297,12 @@ class Worker:
         Args:
             asked_at: the monotonic time just before the store said `batch.now`.
         """
+        runtime = self._runtime
         for record in batch.records:
-            left = ((record.lease_until or batch.now) - batch.now) / 1e6
-            self._runtime.leases.add(record.key, record.epoch, asked_at, left)
+            # Of several servers each has a clock; `batch.now` is that of one of them.
+            now = batch.now if runtime.spread is None else runtime.now(record.key)
+            left = ((record.lease_until or now) - now) / 1e6
+            runtime.leases.add(record.key, record.epoch, asked_at, left)
 
     def _run_all(self, batch: ClaimBatch) -> None:
         """Run what was claimed; of those that the next crash would end, one, and alone.

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from perdure.api.settings import Settings
 from perdure.backends.server import Server
 from perdure.backends.sharded import ShardedBackend
 from perdure.backends.sqlite import SQLiteBackend
+from perdure.cli.locate import Source
 from tests.cli.conftest import Shop, shop
 from tests.servers.apps import id_on, make_app
 from tests.support.stores import run_until_idle
@@ -112,3 +114,11 @@ def test_a_list_without_a_server_is_refused(shop: Shop, written: list[str]) -> N
     wrong = shop("workflow", "list", "--url", "sqlite:///two.db sqlite:///one.db")
     assert wrong.code == 5
     assert "in the order in which they were added" in wrong.err
+
+
+def test_no_password_of_a_list_is_shown() -> None:
+    urls = "postgresql://u:p1@one/db postgresql://u:p@2@two/db?password=p3 postgresql://three/db"
+    shown = Source(Settings(database_url=urls), "a test").url
+    assert shown == (
+        "postgresql://u:***@one/db postgresql://u:***@two/db?password=*** postgresql://three/db"
+    )

@@ -149,7 +149,8 @@ class Source(NamedTuple):
     @property
     def url(self) -> str:
         """The database URL without a password."""
-        return _PASSWORD.sub(r"\g<before>\g<name>***\g<after>", self.settings.database_url)
+        hidden = r"\g<before>\g<name>***\g<after>"
+        return " ".join(_PASSWORD.sub(hidden, url) for url in self.settings.urls)
 
     def each(self) -> list[Source]:
         """One for each server, in the order of the list."""

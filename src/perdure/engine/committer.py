@@ -2,6 +2,8 @@
 
 The thread that finds no commit under way becomes the leader and commits for everyone who waits.
 Alone, it commits by itself without any hand-off. Nobody is told "done" before the transaction is.
+Each who waits is woken when its own commit is settled, and one of the next batch to lead it: a
+lock on which all of them wait would wake every thread for every batch.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from perdure.backends.base import (
@@ -30,6 +33,9 @@ T = TypeVar("T")
 
 BATCH_MAX = 256
 """Transitions in one transaction: bounds how long one commit holds the writer."""
+LOOK_AGAIN = 1.0
+"""Seconds after which one who waits looks whether anybody leads at all: an interrupt
+(KeyboardInterrupt) may have hit a leader just before it woke the next one."""
 SETTLE_TRIES_MAX = 5
 """Rounds of "read back, send again" before the unknown outcome is given to the caller."""
 
@@ -47,12 +53,16 @@ def until_known(run: Callable[[], T]) -> T:
 
 
 class _Request:
-    __slots__ = ("error", "result", "transition")
+    """One transition on its way. Done: it is in no queue any more, and nobody works on it."""
+
+    __slots__ = ("done", "error", "result", "transition", "wake")
 
     def __init__(self, transition: Transition) -> None:
         self.transition = transition
         self.result: CommitResult | None = None
         self.error: BaseException | None = None
+        self.done = False
+        self.wake: SimpleQueue[None] = SimpleQueue()
 
 
 class _Group:
@@ -63,6 +73,12 @@ class _Group:
     def __init__(self) -> None:
         self.queue: deque[_Request] = deque()
         self.leader = threading.Lock()
+
+
+def _name_leader(group: _Group) -> None:
+    """Wake the oldest who waits, to lead if nobody does by then."""
+    with contextlib.suppress(IndexError):
+        group.queue[0].wake.put(None)
 
 
 class Committer:
@@ -88,10 +104,17 @@ class Committer:
         """
         group = self._group(transition)
         request = _Request(transition)
-        group.queue.append(request)
-        with group.leader:
-            while request in group.queue:
-                self._lead(group)
+        try:
+            group.queue.append(request)
+            while not (request.done or self._led(group, request)):
+                with contextlib.suppress(Empty):
+                    request.wake.get(timeout=LOOK_AGAIN)
+        except BaseException:
+            # Interrupted. What no leader has taken yet does not happen any more.
+            with contextlib.suppress(ValueError):
+                group.queue.remove(request)
+            _name_leader(group)
+            raise
         if request.error is not None:
             raise request.error
         if request.result is None:
@@ -116,10 +139,33 @@ class Committer:
         position = 0 if spread is None else spread.position(transition.key.invocation_id)
         return self._groups.get(position) or self._groups.setdefault(position, _Group())
 
+    def _led(self, group: _Group, request: _Request) -> bool:
+        """Lead until this request is taken and settled; False at once while somebody else leads."""
+        if not group.leader.acquire(blocking=False):
+            return False
+        try:
+            while request in group.queue:
+                self._lead(group)
+        finally:
+            group.leader.release()
+        # After the release: whoever came before it and found a leader is seen here.
+        _name_leader(group)
+        return True
+
     def _lead(self, group: _Group) -> None:
         """Commit what waits, oldest first. Only the holder of the leader lock takes requests."""
         queue = group.queue
-        self._commit([queue.popleft() for _ in range(min(len(queue), BATCH_MAX))])
+        batch: list[_Request] = []
+        try:
+            # Who is interrupted takes its request out at any time, so the length is no promise.
+            with contextlib.suppress(IndexError):
+                while len(batch) < BATCH_MAX:
+                    batch.append(queue.popleft())
+            self._commit(batch)
+        finally:
+            for request in batch:
+                request.done = True
+                request.wake.put(None)
 
     def _commit(self, batch: list[_Request]) -> None:
         try:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from benchmarks import machine
 from benchmarks.backends import CHOICES, opened
+from benchmarks.peers.catalogue import NAMES, PEERS
+from benchmarks.peers.environments import cache_folder
+from benchmarks.peers.opening import Asked, opened_peers
 from benchmarks.places import CONCURRENCY
 from benchmarks.report import as_text, write_json
 from benchmarks.runner import Results, run_all
@@ -38,8 +41,38 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--runs", type=int, default=3, help="interleaved runs (default: 3)")
     made.add_argument("--quick", action="store_true", help="small sizes: minutes, not an hour")
+    _add_peer_options(made)
     made.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every run")
     return made
+
+
+def _add_peer_options(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--peers",
+        nargs="*",
+        choices=NAMES,
+        metavar="NAME",
+        help=f"beside them, each in an environment of its own: all of {', '.join(NAMES)}, or these",
+    )
+    made.add_argument(
+        "--peer-cache",
+        type=Path,
+        default=cache_folder(),
+        metavar="FOLDER",
+        help="where the environments of the peers are made and kept",
+    )
+    made.add_argument(
+        "--peer-python",
+        type=Path,
+        metavar="PYTHON",
+        help="that the peers run on (default: this one; pynenc needs 3.12)",
+    )
+
+
+def asked_peers(options: argparse.Namespace) -> Asked:
+    """Without the option none, with nothing behind it all."""
+    names = () if options.peers is None else options.peers or NAMES
+    return Asked(names=names, cache=options.peer_cache, python=options.peer_python)
 
 
 def main() -> int:
@@ -50,19 +83,26 @@ def main() -> int:
     sizes = QUICK if options.quick else FULL
     works = [work for work in WORKS if not options.work or work.name in options.work]
     facts = machine.facts()
+    asked = asked_peers(options)
     with opened(options.backend or CHOICES, sizes) as (benches, server):
+        peers, missing = opened_peers(asked, sizes, server.url)
         settings = {
             "sizes": dataclasses.asdict(sizes),
             "runs": options.runs,
             "concurrency": CONCURRENCY,
-            **server,
+            **server.settings,
+            "peers": {
+                peer.label: {"durability": peer.durability, "concurrency": peer.concurrency}
+                for peer in PEERS
+                if peer.name in asked.names
+            },
         }
 
         def keep(results: Results) -> None:
             if options.json:
                 write_json(options.json, results, settings, facts)
 
-        results = run_all(benches, works, options.runs, after_each=keep)
+        results = run_all([*benches, *peers], works, options.runs, after_each=keep, missing=missing)
     print(as_text(results, works))
     return 1 if results.failures else 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -16,10 +17,22 @@ CHOICES = ("memory", "sqlite", "sqlite-normal", "postgres")
 """`sqlite` is synchronous=FULL, perdure's default: commits survive a loss of power."""
 
 
+@dataclass
+class Server:
+    """The PostgreSQL server if one is measured.
+
+    Attributes:
+        settings: by the name of the backend.
+    """
+
+    url: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
 @contextlib.contextmanager
-def opened(chosen: Sequence[str], sizes: Sizes) -> Generator[tuple[list[Bench], dict[str, Any]]]:
-    """A bench per backend, and the settings of a server if one is measured."""
-    settings: dict[str, Any] = {}
+def opened(chosen: Sequence[str], sizes: Sizes) -> Generator[tuple[list[Bench], Server]]:
+    """A bench per backend, and the server if one is measured."""
+    server = Server()
     with contextlib.ExitStack() as stack:
         benches = []
         for name in dict.fromkeys(chosen):
@@ -29,8 +42,9 @@ def opened(chosen: Sequence[str], sizes: Sizes) -> Generator[tuple[list[Bench], 
                 from benchmarks import postgres_place  # its driver is an extra
 
                 url = stack.enter_context(postgres_place.server())
-                settings["postgres"] = postgres_place.facts(url)
-                label = f"postgres synchronous_commit={settings['postgres']['synchronous_commit']}"
+                facts = postgres_place.facts(url)
+                server = Server(url, {"postgres": facts})
+                label = f"postgres synchronous_commit={facts['synchronous_commit']}"
                 bench = Bench(label, partial(postgres_place.PostgresPlace, url), sizes)
             elif name == "sqlite":
                 bench = Bench("sqlite full", lambda: SQLitePlace("full"), sizes)
@@ -38,4 +52,4 @@ def opened(chosen: Sequence[str], sizes: Sizes) -> Generator[tuple[list[Bench], 
                 bench = Bench("sqlite normal", lambda: SQLitePlace("normal"), sizes)
             stack.callback(bench.close)
             benches.append(bench)
-        yield benches, settings
+        yield benches, server

@@ -46,9 +46,13 @@ GOALS = (
 )
 
 
+OURS = ("memory", "sqlite", "postgres")
+"""How the labels of perdure's backends begin; all others are peers."""
+
+
 def goal_of(label: str, work: str, figure: str) -> Goal | None:
-    """The goal for a figure, if there is one."""
-    for goal in GOALS:
+    """The goal for a figure of perdure, if there is one."""
+    for goal in GOALS if label.startswith(OURS) else ():
         if label.startswith(goal.labels) and (goal.work, goal.figure) == (work, figure):
             return goal
     return None

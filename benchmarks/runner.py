@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from benchmarks import machine
 from benchmarks.bench import Bench, Figures, Work
+from benchmarks.peers.side import PeerSide
 
 
 @dataclass
@@ -24,8 +25,14 @@ class Results:
     failures: list[str] = field(default_factory=list)
 
 
-def measure(bench: Bench, work: Work) -> Figures:
+Side = Bench | PeerSide
+"""Perdure on a backend, or a peer."""
+
+
+def measure(bench: Side, work: Work) -> Figures:
     """One run. A figure that is compared with a raw limit gets it from right before and after."""
+    if isinstance(bench, PeerSide):
+        return bench.measure(work.name)
     if not work.against:
         return work.run(bench)
     before = bench.limits()
@@ -40,31 +47,38 @@ def measure(bench: Bench, work: Work) -> Figures:
 
 
 def run_all(
-    benches: Sequence[Bench],
+    benches: Sequence[Side],
     works: Sequence[Work],
     rounds: int,
     *,
     after_each: Callable[[Results], None],
+    missing: Sequence[str] = (),
 ) -> Results:
-    """Run all works on all benches, round by round.
+    """Run all works on all benches and peers, round by round.
 
     Args:
         after_each: told after each round, so that nothing is lost when a later one is stopped.
+        missing: what could not even be started, told among the failures.
     """
-    results = Results()
+    results = Results(failures=list(missing))
     for number in range(rounds):
         seconds = benches[0].sizes.limit_seconds
         results.states.append(machine.state(seconds))
         for work in works:
             for bench in benches:
-                if (work.once and number) or (work.needs_processes and bench.label == "memory"):
-                    continue
-                _run_one(bench, work, number, results)
+                if not (work.once and number) and _does(bench, work):
+                    _run_one(bench, work, number, results)
         after_each(results)
     return results
 
 
-def _run_one(bench: Bench, work: Work, number: int, results: Results) -> None:
+def _does(bench: Side, work: Work) -> bool:
+    if isinstance(bench, PeerSide):
+        return bench.does(work.name)
+    return not (work.needs_processes and bench.label == "memory")
+
+
+def _run_one(bench: Side, work: Work, number: int, results: Results) -> None:
     start = time.perf_counter()
     place = f"round {number + 1}, {work.name} on {bench.label}"
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.works import (
+    clients,
     crowd,
     draws,
     fleet,
@@ -23,6 +24,7 @@ WORKS = tuple(
         draws,
         tasks,
         throughput,
+        clients,
         fleet,
         latency,
         resume,

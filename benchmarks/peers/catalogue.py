@@ -73,5 +73,29 @@ PEERS = (
         concurrency=3,
         most=MappingProxyType({"tasks": 20, "clients": 20, "latency": 10, "resume": 20}),
     ),
+    Peer(
+        name="absurd",
+        store="postgres",
+        durability="the same server as perdure: fsync and synchronous_commit on; polls at 20 ms",
+        concurrency=16,
+        most=MappingProxyType({"latency": 100}),
+        on_postgres=True,
+    ),
+    Peer(
+        name="temporal",
+        store="sqlite",
+        durability="its development server on SQLite in a file; local activities, recorded together"
+        " at the end of a workflow task",
+        concurrency=100,
+        most=MappingProxyType({"tasks": 500, "clients": 100, "latency": 60}),
+    ),
+    Peer(
+        name="restate",
+        store="server",
+        durability="its server's defaults: a RocksDB log that is synced; on no PyPI, so"
+        " RESTATE_SERVER must name the program",
+        concurrency=100,
+        most=MappingProxyType({"tasks": 500}),
+    ),
 )
 NAMES = tuple(dict.fromkeys(peer.name for peer in PEERS))

@@ -54,9 +54,9 @@ class PeerSide:
         """
         with contextlib.ExitStack() as stack:
             url = stack.enter_context(self._database()) if self._database else ""
-            folder = Path(
-                stack.enter_context(tempfile.TemporaryDirectory(prefix="perdure-bench-peer-"))
-            )
+            # What was killed may still be at its last write.
+            kept = tempfile.TemporaryDirectory(prefix="perdure-peer-", ignore_cleanup_errors=True)
+            folder = Path(stack.enter_context(kept))
             (folder / "store").mkdir()
             log = folder / "log"
             command = self.command(work, folder / "store", url)

@@ -16,6 +16,7 @@ from benchmarks.peers.catalogue import NAMES, PEERS, Peer
 from benchmarks.peers.environments import DONE, UnavailableError, python_of
 from benchmarks.peers.opening import Asked, opened_peers
 from benchmarks.peers.side import PeerSide, figures_of
+from benchmarks.processes import until
 from benchmarks.runner import run_all
 from benchmarks.sizes import FULL, SMALLEST
 from benchmarks.works.all import WORKS
@@ -146,8 +147,14 @@ def test_nothing_of_a_peer_is_left(tmp_path: Path) -> None:
     )
     assert Scripted(line).measure("tasks") == {}
     stat = Path(f"/proc/{mark.read_text()}/stat")
-    state = stat.read_text().rpartition(")")[2].split()[0] if stat.exists() else "gone"
-    assert state in {"gone", "Z", "X"}
+
+    def is_gone() -> bool:
+        try:
+            return stat.read_text().rpartition(")")[2].split()[0] in {"Z", "X"}
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+
+    until(is_gone, "the killed child is gone")
 
 
 def test_programs_share_options_and_figures(tmp_path: Path) -> None:

@@ -255,10 +255,9 @@ def refuse_running_loop(what: str, spelling: str) -> None:
 class Task(Registered[P, R]):
     """A registered function whose result is recorded; it may do side effects."""
 
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
-        context = self._in_workflow(awaited=False)
-        if context is None:
-            raise AssertionError("outside of a workflow the function itself is called")
+    def _call(
+        self, context: WorkflowContext, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> R:
         call = self.definition.call(args, kwargs)
         flow = flows.call_task(context, call, self._new_if_queued(call, context))
         return cast("R", context.perform(flow))
@@ -289,9 +288,10 @@ class SyncTask(Task[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run it durably inside a workflow; elsewhere it is just the function."""
-        if self._in_workflow(awaited=False) is None:
+        context = self._in_workflow(awaited=False)
+        if context is None:
             return cast("R", self.definition.function(*args, **kwargs))
-        return self._call(args, kwargs)
+        return self._call(context, args, kwargs)
 
     async def acall(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The same in async code: durable in an async workflow, else on a thread of its own."""
@@ -315,12 +315,13 @@ class AsyncTask(Task[P, R]):
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The same in sync code: durable in a sync workflow, else run to its end right here."""
-        if self._in_workflow(awaited=False) is None:
+        context = self._in_workflow(awaited=False)
+        if context is None:
             refuse_running_loop(f"{self.name!r}.call()", _await_spelling(self))
             import asyncio  # noqa: PLC0415 - asyncio costs 50 ms at import; only async code pays
 
             return cast("R", asyncio.run(self.definition.function(*args, **kwargs)))
-        return self._call(args, kwargs)
+        return self._call(context, args, kwargs)
 
 
 # --- workflows ----------------------------------------------------------------------------------

@@ -33,10 +33,8 @@ class Run:
         self.journal = Journal(KEY, SEED, entries, len(entries) if head is None else head)
         self.root = self.journal.open_scope("", CLOCK)
 
-    def begin(
-        self, kind=EntryKind.TASK, name="pay", prefix="task", scope=None, digest=b"d", at=line
-    ):
-        return self.journal.begin(scope or self.root, kind, prefix, name, digest, at)
+    def begin(self, kind=EntryKind.TASK, name="pay", prefix="task", scope=None, at=line):
+        return self.journal.begin(scope or self.root, kind, prefix, name, at)
 
     def do(self, kind=EntryKind.TASK, name="pay", prefix="task", scope=None, observed=False):
         command = self.begin(kind, name, prefix, scope)
@@ -50,7 +48,7 @@ class Run:
             command.ordinal,
             command.key,
             command.name,
-            command.digest,
+            b"d",
             b'{"result":1}',
             command.meta,
             CLOCK,

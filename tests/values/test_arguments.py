@@ -91,6 +91,13 @@ def test_errors_name_the_argument_and_the_path():
             decode_arguments(codecs, body, where)
 
 
+def test_arguments_that_are_too_many_only_together_are_refused():
+    half = [0] * 600_000
+    encode_arguments({}, {"a": half}, "x")
+    with pytest.raises(ValueTooLarge, match=r"x: at \$: the value has about 1,200,00\d items"):
+        encode_arguments({}, {"a": half, "b": half}, "x")
+
+
 def test_a_fingerprint_is_of_any_value_but_not_of_damaged_bytes():
     assert (
         len(

@@ -30,7 +30,6 @@ from perdure.values import (
     codec_for,
     decode_arguments,
     encode_arguments,
-    fingerprint,
     main_module_name,
 )
 
@@ -144,8 +143,7 @@ class Definition:
     def call_with(self, values: Mapping[str, Any]) -> EngineCall:
         """Encode bound arguments."""
         body = encode_arguments(self.parameters, values, self._where, untyped=self.untyped)
-        digest = fingerprint(body)
-        return EngineCall(self, body, digest, call_id(self.name, digest))
+        return EngineCall(self, body)
 
     def decode_call(self, arguments: bytes) -> dict[str, Any]:
         """Arguments by parameter name, as fresh objects."""
@@ -210,11 +208,6 @@ class Definition:
     def _bound(self, arguments: bytes) -> dict[str, Any]:
         args, kwargs = self.binder.spell(self.decode_call(arguments))
         return self.binder.bind(tuple(args), kwargs)
-
-
-def call_id(name: str, digest: bytes) -> str:
-    """The stable fingerprint of a registered name and its arguments."""
-    return f"{name}:{digest.hex()}"
 
 
 @dataclass(frozen=True)

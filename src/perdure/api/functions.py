@@ -255,9 +255,7 @@ def refuse_running_loop(what: str, spelling: str) -> None:
 class Task(Registered[P, R]):
     """A registered function whose result is recorded; it may do side effects."""
 
-    def _call(
-        self, context: WorkflowContext, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> R:
+    def _call(self, context: WorkflowContext, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         call = self.definition.call(args, kwargs)
         flow = flows.call_task(context, call, self._new_if_queued(call, context))
         return cast("R", context.perform(flow))

@@ -63,7 +63,6 @@ class Command(msgspec.Struct, eq=False):
     ordinal: int
     key: str
     name: str
-    digest: bytes
     meta: bytes
     recorded: Entry | None = None
     notes: list[Entry] = msgspec.field(default_factory=list)
@@ -208,16 +207,15 @@ class Journal:
         kind: EntryKind,
         prefix: str,
         name: str,
-        digest: bytes,
         line: Callable[[], str],
     ) -> Command:
         """Count the next command of `scope` and compare it with the journal.
 
+        Its arguments are not compared here; the caller does it, for it can look into them.
+
         Args:
             prefix: sequence of the key: the operation name, such as "task" or a record's name.
             name: what the command is about (registered name, id, or the operation name).
-            digest: fingerprint of the arguments, or empty. A recorded digest that differs is
-                returned in `recorded`; the caller decides, for it can look at the arguments.
             line: gives `file:line` of the asking code; called only for what is new or differs.
 
         Raises:
@@ -228,7 +226,7 @@ class Journal:
         self._ordinals[scope.path, prefix] = sequence
         key = f"{prefix}:{sequence}" if not scope.path else f"{scope.path}:{prefix}:{sequence}"
         draws = scope.counts()
-        command = Command(kind, scope, ordinal, key, name, digest, b"")
+        command = Command(kind, scope, ordinal, key, name, b"")
         recorded = self._commands.get(scope.path, ())
         if ordinal <= len(recorded):
             command.recorded = entry = recorded[ordinal - 1]

@@ -11,6 +11,7 @@ from perdure.backends.base import NewInvocation
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
 from perdure.core.retry import Retry
+from perdure.values import fingerprint
 
 T = TypeVar("T")
 
@@ -70,13 +71,32 @@ class Function(Protocol):
         ...
 
 
-class Call(msgspec.Struct, frozen=True):
-    """A function plus its encoded arguments, as an operation carries it."""
+class Call:
+    """A function plus its encoded arguments, as an operation carries it. Never changed.
 
-    function: Function
-    arguments: bytes
-    digest: bytes
-    call_id: str
+    The fingerprint is made when it is asked for: a replay that is asked for the very bytes that are
+    recorded needs none.
+    """
+
+    __slots__ = ("_digest", "arguments", "function")
+
+    def __init__(self, function: Function, arguments: bytes, digest: bytes = b"") -> None:
+        """Make a call; `digest` is the fingerprint of `arguments` where it is known already."""
+        self.function = function
+        self.arguments = arguments
+        self._digest = digest
+
+    @property
+    def digest(self) -> bytes:
+        """The fingerprint of the arguments."""
+        if not self._digest:
+            self._digest = fingerprint(self.arguments)
+        return self._digest
+
+    @property
+    def call_id(self) -> str:
+        """Registered name and fingerprint of the arguments, the same in every process."""
+        return f"{self.function.name}:{self.digest.hex()}"
 
 
 class Wait(msgspec.Struct, eq=False):

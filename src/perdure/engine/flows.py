@@ -90,25 +90,33 @@ class Place(Protocol):
 DecodeResult = Callable[[bytes], object]
 
 
-def _begin(place: Place, kind: EntryKind, prefix: str, name: str, digest: bytes = b"") -> Command:
-    return place.journal.begin(place.scope, kind, prefix, name, digest, place.line)
+def _begin(place: Place, kind: EntryKind, prefix: str, name: str) -> Command:
+    return place.journal.begin(place.scope, kind, prefix, name, place.line)
 
 
 def _begin_call(place: Place, kind: EntryKind, prefix: str, call: Call) -> Command:
     """`_begin` for a registered function; one of its aliases in the journal is itself."""
     then = place.journal.name_ahead(place.scope)
     name = then if then in call.function.names else call.function.name
-    return _begin(place, kind, prefix, name, call.digest)
+    return _begin(place, kind, prefix, name)
 
 
-def _stage(place: Place, command: Command, body: bytes, at: int, *, observed: bool = False) -> None:
+def _stage(
+    place: Place,
+    command: Command,
+    body: bytes,
+    at: int,
+    digest: bytes = b"",
+    *,
+    observed: bool = False,
+) -> None:
     draft = Draft(
         command.kind,
         command.scope.path,
         command.ordinal,
         command.key,
         command.name,
-        command.digest,
+        digest,
         body,
         command.meta,
         at,
@@ -133,8 +141,10 @@ def _recorded_outcome(place: Place, body: bytes, decode: DecodeResult) -> Outcom
 
 
 def _check_arguments(place: Place, entry: Entry, call: Call, recorded: bytes) -> None:
-    """Equal digests, or equal after defaults that the record does not know, else divergence."""
-    if entry.digest == call.digest or call.function.same_arguments(recorded, call.arguments):
+    """Equal bytes or digests, or equal after defaults that the record does not know."""
+    if recorded == call.arguments or entry.digest == call.digest:
+        return
+    if call.function.same_arguments(recorded, call.arguments):
         return
     then = place.journal.line_of(entry)
     raise Divergence(
@@ -171,7 +181,7 @@ def record(
 
 def set_data(place: Place, name: str, body: bytes, digest: bytes) -> Flow[Outcome]:
     """Publish a value of the workflow's data with the next commit."""
-    command = _begin(place, EntryKind.DATA, "data", name, digest)
+    command = _begin(place, EntryKind.DATA, "data", name)
     if (entry := command.recorded) is not None:
         if entry.digest != digest:
             then = place.journal.line_of(entry)
@@ -181,7 +191,7 @@ def set_data(place: Place, name: str, body: bytes, digest: bytes) -> Flow[Outcom
         place.scope.event(entry.at)
     else:
         at: int = yield Now()
-        _stage(place, command, body, at, observed=True)
+        _stage(place, command, body, at, digest, observed=True)
         place.add_data(name, body)
         place.scope.event(at)
     return Returned(b"null", None)
@@ -243,7 +253,7 @@ def _drop(place: Place, command: Command, call: Call) -> None:
     if not place.halted:
         command.kind = EntryKind.DROPPED
         body = b'{"arguments":' + call.arguments + b"}"
-        _stage(place, command, body, place.scope.clock)
+        _stage(place, command, body, place.scope.clock, call.digest)
 
 
 def _attempts(place: Place, command: Command, call: Call) -> Flow[Outcome]:
@@ -271,7 +281,7 @@ def _attempts(place: Place, command: Command, call: Call) -> Flow[Outcome]:
         yield Flush()
     if place.careful:
         place.progressed()
-    _stage(place, command, outcome_body(outcome, call.arguments), at)
+    _stage(place, command, outcome_body(outcome, call.arguments), at, call.digest)
     return outcome
 
 
@@ -359,7 +369,7 @@ def _insert_or_link(
         else:
             outcome = place.raised(conflict(existing, new))
             body = outcome_body(outcome, call.arguments)
-        _stage(place, command, body, at)
+        _stage(place, command, body, at, call.digest)
         if (yield Flush()):
             return outcome
         place.journal.unstage()
@@ -456,7 +466,7 @@ def sleep(place: Place, duration: int) -> Flow[Outcome]:
 def timer(place: Place, duration: int) -> Flow[Wait]:
     """Set a durable timer and give what to wait for; it does not wait."""
     digest = duration.to_bytes(8, "big")
-    command = _begin(place, EntryKind.SLEEP, "sleep", "sleep", digest)
+    command = _begin(place, EntryKind.SLEEP, "sleep", "sleep")
     if (entry := command.recorded) is not None:
         if entry.digest != digest:
             then = place.journal.line_of(entry)
@@ -469,5 +479,5 @@ def timer(place: Place, duration: int) -> Flow[Wait]:
         # No event for the workflow clock, for it is not durable before the next task body.
         at: int = yield Now()
         due = at + duration
-        _stage(place, command, due_body(due), at)
+        _stage(place, command, due_body(due), at, digest)
     return Wait(place=command.place, due=due)

@@ -75,7 +75,7 @@ class TaskAttempt:
                 f"task {record.name!r}. Find out why it dies (memory, a native library, a signal), "
                 f"then let it go on with: perdure workflow resume {record.key.invocation_id}",
             )
-        call = Call(self.function, record.arguments, record.fingerprint, record.call_id)
+        call = Call(self.function, record.arguments, record.fingerprint)
         outcome = None
         if self._may_start():
             outcome = self.runtime.bodies.run(call, self._context(), self._may_start)

@@ -56,6 +56,10 @@ def encode_arguments(
             f"{where}: together they have {len(body):,} bytes, the limit is {bytes_max:,}. "
             "Keep large data in a file or an object store and pass where it is."
         )
+    try:
+        check(body, bytes_max)  # of depth and count; each argument is within them by itself
+    except Refusal as refusal:
+        raise ValueTooLarge(f"{where}: {refusal}.") from None
     return body
 
 

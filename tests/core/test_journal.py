@@ -124,9 +124,9 @@ def test_a_replay_finds_everything_and_stages_nothing():
     assert run.begin(EntryKind.RECORD, "seen", "seen", branch).recorded == entries[3]
     assert run.journal.end_scope(branch, "returned", b"null", CLOCK) is False
     run.root.random()
-    assert run.journal.name_ahead(run.root) == "pack"
+    assert run.journal.ahead(run.root) is entries[7]
     assert run.begin(name="pack", at=never).recorded == entries[7]
-    assert run.journal.name_ahead(run.root) == ""
+    assert run.journal.ahead(run.root) is None
     assert run.journal.end_scope(run.root, "completed", b'"x"', CLOCK) is False
     assert not run.journal.dirty
     assert run.journal.seal_pending(4, b"u" * 16, CLOCK) == ()
@@ -179,6 +179,30 @@ def test_another_number_of_draws(draws):
         run.root.random()
     with pytest.raises(Divergence, match="another number of draws"):
         run.begin()
+
+
+@pytest.mark.parametrize("asked_at", ["flow.py:7", '{"draws":{}}.py:7'])
+def test_a_draw_where_none_was(asked_at):
+    run = Run()
+    run.stage(run.begin(at=lambda: asked_at))
+    entries = run.commit()
+    assert Run(entries).begin(at=never).recorded == entries[0]
+    other = Run(entries)
+    other.root.random()
+    with pytest.raises(Divergence, match="another number of draws") as caught:
+        other.begin()
+    assert f"after no draws, at {asked_at}" in str(caught.value)
+
+
+def test_a_delivery_is_taken_only_when_it_is_the_next_one():
+    entries = recorded()
+    run = Run(entries)
+    assert not run.journal.take(entries[7])
+    assert run.journal.take(entries[1])
+    assert not run.journal.take(entries[1])
+    assert run.journal.take(entries[7])
+    assert not run.journal.take(entries[7])
+    assert not run.journal.deliveries
 
 
 def test_more_commands_than_an_ended_scope_has():

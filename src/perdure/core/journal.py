@@ -45,6 +45,9 @@ class Meta(msgspec.Struct, omit_defaults=True):
 
 DrawBlock = dict[str, tuple[int, list[DrawValue]]]
 
+_DRAWS = b'"draws"'
+"""How the member is written. A line that holds these letters has its quotes escaped."""
+
 _encode = msgspec.json.Encoder().encode
 _decode_meta = msgspec.json.Decoder(Meta).decode
 _decode_block = msgspec.json.Decoder(DrawBlock).decode
@@ -63,9 +66,9 @@ class Command(msgspec.Struct, eq=False):
     ordinal: int
     key: str
     name: str
-    meta: bytes
+    meta: bytes = b""
     recorded: Entry | None = None
-    notes: list[Entry] = msgspec.field(default_factory=list)
+    notes: Sequence[Entry] = ()
 
     @property
     def place(self) -> tuple[str, int]:
@@ -222,42 +225,46 @@ class Journal:
             Divergence: kind, key, name or draw counts differ, or the scope had ended here.
         """
         scope.commands = ordinal = scope.commands + 1
-        sequence = self._ordinals.get((scope.path, prefix), 0) + 1
-        self._ordinals[scope.path, prefix] = sequence
-        key = f"{prefix}:{sequence}" if not scope.path else f"{scope.path}:{prefix}:{sequence}"
+        path = scope.path
+        sequence = self._ordinals.get((path, prefix), 0) + 1
+        self._ordinals[path, prefix] = sequence
+        key = f"{path}:{prefix}:{sequence}" if path else f"{prefix}:{sequence}"
         draws = scope.counts()
-        command = Command(kind, scope, ordinal, key, name, b"")
-        recorded = self._commands.get(scope.path, ())
+        command = Command(kind, scope, ordinal, key, name)
+        recorded = self._commands.get(path, ())
         if ordinal <= len(recorded):
             command.recorded = entry = recorded[ordinal - 1]
             if (
                 (entry.kind != kind and not _dropped(entry, kind))
                 or entry.name != name
                 or entry.key != key
-                or _decode_meta(entry.meta).draws != draws
+                or not _has_draws(entry.meta, draws)
             ):
                 raise Divergence(
                     describe_mismatch(
                         self.key, entry, _decode_meta(entry.meta), command, draws, line()
                     )
                 )
-        elif scope.path in self._ends:
-            raise Divergence(describe_surplus(self.key, self._ends[scope.path], command, line()))
+        elif path in self._ends:
+            raise Divergence(describe_surplus(self.key, self._ends[path], command, line()))
         else:
             command.meta = _encode(Meta(draws=draws, line=line()))
         if self._notes:
-            command.notes = self._notes.get(command.place, [])
+            command.notes = self._notes.get(command.place, ())
         return command
 
-    def name_ahead(self, scope: Scope) -> str:
-        """The name in the entry that the next command of `scope` will meet; "" if there is none."""
+    def ahead(self, scope: Scope) -> Entry | None:
+        """The entry that the next command of `scope` will meet, not compared yet."""
         recorded = self._commands.get(scope.path, ())
-        return recorded[scope.commands].name if scope.commands < len(recorded) else ""
+        return recorded[scope.commands] if scope.commands < len(recorded) else None
 
-    def kind_ahead(self, scope: Scope) -> str:
-        """The kind of the entry that the next command of `scope` will meet; "" for none."""
-        recorded = self._commands.get(scope.path, ())
-        return recorded[scope.commands].kind if scope.commands < len(recorded) else ""
+    def take(self, entry: Entry) -> bool:
+        """Take this entry off the deliveries if it is the next one; False if it is not."""
+        deliveries = self.deliveries
+        if not deliveries or deliveries[0] is not entry:
+            return False
+        deliveries.popleft()
+        return True
 
     def ordinal(self, scope: Scope, prefix: str) -> int:
         """How many commands of this sequence the scope has asked for."""
@@ -381,6 +388,13 @@ class Journal:
 
 
 _KNOWN = frozenset(EntryKind)
+
+
+def _has_draws(meta: bytes, draws: dict[str, int]) -> bool:
+    """Whether these are the draw counts of `meta`; there are none where the name is not in it."""
+    if not draws and _DRAWS not in meta:
+        return True
+    return _decode_meta(meta).draws == draws
 
 
 def _dropped(entry: Entry, kind: EntryKind) -> bool:

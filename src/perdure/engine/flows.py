@@ -33,6 +33,7 @@ from perdure.engine.effects import (
     WaitAny,
 )
 from perdure.engine.outcome import (
+    Body,
     Outcome,
     Raised,
     Returned,
@@ -59,6 +60,11 @@ class Place(Protocol):
     def template(self) -> NewInvocation: ...
     def line(self) -> str:
         """`file:line` of the workflow code that asks."""
+        ...
+
+    @property
+    def is_async(self) -> bool:
+        """Whether several branches may wait at a time."""
         ...
 
     @property
@@ -94,11 +100,11 @@ def _begin(place: Place, kind: EntryKind, prefix: str, name: str) -> Command:
     return place.journal.begin(place.scope, kind, prefix, name, place.line)
 
 
-def _begin_call(place: Place, kind: EntryKind, prefix: str, call: Call) -> Command:
-    """`_begin` for a registered function; one of its aliases in the journal is itself."""
-    then = place.journal.name_ahead(place.scope)
-    name = then if then in call.function.names else call.function.name
-    return _begin(place, kind, prefix, name)
+def _name_of(call: Call, ahead: Entry | None) -> str:
+    """The name of a called function; one of its aliases in the journal is itself."""
+    if ahead is not None and ahead.name in call.function.names:
+        return ahead.name
+    return call.function.name
 
 
 def _stage(
@@ -131,8 +137,7 @@ def _note(place: Place, command: Command, kind: EntryKind, body: bytes, at: int)
     )
 
 
-def _recorded_outcome(place: Place, body: bytes, decode: DecodeResult) -> Outcome:
-    members = read_body(body)
+def _recorded_outcome(place: Place, members: Body, decode: DecodeResult) -> Outcome:
     if members.error:
         error = bytes(members.error)
         return Raised(error, place.rebuilt(error))
@@ -169,7 +174,7 @@ def record(
     command = _begin(place, EntryKind.RECORD, name, name)
     if (entry := command.recorded) is not None:
         place.scope.event(entry.at)
-        return _recorded_outcome(place, entry.body, decode)
+        return _recorded_outcome(place, read_body(entry.body), decode)
     outcome: Outcome = yield Compute(run, encode)
     at: int = yield Now()
     _stage(place, command, outcome_body(outcome), at, observed=True)
@@ -211,10 +216,24 @@ def call_task(place: Place, call: Call, queued: NewInvocation | None = None) -> 
     durable it never runs again. What is recorded decides, so a task may get or lose its queue while
     workflows that called it are under way.
     """
-    ahead = place.journal.kind_ahead(place.scope)
-    if ahead == EntryKind.START or (queued is not None and not ahead):
+    ahead = place.journal.ahead(place.scope)
+    on_queue = queued is not None if ahead is None else ahead.kind == EntryKind.START
+    if on_queue:
         return (yield from _call_on_queue(place, call, queued))
-    return (yield from _call_here(place, call))
+    command = _begin(place, EntryKind.TASK, "task", _name_of(call, ahead))
+    entry = command.recorded
+    if entry is None:
+        return (yield from _call_here(place, command, call))
+    members = read_body(entry.body)
+    _check_arguments(place, entry, call, bytes(members.arguments))
+    # A sync workflow has nobody else to wake, so what comes next needs no waiting. Branches of an
+    # async one have to go on in the order of the journal.
+    if place.is_async or not place.journal.take(entry):
+        wait = Wait(place=command.place)
+        yield WaitAny((wait,))
+        entry = _delivered(wait)
+    place.scope.event(entry.at)
+    return _recorded_outcome(place, members, call.function.decode_result)
 
 
 def _call_on_queue(place: Place, call: Call, queued: NewInvocation | None) -> Flow[Outcome]:
@@ -225,24 +244,20 @@ def _call_on_queue(place: Place, call: Call, queued: NewInvocation | None) -> Fl
     return (yield from result(place, key, call.function.decode_result, None))
 
 
-def _call_here(place: Place, call: Call) -> Flow[Outcome]:
-    command = _begin_call(place, EntryKind.TASK, "task", call)
+def _call_here(place: Place, command: Command, call: Call) -> Flow[Outcome]:
+    """Run the body of a call that is not recorded, and wait until its outcome is."""
+    try:
+        fresh: Outcome = yield from _attempts(place, command, call)
+    except BaseException:
+        _drop(place, command, call)
+        raise
     wait = Wait(place=command.place)
-    fresh: Outcome | None = None
-    if (entry := command.recorded) is not None:
-        _check_arguments(place, entry, call, bytes(read_body(entry.body).arguments))
-    else:
-        try:
-            fresh = yield from _attempts(place, command, call)
-        except BaseException:
-            _drop(place, command, call)
-            raise
     yield WaitAny((wait,))
     delivery = _delivered(wait)
     place.scope.event(delivery.at)
     if isinstance(fresh, Returned):
         return fresh
-    return _recorded_outcome(place, delivery.body, call.function.decode_result)
+    return _recorded_outcome(place, read_body(delivery.body), call.function.decode_result)
 
 
 def _drop(place: Place, command: Command, call: Call) -> None:
@@ -315,7 +330,8 @@ def start(place: Place, call: Call, wanted: NewInvocation) -> Flow[Outcome]:
     The child, the entry and its queue row are one transaction. A user-given id that exists with
     the same input is linked to; with other input the recorded outcome is a `StartConflict`.
     """
-    command = _begin_call(place, EntryKind.START, "start", call)
+    name = _name_of(call, place.journal.ahead(place.scope))
+    command = _begin(place, EntryKind.START, "start", name)
     if (entry := command.recorded) is not None:
         members = read_body(entry.body)
         _check_arguments(place, entry, call, bytes(members.arguments))
@@ -444,7 +460,7 @@ def result(
     if ended.satisfied or limit is None:
         delivery = _delivered(ended)
         place.scope.event(delivery.at)
-        return _recorded_outcome(place, delivery.body, decode)
+        return _recorded_outcome(place, read_body(delivery.body), decode)
     place.scope.event(_delivered(limit).at)
     seconds = (timeout or 0) / MICROSECONDS
     return place.raised(

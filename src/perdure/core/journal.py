@@ -138,7 +138,9 @@ class Journal:
 
     def _index(self, entry: Entry) -> None:
         kind = entry.kind
-        if kind == EntryKind.DRAWS:
+        if kind in COMMANDS:
+            self._index_command(entry)
+        elif kind == EntryKind.DRAWS:
             self._blocks.setdefault(entry.scope, []).append(_decode_block(entry.body))
         elif kind == EntryKind.MEMO:
             self.memos[entry.key] = msgspec.json.decode(entry.body, type=str)
@@ -149,8 +151,6 @@ class Journal:
             self._ends[entry.scope] = entry
             if entry.scope == "":
                 self.end = entry
-        elif kind in COMMANDS:
-            self._index_command(entry)
         if kind in DELIVERIES:
             self.deliveries.append(entry)
         elif kind not in _KNOWN:

@@ -131,6 +131,8 @@ class Scope:
 
     def counts(self) -> dict[str, int]:
         """How many draws of each kind were handed out, without the zeros."""
+        if not self.sequences:  # the common case, asked at every command
+            return {}
         return {kind: seq.count for kind, seq in self.sequences.items() if seq.count}
 
     def next_branch(self) -> str:

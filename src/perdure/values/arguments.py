@@ -5,6 +5,7 @@ Every member obeys the rule of a body by itself: `{"order": {"$":"v",...}, "cent
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -49,7 +50,7 @@ def encode_arguments(
                 f"{where}: the argument name {name!r} must not start with '$'."
             )
         codec = parameters.get(name, untyped)
-        members[name] = msgspec.Raw(codec.encode(value, f"{where}: argument {name!r}"))
+        members[name] = msgspec.Raw(codec.encode(value, _argument(where, name)))
     body = to_json(members)
     if len(body) > bytes_max:
         raise ValueTooLarge(
@@ -86,6 +87,12 @@ def decode_arguments(
             f"{where}: the record is no JSON object of arguments ({error}). Are the bytes damaged?"
         ) from error
     return {
-        name: codecs.get(name, untyped).decode(bytes(raw), f"{where}: argument {name!r}")
+        name: codecs.get(name, untyped).decode(bytes(raw), _argument(where, name))
         for name, raw in members.items()
     }
+
+
+@functools.lru_cache(maxsize=1024)
+def _argument(where: str, name: str) -> str:
+    """Whose value an argument is, for messages; kept, for hardly any call needs a new one."""
+    return f"{where}: argument {name!r}"

@@ -266,6 +266,16 @@ class Journal:
         deliveries.popleft()
         return True
 
+    def take_answer(self, place: tuple[str, int]) -> Entry | None:
+        """Take the next delivery if it answers the command at `place`; None if it does not."""
+        deliveries = self.deliveries
+        if not deliveries:
+            return None
+        head = deliveries[0]
+        if head.kind == EntryKind.DONE or head.ordinal != place[1] or head.scope != place[0]:
+            return None
+        return deliveries.popleft()
+
     def ordinal(self, scope: Scope, prefix: str) -> int:
         """How many commands of this sequence the scope has asked for."""
         return self._ordinals.get((scope.path, prefix), 0)

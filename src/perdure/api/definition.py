@@ -59,6 +59,7 @@ class Definition:
     Attributes:
         public: the task or workflow object that users hold.
         names: its name and its aliases; the registry adds the aliases.
+        is_plain: a direct call runs here, for it has neither a queue of its own nor a key.
     """
 
     def __init__(
@@ -85,13 +86,9 @@ class Definition:
         self.executor: ExecutorChoice = policy.executor
         self.binder = Binder(function)
         self._key = self.binder.selector(policy.key)
+        self.is_plain = policy.queue == DEFAULT_QUEUE and self._key is None
         self.public: object = None
         self._types = types
-
-    @property
-    def has_key(self) -> bool:
-        """Whether its calls share limits by key."""
-        return self._key is not None
 
     # --- codecs ---------------------------------------------------------------------------------
 

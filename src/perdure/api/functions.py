@@ -274,8 +274,8 @@ class Task(Registered[P, R]):
 
     def _new_if_queued(self, call: Call, context: WorkflowContext) -> NewInvocation | None:
         """What a direct call starts, if the task does not simply run in this worker."""
-        options, definition = self._options, self.definition
-        plain = definition.queue == DEFAULT_QUEUE and not definition.has_key
+        options = self._options
+        plain = self.definition.is_plain
         if plain and options.queue in ("", DEFAULT_QUEUE) and not options.key:
             return None
         return self._new(call, context)

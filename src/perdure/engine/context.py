@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 from threading import get_ident
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 from perdure.backends.base import NewInvocation
 from perdure.backends.server import Spread
@@ -209,15 +209,15 @@ class WorkflowContext:
 
     def perform(self, flow: Flow[Outcome]) -> object:
         """Drive an operation on this thread to its value, or raise what is recorded."""
-        return self._unwrap(self.attempt.perform(flow))
+        outcome = self.attempt.perform(flow)
+        return outcome.value if isinstance(outcome, Returned) else self._raise(outcome)
 
     async def perform_async(self, flow: Flow[Outcome]) -> object:
         """Drive an operation inside the deterministic loop to its value, or raise likewise."""
-        return self._unwrap(await self.attempt.perform_async(flow))
+        outcome = await self.attempt.perform_async(flow)
+        return outcome.value if isinstance(outcome, Returned) else self._raise(outcome)
 
-    def _unwrap(self, outcome: Outcome) -> object:
-        if isinstance(outcome, Returned):
-            return outcome.value
+    def _raise(self, outcome: Raised) -> NoReturn:
         # Rebuilt from the record on the first run too, so that a replay raises the very same.
         raise self.attempt.rebuilt(outcome.body)
 

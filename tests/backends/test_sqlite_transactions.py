@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from perdure.backends.base import Refusal, RetryLater, Suspend
+from perdure.backends.sqlite.claims import candidates
 from perdure.backends.sqlite.gate import Gate
 from perdure.errors import BackendFull, BackendUnavailable, CommitUnknown
 from perdure.testing.contract import Clock, World
@@ -230,3 +231,26 @@ def test_a_claim_with_nothing_to_take_does_not_queue_among_the_writers(world, op
     holder = open_backend()
     with holder._store.write():
         assert world.claim().next_due == world.clock.at + SECOND
+
+
+def test_after_a_full_claim_the_next_one_takes_its_turn_at_once(world, open_backend, monkeypatch):
+    """And when that found less than it asked for, the one after looks first again."""
+    looks = []
+
+    def look(connection, request, now):
+        looks.append(request.limit)
+        return candidates(connection, request, now)
+
+    monkeypatch.setattr("perdure.backends.sqlite.backend.candidates", look)
+    for id_ in "abc":
+        world.start(id_)
+    assert len(world.claimed(limit=1)) == 1
+    assert len(looks) == 2
+    assert len(world.claimed(limit=2)) == 2
+    assert len(looks) == 3
+    assert world.claimed(limit=2) == []
+    assert len(looks) == 4
+    holder = open_backend()
+    with holder._store.write():
+        assert world.claimed(limit=2) == []
+    assert len(looks) == 5

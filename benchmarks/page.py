@@ -68,8 +68,7 @@ def ratios(results: Found, ours: str) -> list[str]:
         cells = []
         for column in COLUMNS:
             mine, theirs = column.of(results[ours]), column.of(by_work)
-            known = mine is not None and theirs is not None
-            cells.append(f"{column.times(mine, theirs):.2g}" if known and mine and theirs else "-")
+            cells.append(_number(column.times(mine, theirs)) if mine and theirs else "-")
         rows.append([label, *cells])
     head = [f"perdure on {ours}: times better than", *[column.title for column in COLUMNS]]
     return _table(head, rows)

@@ -166,6 +166,8 @@ def test_mended_code_goes_on_after_a_resume(store, leash):
     store.env.advance(4000)
     run_until_idle(app)
     assert handle.result(1) == "done"
+    over_100.join(LONG)  # or it would take what the next test starts
+    assert not over_100.is_alive()
 
 
 def test_a_signal_swallowed_once_is_harmless(store):

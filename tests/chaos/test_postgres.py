@@ -39,6 +39,8 @@ def locked(url: str, statement: str) -> Iterator[psycopg.Connection]:
 
 def waiting_in(connection: psycopg.Connection, part: str) -> list[int]:
     """Pids of the sessions that wait for a lock in such a statement."""
+    # Within a transaction, the view goes on giving what its first look gave.
+    connection.execute("SELECT pg_stat_clear_snapshot()")
     rows = connection.execute(
         "SELECT pid, query FROM pg_stat_activity"
         " WHERE datname = current_database() AND wait_event_type = 'Lock'"

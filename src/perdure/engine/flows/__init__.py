@@ -1,0 +1,28 @@
+"""Every operation of a workflow, written once, as a generator that yields what it wants done.
+
+No operation here knows a clock, a thread, a loop or a store; `perdure.engine.drive` does what they
+ask, for sync and async workflows alike. The rhythm is always the same: count and compare with the
+journal, do what is new, stage what must be remembered, wait for one's turn.
+"""
+
+from __future__ import annotations
+
+from perdure.engine.flows.invocations import execute_task, start
+from perdure.engine.flows.place import MICROSECONDS, DecodeResult, Place
+from perdure.engine.flows.records import record, set_data
+from perdure.engine.flows.tasks import call_task
+from perdure.engine.flows.waits import result, sleep, timer
+
+__all__ = [
+    "MICROSECONDS",
+    "DecodeResult",
+    "Place",
+    "call_task",
+    "execute_task",
+    "record",
+    "result",
+    "set_data",
+    "sleep",
+    "start",
+    "timer",
+]

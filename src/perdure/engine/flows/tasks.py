@@ -1,0 +1,133 @@
+"""A direct task call: its attempts here, or its start on a queue."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from perdure.backends.base import NewInvocation
+from perdure.core.draws import derive_id
+from perdure.core.entries import EntryKind
+from perdure.core.identity import InvocationKey
+from perdure.core.journal import Command
+from perdure.engine.effects import Call, Flow, Flush, Now, RunBody, Wait, WaitAny
+from perdure.engine.flows.invocations import start
+from perdure.engine.flows.place import (
+    MICROSECONDS,
+    Place,
+    begin,
+    check_arguments,
+    delivered,
+    name_of,
+    note,
+    recorded_outcome,
+    stage,
+)
+from perdure.engine.flows.waits import result
+from perdure.engine.outcome import Outcome, Raised, Returned, due_body, outcome_body, read_body
+
+
+def call_task(place: Place, call: Call, queued: NewInvocation | None = None) -> Flow[Outcome]:
+    """Run a task, record its outcome, and give it; on replay, give the record.
+
+    Args:
+        queued: what to start, for a task that names a queue or a key: it is started there and
+            waited for. Else the body runs in this worker.
+
+    At least once: a crash between the body and its record runs the body again. After its outcome is
+    durable it never runs again. What is recorded decides, so a task may get or lose its queue while
+    workflows that called it are under way.
+    """
+    ahead = place.journal.ahead(place.scope)
+    on_queue = queued is not None if ahead is None else ahead.kind == EntryKind.START
+    if on_queue:
+        return (yield from _call_on_queue(place, call, queued))
+    command = begin(place, EntryKind.TASK, "task", name_of(call, ahead))
+    entry = command.recorded
+    if entry is None:
+        return (yield from _call_here(place, command, call))
+    members = read_body(entry.body)
+    check_arguments(place, entry, call, bytes(members.arguments))
+    # A sync workflow has nobody else to wake, so what comes next needs no waiting. Branches of an
+    # async one have to go on in the order of the journal.
+    if place.is_async or not place.journal.take(entry):
+        wait = Wait(place=command.place)
+        yield WaitAny((wait,))
+        entry = delivered(wait)
+    place.scope.event(entry.at)
+    return recorded_outcome(place, members, call.function.decode_result)
+
+
+def _call_on_queue(place: Place, call: Call, queued: NewInvocation | None) -> Flow[Outcome]:
+    started: Outcome = yield from start(place, call, queued or place.template)
+    if isinstance(started, Raised):
+        return started
+    key = cast("InvocationKey", started.value)
+    return (yield from result(place, key, call.function.decode_result, None))
+
+
+def _call_here(place: Place, command: Command, call: Call) -> Flow[Outcome]:
+    """Run the body of a call that is not recorded, and wait until its outcome is."""
+    try:
+        fresh: Outcome = yield from _attempts(place, command, call)
+    except BaseException:
+        _drop(place, command, call)
+        raise
+    wait = Wait(place=command.place)
+    yield WaitAny((wait,))
+    delivery = delivered(wait)
+    place.scope.event(delivery.at)
+    if isinstance(fresh, Returned):
+        return fresh
+    return recorded_outcome(place, read_body(delivery.body), call.function.decode_result)
+
+
+def _drop(place: Place, command: Command, call: Call) -> None:
+    """The workflow itself cancelled the call (asyncio.timeout, Task.cancel) while it ran.
+
+    The command keeps its place, or the next one of this scope would be taken for it on replay.
+    """
+    if not place.halted:
+        command.kind = EntryKind.DROPPED
+        body = b'{"arguments":' + call.arguments + b"}"
+        stage(place, command, body, place.scope.clock, call.digest)
+
+
+def _attempts(place: Place, command: Command, call: Call) -> Flow[Outcome]:
+    """Run attempts until one succeeds or the policy gives up; stages the final entry."""
+    failed = [note for note in command.notes if note.kind == EntryKind.ATTEMPT]
+    invocation_id = derive_id(place.journal.seed, "task", command.scope.path, str(command.ordinal))
+    pause = read_body(failed[-1].body).due if failed else 0
+    number = len(failed)
+    while True:
+        number += 1
+        if pause:
+            yield WaitAny((Wait(due=pause),))
+        if place.careful:
+            at: int = yield Now()
+            note(place, command, EntryKind.BEGAN, b"{}", at)
+        if place.careful or place.journal.observed:
+            yield Flush()
+        outcome: Outcome = yield RunBody(call, invocation_id, place.scope.clock)
+        at = yield Now()
+        delay = _retry_delay(place, command, call, outcome, number)
+        if delay is None:
+            break
+        pause = at + delay
+        note(place, command, EntryKind.ATTEMPT, due_body(pause, outcome.body), at)
+        yield Flush()
+    if place.careful:
+        place.progressed()
+    stage(place, command, outcome_body(outcome, call.arguments), at, call.digest)
+    return outcome
+
+
+def _retry_delay(
+    place: Place, command: Command, call: Call, outcome: Outcome, number: int
+) -> int | None:
+    """Microseconds before the next attempt, or None when this outcome is final."""
+    if isinstance(outcome, Returned) or outcome.final:
+        return None
+    chance_id = derive_id(place.journal.seed, "retry", command.key, str(number))
+    chance = int(chance_id, 16) / 2.0**128
+    delay = call.function.retry.delay_after(number, chance)
+    return None if delay is None else int(delay * MICROSECONDS)

@@ -230,6 +230,7 @@ class Store:
         prologue: list[Asked] = [("begin_reading" if reads else "begin", None)]
         if self.target.pooled:
             prologue.append(("limits", _LIMITS | {"local": True}))
+            prologue.append(("plans", {"local": True}))
         if self._now is not None:
             prologue.append(("set_clock", {"now": str(self._now())}))
         transaction = Transaction(connection, prologue)
@@ -274,6 +275,7 @@ class Store:
                 connection.prepare_threshold = None
             if not self.target.pooled:
                 connection.execute(text("limits"), _LIMITS | {"local": False})
+                connection.execute(text("plans"), {"local": False})
         except psycopg.Error as error:
             close(connection)
             raise translate_connect(error, self.target.shown) from None

@@ -3,24 +3,33 @@
 -- name: read_journal
 -- All entries of one journal in position order.
 SELECT
-    position, entry.kind, scope, ordinal, key, entry.name, digest, body, meta, at, entry.epoch,
-    token, checksum, codec, key_id
-FROM perdure.invocation INNER JOIN perdure.entry USING (seq)
-WHERE invocation_id = %(id)s AND generation = %(generation)s
+    position, kind, scope, ordinal, key, name, digest, body, meta, at, epoch, token, checksum,
+    codec, key_id
+FROM perdure.entry
+WHERE seq = (
+    SELECT seq FROM perdure.invocation
+    WHERE invocation_id = %(id)s AND generation = %(generation)s
+)
 ORDER BY position;
 
 -- name: read_inbox
 -- Unread rows of one workflow, oldest first.
-SELECT row_id, inbox.kind, source_id, source_generation
-FROM perdure.invocation INNER JOIN perdure.inbox USING (seq)
-WHERE invocation_id = %(id)s AND generation = %(generation)s
+SELECT row_id, kind, source_id, source_generation
+FROM perdure.inbox
+WHERE seq = (
+    SELECT seq FROM perdure.invocation
+    WHERE invocation_id = %(id)s AND generation = %(generation)s
+)
 ORDER BY row_id;
 
 -- name: read_data
 -- The data of one workflow.
-SELECT workflow_data.name, value
-FROM perdure.invocation INNER JOIN perdure.workflow_data USING (seq)
-WHERE invocation_id = %(id)s AND generation = %(generation)s;
+SELECT name, value
+FROM perdure.workflow_data
+WHERE seq = (
+    SELECT seq FROM perdure.invocation
+    WHERE invocation_id = %(id)s AND generation = %(generation)s
+);
 
 -- name: register_get
 -- One stored value of a standalone identity.

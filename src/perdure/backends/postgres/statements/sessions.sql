@@ -8,6 +8,17 @@ SELECT
     set_config('statement_timeout', %(statement_ms)s, %(local)s),
     set_config('idle_in_transaction_session_timeout', %(idle_ms)s, %(local)s);
 
+-- name: plans
+-- How statements are planned, for a session or one transaction. Each of ours finds its rows by an
+-- index. A session keeps its plans, and one that was made while a table was small would go on reading
+-- all of it when it has grown; so plans are made once, and go from what is given through the keys.
+SELECT
+    set_config('plan_cache_mode', 'force_generic_plan', %(local)s),
+    set_config('enable_seqscan', 'off', %(local)s),
+    set_config('enable_hashjoin', 'off', %(local)s),
+    set_config('enable_mergejoin', 'off', %(local)s),
+    set_config('jit', 'off', %(local)s);
+
 -- name: set_clock
 -- The clock of a test, for one transaction.
 SELECT set_config('perdure.now', %(now)s, true);

@@ -85,8 +85,8 @@ class Binder:
         Digits as names are positional arguments of a start that had no signature at hand; values
         that are missing take their present default, as the function itself would.
         """
-        if self._simple and len(values) == len(self._all) and self._every.issuperset(values):
-            return [], {name: values[name] for name in self._all}
+        if self._simple and values.keys() == self._every:
+            return [], dict(values)
         if any(name.isdigit() for name in values):
             numbered = [values[name] for name in sorted(values, key=_number) if name.isdigit()]
             return numbered, {name: v for name, v in values.items() if not name.isdigit()}

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
 from perdure.errors import DeserializationError, SerializationError, ValueTooLarge
 from perdure.values.codec import Codec, codec_for
-from perdure.values.limits import BYTES_MAX, Refusal, check
+from perdure.values.limits import BYTES_MAX, SMALL, Refusal, check
 from perdure.values.registry import TypeRegistry
-from perdure.values.tagged import to_json
+from perdure.values.tagged import OPENING, from_json, to_json
 
 UNTYPED: Final = codec_for(Any, TypeRegistry())
 """The codec of arguments without one of their own, when the caller has no registry at hand."""
@@ -43,6 +43,9 @@ def encode_arguments(
     Raises:
         SerializationError: an argument cannot be recorded; names the argument, path and type.
     """
+    plain = _plain_form(parameters, values, untyped, bytes_max)
+    if plain is not None:
+        return plain
     members: dict[str, msgspec.Raw] = {}
     for name, value in values.items():
         if name.startswith("$"):
@@ -64,6 +67,26 @@ def encode_arguments(
     return body
 
 
+def _plain_form(
+    parameters: Mapping[str, Codec], values: Mapping[str, object], untyped: Codec, limit: int
+) -> bytes | None:
+    """All of them at once, where each would be written as it stands; None if one may not be."""
+    if type(values) is not dict:
+        return None
+    for name, value in values.items():
+        codec = parameters.get(name, untyped)
+        if name[:1] == "$" or not codec.stands(value):
+            return None
+        limit = min(limit, codec.bytes_max)
+    try:
+        body = to_json(values)
+        if not len(body) <= SMALL <= limit:
+            check(body, limit)
+    except Exception:  # noqa: BLE001 - one by one they tell which it is
+        return None
+    return body
+
+
 def decode_arguments(
     codecs: Mapping[str, Codec],
     body: bytes,
@@ -79,6 +102,9 @@ def decode_arguments(
     """
     try:
         check(body, bytes_max)
+        plain = _plain_members(codecs, body, untyped)
+        if plain is not None:
+            return plain
         members = _members(body)
     except Refusal as refusal:
         raise DeserializationError(f"{where}: {refusal}.") from None
@@ -90,6 +116,24 @@ def decode_arguments(
         name: codecs.get(name, untyped).decode(bytes(raw), _argument(where, name))
         for name, raw in members.items()
     }
+
+
+def _plain_members(
+    codecs: Mapping[str, Codec], body: bytes, untyped: Codec
+) -> dict[str, Any] | None:
+    """All of them at once, where each is read as it stands; None if one may not be."""
+    if OPENING in body:
+        return None
+    size, members = len(body), from_json(body)
+    if type(members) is not dict:
+        return None
+    for name, value in cast("dict[str, Any]", members).items():
+        codec = codecs.get(name, untyped)
+        if codec.bytes_max < size:
+            return None
+        if codec.engine is not None and type(value) is not codec.identical:
+            return None
+    return cast("dict[str, Any]", members)
 
 
 @functools.lru_cache(maxsize=1024)

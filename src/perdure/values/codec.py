@@ -18,11 +18,17 @@ import msgspec
 from perdure.errors import DeserializationError, SerializationError, ValueTooLarge
 from perdure.values.annotations import Survey, fits_msgspec, register_classes
 from perdure.values.equality import EXACT, compare
-from perdure.values.limits import Refusal, check
+from perdure.values.limits import SMALL, Refusal, check
+from perdure.values.plain import INT_MAX, INT_MIN, is_plain
 from perdure.values.registry import TypeRegistry
-from perdure.values.tagged import OPENING, Writer, read, to_json, wrap
+from perdure.values.tagged import OPENING, Writer, from_json, read, to_json, wrap
 
 _UNANNOTATED: Final = (Any, object, inspect.Signature.empty)
+_IDENTICAL: Final = frozenset({str, int, bool, type(None)})
+"""Annotations whose values of that very type come back as they are, whenever they can be written.
+
+Not float: what is written of one is compared with it.
+"""
 _REASON_MAX: Final = 300
 """Characters of a foreign error message that are quoted in ours."""
 
@@ -63,12 +69,17 @@ class Codec:
     """Encodes and decodes the values of one annotation. Made by `codec_for`; any thread may use it.
 
     In all methods `where` says in error messages whose value it is: "result of task 'shop.pay'".
+
+    Attributes:
+        engine: None where values are written by what they are, not by the annotation.
+        identical: values of this very type are written and read as they stand; None if none are.
     """
 
     annotation: Any
     registry: TypeRegistry
     engine: Engine | None
     bytes_max: int
+    identical: type | None = None
 
     def encode(self, value: object, where: str) -> bytes:
         """The bytes of `value`. Raises as `encode_and_decode` does."""
@@ -84,7 +95,7 @@ class Codec:
             SerializationError: it would not come back equal. Both name the type and the path.
         """
         try:
-            return self._typed(value) or self._tagged(value)
+            return self._plain(value) or self._typed(value) or self._tagged(value)
         except Refusal as refusal:
             error = ValueTooLarge if refusal.too_large else SerializationError
             raise error(f"{where}: {refusal}.") from None
@@ -102,10 +113,11 @@ class Codec:
                 annotation, or hold a class that is not registered; the message says which.
         """
         try:
-            check(body, self.bytes_max)
-            if self.engine is None or body.startswith(OPENING):
+            if not len(body) <= SMALL <= self.bytes_max:
+                check(body, self.bytes_max)
+            if body.startswith(OPENING):
                 return read(body, self.registry)
-            return self.engine.decode(body)
+            return from_json(body) if self.engine is None else self.engine.decode(body)
         except Refusal as refusal:
             raise DeserializationError(f"{where}: {refusal}.") from None
         except Exception as foreign:
@@ -113,6 +125,25 @@ class Codec:
                 f"{where}: the record cannot be read as {self.annotation!r}: {_quote(foreign)}. "
                 "Was the annotation changed since it was recorded, or are the bytes damaged?"
             ) from foreign
+
+    def stands(self, value: Any) -> bool:
+        """Whether it is written and read as it stands, by its type alone. False decides nothing."""
+        if self.engine is None:
+            return is_plain(value)
+        kind = type(value)
+        return kind is self.identical and (kind is not int or INT_MIN <= value <= INT_MAX)
+
+    def _plain(self, value: Any) -> tuple[bytes, Any] | None:
+        """The form of a value that needs neither annotation nor tag; None if it may need one."""
+        if not self.stands(value):
+            return None
+        try:
+            body = to_json(value)
+        except Exception:  # noqa: BLE001 - the other forms name what is wrong with it
+            return None
+        if not len(body) <= SMALL <= self.bytes_max:
+            check(body, self.bytes_max)
+        return body, value if type(value) in _IDENTICAL else from_json(body)
 
     def _typed(self, value: Any) -> tuple[bytes, Any] | None:
         """The typed form, or None when the value only survives in tagged form."""
@@ -168,7 +199,12 @@ def codec_for(annotation: Any, registry: TypeRegistry, *, bytes_max: int | None 
         survey = Survey(annotation)
         register_classes(survey, registry)
         engine = _engine_for(annotation, survey)
-    return Codec(annotation, registry, engine, bytes_max or registry.bytes_max)
+    identical = annotation if isinstance(engine, _Msgspec) and _is_identical(annotation) else None
+    return Codec(annotation, registry, engine, bytes_max or registry.bytes_max, identical)
+
+
+def _is_identical(annotation: object) -> bool:
+    return any(annotation is kind for kind in _IDENTICAL)
 
 
 def _engine_for(annotation: Any, survey: Survey) -> Engine | None:

@@ -28,7 +28,7 @@ INT_BITS_MAX: Final = 332_192
 _BRACKETS: Final = b"[]{}"
 _STEPS: Final = bytes.maketrans(_BRACKETS, b"\x01\xff\x01\xff")
 _ALL_BUT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in _BRACKETS)
-_SMALL: Final = JSON_DEPTH_MAX
+SMALL: Final = JSON_DEPTH_MAX
 """Bytes. So short a text cannot reach any limit but that of its size."""
 
 
@@ -61,7 +61,7 @@ def check(body: bytes, bytes_max: int) -> None:
             "Keep large data in a file or an object store and record where it is",
             too_large=True,
         )
-    if size <= _SMALL:
+    if size <= SMALL:
         return
     openings = body.count(b"[") + body.count(b"{")
     if openings + body.count(b",") <= JSON_DEPTH_MAX:

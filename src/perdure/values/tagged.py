@@ -17,6 +17,7 @@ import msgspec
 
 from perdure.values.equality import step_to
 from perdure.values.limits import DEPTH_MAX, Refusal, too_deep
+from perdure.values.plain import INT_MAX, INT_MIN
 from perdure.values.registry import TypeRegistry
 from perdure.values.shapes import PLAIN, Shape, shape_of, type_name
 
@@ -24,8 +25,6 @@ OPENING: Final = b'{"$'
 """How every tagged body starts, and no other body does."""
 
 _MARK: Final = "$"
-_INT_MIN: Final = -(1 << 63)
-_INT_MAX: Final = (1 << 63) - 1
 
 to_json: Final = msgspec.json.Encoder().encode
 from_json: Final = msgspec.json.Decoder().decode
@@ -69,7 +68,7 @@ class Writer:
         return value
 
     def _int(self, value: int, depth: int) -> object:
-        return value if _INT_MIN <= value <= _INT_MAX else self._scalar(value, depth)
+        return value if INT_MIN <= value <= INT_MAX else self._scalar(value, depth)
 
     def _float(self, value: float, depth: int) -> object:
         return value if isfinite(value) else self._scalar(value, depth)

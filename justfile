@@ -28,3 +28,7 @@ cover:
 # All of it takes about an hour; `just bench --quick` a few minutes.
 bench *args:
     {{bin}}/python -m benchmarks {{args}}
+
+# Calls, statements, commits and trips beside the baseline; `just counts --write` renews it.
+counts *args:
+    {{bin}}/python -m benchmarks.counts {{args}}

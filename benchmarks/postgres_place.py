@@ -23,6 +23,7 @@ from tests.support.postgres import (
 
 _SQL = statements("postgres")
 _BATCH = 100
+_HURRY = "options=-csynchronous_commit%3Doff"
 
 
 @contextlib.contextmanager
@@ -55,16 +56,23 @@ def facts(server_url: str) -> dict[str, str]:
 
 
 class PostgresPlace(Place):
-    """A store whose commits are as durable as the server's settings say."""
+    """A store whose commits are as durable as the server's settings say.
 
-    def __init__(self, server_url: str) -> None:
+    Args:
+        hurries: whether programs do not wait for the disk: for what is counted and not timed.
+    """
+
+    def __init__(self, server_url: str, *, hurries: bool = False) -> None:
         super().__init__()
+        self._hurries = hurries
         self._server = server_url
         self._url = make_database(server_url)
 
     @property
     def url(self) -> str:
-        return self._url
+        if not self._hurries:
+            return self._url
+        return f"{self._url}{'&' if '?' in self._url else '?'}{_HURRY}"
 
     def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         return psycopg.connect(self._url, autocommit=True)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 
 from benchmarks.bench import Bench, Figures, Work
+from benchmarks.driving import claim_request
+from benchmarks.driving import run as run_claimed
 from benchmarks.places import Place, Rows
 from benchmarks.program import Program
 from benchmarks.rates import percentile
-from perdure.backends.base import ClaimRequest
-from perdure.worker.worker import make_attempt
-
-LEASE_SECONDS = 60.0
 
 
 def sample(place: Place) -> Program:
@@ -36,22 +34,11 @@ def crowded(bench: Bench, kind: Rows | None, count: int) -> Program:
 
 def _claim(program: Program) -> float:
     """Claim and run one invocation; seconds of the claim alone."""
-    app = program.app
-    runtime = app.runtime
-    request = ClaimRequest(
-        app=runtime.app_name,
-        owner=runtime.claimer,
-        names=frozenset(app.registry),
-        limit=1,
-        lease=int(LEASE_SECONDS * 1e6),
-    )
-    start, asked_at = time.perf_counter(), runtime.env.monotonic()
-    batch = runtime.backend.claim(request)
+    request = claim_request(program, 1)
+    start = time.perf_counter()
+    batch = program.app.runtime.backend.claim(request)
     elapsed = time.perf_counter() - start
-    for record in batch.records:
-        runtime.leases.add(record.key, record.epoch, asked_at, LEASE_SECONDS)
-        make_attempt(runtime, record, app.registry[record.name]).run()
-        runtime.leases.remove(record.key, record.epoch)
+    run_claimed(program, batch.records)
     return elapsed
 
 

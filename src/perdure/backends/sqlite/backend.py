@@ -6,6 +6,7 @@ import os
 import sqlite3
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from perdure.backends.admission import limits_of
@@ -221,7 +222,8 @@ class SQLiteBackend(Audit):
     def start(self, new: NewInvocation, on_existing: OnExisting) -> Started:
         """See `Backend.start`."""
         store_id = self.store_id()
-        with self._store.write() as connection:
+
+        def begin(connection: sqlite3.Connection) -> Started:
             servers.refuse_old_list(connection, self._list_number)
             row = connection.execute(sql.READ_LATEST, {"id": new.invocation_id}).fetchone()
             generation = FIRST_GENERATION
@@ -231,7 +233,9 @@ class SQLiteBackend(Audit):
                     return Started(found, created=False)
                 generation = found.key.generation + 1
             record = insert(connection, new, generation, store_id, self._store.now())
-        return Started(record, created=True)
+            return Started(record, created=True)
+
+        return self._store.share(begin)
 
     def claim(self, request: ClaimRequest) -> ClaimBatch:
         """See `Backend.claim`. Equally due rows are taken in the order they were started.
@@ -244,28 +248,35 @@ class SQLiteBackend(Audit):
                 now = self._now()
                 if not candidates(connection, request, now):
                     return ClaimBatch((), now, next_due(connection, request, now))
-        with self._store.write() as connection:
-            now = self._store.now()
-            found = candidates(connection, request, now)
-            self._more = 0 < request.limit == len(found)
-            if not found:
-                return ClaimBatch((), now, next_due(connection, request, now))
-            taken = [each.seq for each in found]
-            asked: dict[str, str | int] = {
-                "seqs": json_list(taken),
-                "owner": request.owner,
-                "until": now + request.lease,
-                "now": now,
-            }
-            connection.execute(sql.GRANT, asked)
-            rows = connection.execute(sql.READ_GRANTED, asked).fetchall()
-            self._log_claims(connection, request, {each.queue for each in found}, asked)
-            later = next_due(connection, request, now)
-        records = {row[-1]: record_of(row) for row in rows}
+        batch, seqs = self._store.share(partial(self._grant, request))
         if len(self._seqs) > SEQS_MAX:
             self._seqs.clear()
-        self._seqs |= {record.key: seq for seq, record in records.items()}
-        return ClaimBatch(tuple(records[seq] for seq in taken), now, later)
+        self._seqs |= seqs
+        return batch
+
+    def _grant(
+        self, request: ClaimRequest, connection: sqlite3.Connection
+    ) -> tuple[ClaimBatch, dict[InvocationKey, int]]:
+        """Find and take them in an open write transaction; also where they are in the file."""
+        now = self._store.now()
+        found = candidates(connection, request, now)
+        self._more = 0 < request.limit == len(found)
+        if not found:
+            return ClaimBatch((), now, next_due(connection, request, now)), {}
+        taken = [each.seq for each in found]
+        asked: dict[str, str | int] = {
+            "seqs": json_list(taken),
+            "owner": request.owner,
+            "until": now + request.lease,
+            "now": now,
+        }
+        connection.execute(sql.GRANT, asked)
+        rows = connection.execute(sql.READ_GRANTED, asked).fetchall()
+        self._log_claims(connection, request, {each.queue for each in found}, asked)
+        later = next_due(connection, request, now)
+        records = {row[-1]: record_of(row) for row in rows}
+        seqs = {record.key: seq for seq, record in records.items()}
+        return ClaimBatch(tuple(records[seq] for seq in taken), now, later), seqs
 
     def _log_claims(
         self,
@@ -300,17 +311,21 @@ class SQLiteBackend(Audit):
         for transition in transitions:
             check_transition(transition)
         store_id = self.store_id()
-        with self._store.write() as connection:
+
+        def apply(connection: sqlite3.Connection) -> list[CommitResult]:
             if any(transition.children for transition in transitions):
                 servers.refuse_old_list(connection, self._list_number)
             applier = Applier(connection, self._seqs, store_id, self._store.now())
             return [applier.apply(transition) for transition in transitions]
 
+        return self._store.share(apply)
+
     def register_put(self, put: RegisterPut) -> RegisterResult:
         """See `Backend.register_put`. A child whose id is taken is left as it is."""
         identity = (put.app, put.workflow_type, put.workflow_id)
         store_id = self.store_id()
-        with self._store.write() as connection:
+
+        def store(connection: sqlite3.Connection) -> RegisterResult:
             servers.refuse_old_list(connection, self._list_number)
             asked = (*identity, put.key)
             if not connection.execute(sql.REGISTER_PUT, (*asked, put.body)).rowcount:
@@ -322,12 +337,14 @@ class SQLiteBackend(Audit):
                     connection.execute(sql.REGISTER_RAISE, (*identity, *raised))
             if put.child is not None and not is_taken(connection, [put.child.invocation_id]):
                 insert(connection, put.child, FIRST_GENERATION, store_id, self._store.now())
-        return RegisterResult(put.body, won=True)
+            return RegisterResult(put.body, won=True)
+
+        return self._store.share(store)
 
     def resume(self, key: InvocationKey) -> bool:
         """See `Backend.resume`."""
-        with self._store.write() as connection:
-            return connection.execute(sql.RESUME, key_parameters(key)).rowcount > 0
+        asked = key_parameters(key)
+        return self._store.share(lambda write: write.execute(sql.RESUME, asked).rowcount > 0)
 
     def schema_status(self) -> SchemaStatus:
         """The schema that was found, and what is missing. Nothing is made or migrated."""

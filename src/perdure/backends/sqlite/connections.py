@@ -100,7 +100,8 @@ class Readers:
 
     def __init__(self, open_one: Callable[[], sqlite3.Connection]) -> None:
         self._open_one = open_one
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._all: list[sqlite3.Connection] = []
         self._idle: list[sqlite3.Connection] = []
         self._lent = 0
@@ -108,11 +109,11 @@ class Readers:
     @contextmanager
     def borrow(self) -> Generator[sqlite3.Connection, None, None]:
         """A connection outside of any transaction, given back in the same state."""
-        connection = self._take()
+        connection = self.take()
         try:
             yield connection
         finally:
-            self._give(connection)
+            self.give(connection)
 
     def hold_still(self, timeout: float) -> bool:
         """Wait until none is lent and lend none from here on; False if that took too long."""
@@ -136,8 +137,9 @@ class Readers:
         """They are closed or given up; the caller called `hold_still`."""
         self._all, self._idle = [], []
 
-    def _take(self) -> sqlite3.Connection:
-        with self._changed:
+    def take(self) -> sqlite3.Connection:
+        """A connection outside of any transaction. It comes back by `give`."""
+        with self._lock:
             while self._lent >= READERS_MAX:
                 self._changed.wait()
             self._lent += 1
@@ -146,17 +148,17 @@ class Readers:
         try:
             connection = self._open_one()
         except BaseException:
-            with self._changed:
+            with self._lock:
                 self._lent -= 1
                 self._changed.notify_all()
             raise
-        with self._changed:
+        with self._lock:
             self._all.append(connection)
         return connection
 
-    def _give(self, connection: sqlite3.Connection) -> None:
+    def give(self, connection: sqlite3.Connection) -> None:
         """Back among the idle ones; one that cannot end its transaction is set aside for good."""
-        with self._changed:
+        with self._lock:
             with suppress(sqlite3.Error):
                 if connection.in_transaction:
                     connection.rollback()

@@ -18,7 +18,8 @@ class Gate:
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._writer: int | None = None
         self._renewals = 0
         self._renewing = threading.Lock()
@@ -44,7 +45,7 @@ class Gate:
             self._renewals += 1
         try:
             if not self._renewing.acquire(timeout=timeout):
-                raise BackendUnavailable(_late("renewal", timeout))
+                raise BackendUnavailable(late("renewal", timeout))
             try:
                 yield
             finally:
@@ -61,10 +62,7 @@ class Gate:
             BackendUnavailable: this thread is in a write already.
         """
         if self._writer == threading.get_ident():
-            raise BackendUnavailable(
-                "A write was begun inside a write of the same thread (from the clock, a signal "
-                "handler or a fork hook). Do it after the first one."
-            )
+            raise nested()
 
     def enter(self, timeout: float) -> None:
         """Wait up to `timeout` seconds for a turn as an ordinary writer.
@@ -74,25 +72,34 @@ class Gate:
         """
         me = threading.get_ident()
         deadline: float | None = None
-        with self._changed:
+        with self._lock:
             while self._writer is not None or self._renewals:
                 now = time.monotonic()
                 deadline = now + timeout if deadline is None else deadline
                 if now >= deadline:
-                    raise BackendUnavailable(_late("write", timeout))
+                    raise BackendUnavailable(late("write", timeout))
                 self._changed.wait(deadline - now)
             self._writer = me
 
     def leave(self) -> None:
         """End this thread's turn. Harmless when it has none."""
-        with self._changed:
+        with self._lock:
             if self._writer == threading.get_ident():
                 self._writer = None
                 self._changed.notify()
 
 
-def _late(what: str, timeout: float) -> str:
+def late(what: str, timeout: float) -> str:
+    """The message for whoever waited too long for a thread of this process."""
     return (
         f"Another thread of this process is in a {what} for more than {timeout:g} s. If the disk "
         "is this slow, raise lock_timeout; otherwise look where that thread is stuck."
+    )
+
+
+def nested() -> BackendUnavailable:
+    """The error for a write inside a write."""
+    return BackendUnavailable(
+        "A write was begun inside a write of the same thread (from the clock, a signal handler or "
+        "a fork hook). Do it after the first one."
     )

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from perdure.backends.forks import watch_forks
 from perdure.backends.sqlite import schema
 from perdure.backends.sqlite.connections import Readers, Settings, connect, create_file
 from perdure.backends.sqlite.failures import translate
 from perdure.backends.sqlite.gate import Gate
+from perdure.backends.sqlite.sharing import Sharing
 from perdure.backends.sqlite.writer import Writer
 from perdure.backends.versions import NO_SCHEMA, SchemaStatus
 from perdure.errors import BackendError, BackendUnavailable
@@ -31,6 +33,77 @@ FORK_PATIENCE = 5.0
 
 _abandoned: list[sqlite3.Connection] = []
 """Connections that must never be closed: the garbage collector would close them."""
+
+
+T = TypeVar("T")
+
+
+class _Write:
+    """A turn among the writers, and a transaction in it."""
+
+    __slots__ = ("_gate", "_timeout", "_writer")
+
+    def __init__(self, gate: Gate, writer: Writer, timeout: float) -> None:
+        self._gate = gate
+        self._writer = writer
+        self._timeout = timeout
+
+    def __enter__(self) -> sqlite3.Connection:
+        gate, writer = self._gate, self._writer
+        gate.refuse_nested()
+        try:
+            gate.enter(self._timeout)
+            try:
+                return writer.__enter__()
+            except BaseException:
+                writer.give_up()
+                raise
+        except BaseException:
+            gate.leave()
+            raise
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            self._writer.__exit__(kind, error, trace)
+        finally:
+            self._gate.leave()
+
+
+class _Read:
+    """A borrowed connection."""
+
+    __slots__ = ("_connection", "_path", "_readers")
+
+    def __init__(self, readers: Readers, path: str) -> None:
+        self._readers = readers
+        self._path = path
+
+    def __enter__(self) -> sqlite3.Connection:
+        try:
+            connection = self._connection = self._readers.take()
+        except sqlite3.Error as error:
+            raise translate(error, self._path) from error
+        return connection
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self._readers.give(self._connection)
+        if isinstance(error, sqlite3.Error):
+            raise translate(error, self._path) from error
+
+
+class _Snapshot(_Read):
+    """The same in a transaction. Whoever takes a connection back ends what was left open."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> sqlite3.Connection:
+        connection = super().__enter__()
+        try:
+            connection.execute("BEGIN")
+        except BaseException as error:
+            self.__exit__(None, error, None)
+            raise
+        return connection
 
 
 class Store:
@@ -56,49 +129,43 @@ class Store:
         self._gate = Gate()
         self._readers = Readers(self._open_reader)
         self._writer = Writer(self.settings, checkpoints=True)
+        self._sharing = Sharing(
+            self.settings.path, self.settings.timeout, self._writer.clock.forget
+        )
         self._renewer = Writer(self.settings, checkpoints=False)
 
     # --- transactions ----------------------------------------------------------------------------
 
-    @contextmanager
-    def write(self) -> Generator[sqlite3.Connection, None, None]:
-        """An ordinary write transaction: durable when the block is left, or not there at all."""
+    def write(self) -> _Write:
+        """A write transaction alone: durable when its block is left, or not there at all."""
         self._refuse_if_read_only()
         self._open()
-        gate = self._gate
-        gate.refuse_nested()
-        try:
-            gate.enter(self.settings.timeout)
-            with self._writer.transaction() as connection:
-                yield connection
-        finally:
-            gate.leave()
+        return _Write(self._gate, self._writer, self.settings.timeout)
+
+    def share(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do `work` in a write transaction with what other threads write at the same time.
+
+        It is durable when this returns, and undone when it raises. It may run on another thread.
+        """
+        return self._sharing.write(self.write, work)
 
     @contextmanager
     def renewal(self) -> Generator[sqlite3.Connection, None, None]:
         """A write transaction on the renewals' own connection, before queued ordinary ones."""
         self._refuse_if_read_only()
         self._open()
-        with self._gate.renewal(self.settings.timeout), self._renewer.transaction() as connection:
+        with self._gate.renewal(self.settings.timeout), self._renewer as connection:
             yield connection
 
-    @contextmanager
-    def read(self) -> Generator[sqlite3.Connection, None, None]:
+    def read(self) -> _Read:
         """A connection for one statement; each statement sees the newest commit."""
         self._open()
-        try:
-            with self._readers.borrow() as connection:
-                yield connection
-        except sqlite3.Error as error:
-            raise translate(error, self.settings.path) from error
+        return _Read(self._readers, self.settings.path)
 
-    @contextmanager
-    def snapshot(self) -> Generator[sqlite3.Connection, None, None]:
+    def snapshot(self) -> _Snapshot:
         """A connection whose statements all see one and the same commit."""
-        with self.read() as connection:
-            connection.execute("BEGIN")
-            yield connection
-            connection.execute("COMMIT")
+        self._open()
+        return _Snapshot(self._readers, self.settings.path)
 
     def now(self) -> int:
         """The one "now" of the open ordinary write transaction."""

@@ -8,8 +8,8 @@ a writer, which is what SQLite before 3.51.3 needs.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from perdure.backends.sqlite.connections import Settings, connect
@@ -46,7 +46,7 @@ class TransactionClock:
 
 
 class Writer:
-    """Write transactions, one at a time; the caller (`Gate`) sees to that.
+    """Write transactions: `with writer as connection`, one at a time; `Gate` sees to that.
 
     Args:
         checkpoints: False for the renewals: a lease must not wait for a checkpoint.
@@ -61,30 +61,41 @@ class Writer:
         self._changes_before = 0
         self._until_look = WAL_LOOK_EVERY
 
-    @contextmanager
-    def transaction(self) -> Generator[sqlite3.Connection, None, None]:
-        """Statements in the block are one durable transaction; an exception undoes all of them.
+    def __enter__(self) -> sqlite3.Connection:
+        """Begin a transaction. What the block does is durable together, or undone together.
 
         Raises:
-            CommitUnknown: it may or may not have happened.
-            BackendError: it did not happen.
+            BackendError: it did not begin.
         """
         try:
             self.lock.acquire(self._settings.timeout)
             connection = self.connection or self.open()
             self.clock.forget()
             connection.execute("BEGIN IMMEDIATE")
-            yield connection
-            self._commit(connection)
-            if self._checkpoints:
-                self._checkpoint_if_due(connection)
-        except sqlite3.Error as error:
-            raise translate(error, self._settings.path) from error
+        except BaseException as error:
+            self.give_up()
+            if isinstance(error, sqlite3.Error):
+                raise translate(error, self._settings.path) from error
+            raise
+        return connection
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Commit, or undo all of it after an exception.
+
+        Raises:
+            CommitUnknown: it may or may not have happened.
+            BackendError: it did not happen.
+        """
+        try:
+            if error is None:
+                self._commit()
+            elif isinstance(error, sqlite3.Error):
+                raise translate(error, self._settings.path) from error
         except CommitUnknown:
             self._replace()
             raise
         finally:
-            self._end()
+            self.give_up()
 
     def open(self) -> sqlite3.Connection:
         """Connect. The lock file is held."""
@@ -92,13 +103,17 @@ class Writer:
         self._changes_before = 0
         return self.connection
 
-    def _commit(self, connection: sqlite3.Connection) -> None:
+    def _commit(self) -> None:
+        connection = self.connection
+        assert connection is not None
         try:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise translate_commit(error, self._settings.path) from error
+        if self._checkpoints:
+            self._checkpoint_if_due(connection)
 
-    def _end(self) -> None:
+    def give_up(self) -> None:
         """No transaction is left open and the lock is free, whatever happened."""
         try:
             if self.connection is not None and self.connection.in_transaction:

@@ -10,7 +10,14 @@ import pytest
 from perdure.core.divergence import describe_arguments
 from perdure.core.entries import Entry, EntryKind, checksum, genesis, verify_chain
 from perdure.core.identity import InvocationKey
-from perdure.core.journal import FRESH_DRAWS_MAX, Draft, Journal, find_counter, find_value
+from perdure.core.journal import (
+    HELD_BYTES_MAX,
+    HELD_MAX,
+    Draft,
+    Journal,
+    find_counter,
+    find_value,
+)
 from perdure.errors import Divergence, JournalCorrupted
 
 KEY = InvocationKey("order-1", 1)
@@ -36,12 +43,12 @@ class Run:
     def begin(self, kind=EntryKind.TASK, name="pay", prefix="task", scope=None, at=line):
         return self.journal.begin(scope or self.root, kind, prefix, name, at)
 
-    def do(self, kind=EntryKind.TASK, name="pay", prefix="task", scope=None, observed=False):
+    def do(self, kind=EntryKind.TASK, name="pay", prefix="task", scope=None, **how):
         command = self.begin(kind, name, prefix, scope)
-        self.stage(command, observed)
+        self.stage(command, **how)
         return command
 
-    def stage(self, command, observed=False):
+    def stage(self, command, **how):
         draft = Draft(
             command.kind,
             command.scope.path,
@@ -53,7 +60,7 @@ class Run:
             command.meta,
             CLOCK,
         )
-        self.journal.stage(draft, observed=observed)
+        self.journal.stage(draft, **how)
 
     def commit(self):
         entries = self.journal.seal_pending(3, b"t" * 16, CLOCK)
@@ -288,6 +295,67 @@ def test_what_is_observed_must_be_durable_before_a_body():
     assert not run.journal.observed
 
 
+def test_what_is_held_back_is_delivered_first_and_appended_later_as_if_it_had_been_appended():
+    def steps(after_each):
+        run = Run()
+        for number in range(3):
+            run.root.random()
+            run.do(held=True)
+            if number:  # and once several together
+                after_each(run)
+        branch = run.journal.open_scope(run.root.next_branch(), run.root.clock)
+        branch.uuid()
+        run.journal.end_scope(branch, "returned", b"null", CLOCK)
+        after_each(run)
+        run.root.random()
+        run.do(EntryKind.RECORD, "x", "x")
+        return run
+
+    plain: list[Entry] = []
+    run = steps(lambda run: plain.extend(run.commit()))
+    plain += run.commit()
+    seen = list(run.journal.deliveries)
+    held = steps(lambda run: run.journal.hold(CLOCK))
+    early = list(held.journal.deliveries)
+    assert [(e.position, e.key, e.body, e.at) for e in early] == [
+        (e.position, e.key, e.body, e.at) for e in seen
+    ]
+    assert held.journal.head == 0
+    assert held.commit() == plain
+    assert list(held.journal.deliveries) == early, "each is delivered once"
+    assert not held.journal.dirty
+    assert (held.journal.head, held.journal.seal) == (run.journal.head, run.journal.seal)
+
+
+def test_what_may_be_held_back_and_what_may_not():
+    run = Run()
+    run.root.random()
+    assert not run.journal.firm
+    run.do(held=True)
+    assert (run.journal.firm, run.journal.deferred) == (False, True)
+    run.journal.hold(CLOCK)
+    assert (run.journal.dirty, run.journal.deferred) == (True, True)
+    run.do(EntryKind.SLEEP, prefix="sleep")
+    assert run.journal.firm
+    run.commit()
+    assert (run.journal.firm, run.journal.deferred, run.journal.dirty) == (False, False, False)
+
+
+def test_what_is_held_back_is_bounded_in_count_and_bytes():
+    run = Run()
+    for _ in range(HELD_MAX - 1):
+        run.do(held=True)
+        run.journal.hold(CLOCK)
+    assert not run.journal.full
+    run.do(held=True)
+    assert run.journal.full
+    assert len(run.commit()) == HELD_MAX
+    assert not run.journal.full
+    large = Draft(EntryKind.TASK, "", 0, "", "pay", b"", b"x" * HELD_BYTES_MAX, b"{}", CLOCK)
+    run.journal.stage(large, held=True)
+    assert run.journal.full
+
+
 def test_a_start_that_did_not_happen_is_taken_back():
     run = Run()
     run.do(EntryKind.START, prefix="start")
@@ -298,19 +366,19 @@ def test_a_start_that_did_not_happen_is_taken_back():
 
 def test_draws_are_buffered_and_flushed_when_they_are_many():
     run = Run()
-    for _ in range(FRESH_DRAWS_MAX - 1):
+    for _ in range(HELD_MAX - 1):
         run.root.random()
-    assert not run.journal.draws_full
+    assert not run.journal.full
     run.root.random()
-    assert run.journal.draws_full
+    assert run.journal.full
     (block,) = run.commit()
-    assert not run.journal.draws_full
+    assert not run.journal.full
     assert not run.journal.dirty
     run.root.random()
     (rest,) = run.commit()
     again = Run([block, rest])
-    assert [again.root.random() for _ in range(FRESH_DRAWS_MAX + 1)] == [
-        run.root.source.random(n + 1) for n in range(FRESH_DRAWS_MAX + 1)
+    assert [again.root.random() for _ in range(HELD_MAX + 1)] == [
+        run.root.source.random(n + 1) for n in range(HELD_MAX + 1)
     ]
     assert not again.journal.dirty
     again.root.random()

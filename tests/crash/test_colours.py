@@ -9,7 +9,7 @@ from perdure.backends.memory import MemoryBackend
 from perdure.core.identity import InvocationKey
 from tests.programs import Program, programs
 
-PROGRAMS = programs("blocking", "awaiting", "elsewhere")
+PROGRAMS = programs("blocking", "awaiting", "elsewhere", "held")
 PAIRS = [
     pytest.param(program, PROGRAMS[program.twin], id=name)
     for name, program in PROGRAMS.items()

@@ -26,7 +26,7 @@ from tests.programs import Program, programs
 from tests.support.postgres import empty_database
 from tests.support.stores import server_url
 
-PROGRAMS = programs("blocking", "awaiting", "elsewhere")
+PROGRAMS = programs("blocking", "awaiting", "elsewhere", "held")
 PAIRS = int(os.environ.get("PERDURE_TEST_CRASH_PAIRS", "10"))
 ALL = [pytest.param(program, id=name) for name, program in PROGRAMS.items()]
 SOME = ALL[::5]

@@ -58,6 +58,7 @@ class Decorators:
         key: Key | None = None,
         raises: Iterable[type[BaseException]] = (),
         executor: ExecutorChoice = "thread",
+        pure: bool = False,
     ) -> TaskDecorator: ...
     def task(  # noqa: PLR0913 - the policy of a task, all by keyword
         self,
@@ -72,6 +73,7 @@ class Decorators:
         key: Key | None = None,
         raises: Iterable[type[BaseException]] = (),
         executor: ExecutorChoice = "thread",
+        pure: bool = False,
     ) -> Any:
         """Register a function as a task: its result is recorded, it may do side effects.
 
@@ -95,10 +97,19 @@ class Decorators:
                 `concurrent.futures.Executor`; or a function without arguments that makes one at
                 the first use in a process, which is then closed with the app. For sync tasks that
                 are defined at the top level of a module.
+            pure: True if running it again does no harm, even with other arguments and another
+                result: a calculation, a look at something. What a direct call gives may then be
+                committed later than the workflow gets it, together with what comes after: before
+                the body of a task that is not pure starts, before a function of `wf.record` runs,
+                with whatever else leaves the workflow (a start, a wait, its data, its end), and
+                one second of work later at the latest. After a crash before that it runs again;
+                what it gave before was then seen by nothing but pure tasks and the workflow's own
+                code. It cannot start anything. Not recorded: it may be changed at any time.
 
         Raises:
             RegistrationError: not callable, a name that is taken, or no readable signature; or an
-                executor for an async or a local function.
+                executor for an async or a local function; or pure with a queue or a key, whose
+                calls are invocations of their own.
         """
         check_choice(executor)
 
@@ -112,6 +123,7 @@ class Decorators:
                 queue=queue_name(queue),
                 key=key,
                 executor=executor,
+                pure=pure,
             )
             definition = self._define(target, "task", name, aliases, policy)
             self.register(*raises)
@@ -196,6 +208,12 @@ class Decorators:
                     "and not on an executor. Make it a plain def, or leave executor= out."
                 )
             publish(definition, function, self._types, self.client)
+        if policy.pure and not definition.is_plain:
+            raise RegistrationError(
+                f"Task {chosen!r} is pure=True and has a queue or a key. Each call of it is an "
+                "invocation of its own, whose start and end are commits for which others wait, so "
+                "nothing of it could be held back. Leave pure=, or queue= and key=, out."
+            )
         self.registry.add(definition, aliases)
         return definition
 

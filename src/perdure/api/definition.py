@@ -44,6 +44,7 @@ class Policy:
         queue: where its starts go.
         key: which calls share the limit of one key; None for no such limit.
         executor: where bodies run.
+        pure: whether a body may run again without harm.
     """
 
     retry: Retry = NO_RETRY
@@ -51,6 +52,7 @@ class Policy:
     queue: str = DEFAULT_QUEUE
     key: Key | None = None
     executor: ExecutorChoice = "thread"
+    pure: bool = False
 
 
 class Definition:
@@ -83,6 +85,7 @@ class Definition:
         self.retry = policy.retry
         self.timeout = policy.timeout
         self.queue = policy.queue
+        self.pure = policy.pure
         self.executor: ExecutorChoice = policy.executor
         self.binder = Binder(function)
         self._key = self.binder.selector(policy.key)

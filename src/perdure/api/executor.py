@@ -202,7 +202,7 @@ class _WorkflowSource(_ScopeSource):
     def _ready(self) -> Scope:
         context = self._context
         context.check()
-        if context.journal.draws_full:
+        if context.journal.full:
             context.flush_draws()
         return self._scope
 

@@ -130,8 +130,10 @@ def client_of(context: WorkflowContext | TaskContext) -> Client:
 # --- observed values ----------------------------------------------------------------------------
 
 
-def record_in(context: WorkflowContext, name: str, run: Callable[[], T]) -> T:
-    """Record under a sequence that may be one of ours."""
+def record_in(
+    context: WorkflowContext, name: str, run: Callable[[], T], *, foreign: bool = True
+) -> T:
+    """Record under a sequence that may be one of ours; `foreign` as in `flows.record`."""
     codec = client_of(context).untyped
     where = f"value of record {name!r}"
 
@@ -148,7 +150,8 @@ def record_in(context: WorkflowContext, name: str, run: Callable[[], T]) -> T:
         finally:
             context.refusing = ""
 
-    return cast("T", context.perform(flows.record(context, name, refusing, encode, decode)))
+    flow = flows.record(context, name, refusing, encode, decode, foreign=foreign)
+    return cast("T", context.perform(flow))
 
 
 def record(name: str, run: Callable[[], T]) -> T:
@@ -175,7 +178,9 @@ def now() -> datetime:
     def read() -> datetime:
         return to_datetime(backend.now())
 
-    return record_in(context, "now", read) if isinstance(context, WorkflowContext) else read()
+    if isinstance(context, WorkflowContext):
+        return record_in(context, "now", read, foreign=False)
+    return read()
 
 
 def token(nbytes: int = 32) -> str:
@@ -190,7 +195,9 @@ def token(nbytes: int = 32) -> str:
     def read() -> str:
         return env.entropy(nbytes).hex()
 
-    return record_in(context, "token", read) if isinstance(context, WorkflowContext) else read()
+    if isinstance(context, WorkflowContext):
+        return record_in(context, "token", read, foreign=False)
+    return read()
 
 
 # --- waiting ------------------------------------------------------------------------------------

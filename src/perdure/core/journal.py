@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from perdure.core.divergence import describe_leftover, describe_mismatch, describe_surplus
 from perdure.core.entries import (
@@ -26,9 +28,10 @@ from perdure.core.identity import InvocationKey
 from perdure.core.scope import DRAW_KINDS, DrawValue, Scope
 from perdure.errors import Divergence, JournalCorrupted
 
-FRESH_DRAWS_MAX = 4_096
-FRESH_BYTES_MAX = 256 * 1024
-"""Draws held back before they are flushed without a command: bounds one block and one commit."""
+HELD_MAX = 4_096
+HELD_BYTES_MAX = 256 * 1024
+"""What is held back (draws, outcomes of pure tasks) before it must be made durable although nothing
+else asks for it: bounds one block, one commit, and what a crash can make run again."""
 
 
 class Meta(msgspec.Struct, omit_defaults=True):
@@ -100,6 +103,9 @@ class Journal:
         end: the entry that ended the workflow, if it is finished.
         memos: ids of the invocations of `execute_task`, by key.
         unclaimed_memos: those of earlier runs that this one has not asked for yet.
+        observed: something from outside is staged, to be durable before any task body starts.
+        firm: something is staged that may not be held back, so its delivery needs a commit.
+        deferred: the outcome of a pure task is not durable yet.
     """
 
     def __init__(
@@ -130,7 +136,8 @@ class Journal:
         self._fresh = 0
         self._fresh_bytes = 0
         self._fresh_scopes: dict[str, Scope] = {}
-        self.observed = False
+        self._held = 0
+        self.observed = self.firm = self.deferred = False
         for entry in entries:
             self._index(entry)
 
@@ -198,9 +205,9 @@ class Journal:
         self._fresh_scopes[scope.path] = scope
 
     @property
-    def draws_full(self) -> bool:
-        """True when the buffered draws must be flushed before more are handed out."""
-        return self._fresh >= FRESH_DRAWS_MAX or self._fresh_bytes >= FRESH_BYTES_MAX
+    def full(self) -> bool:
+        """True when what is held back must be made durable before more is."""
+        return self._fresh >= HELD_MAX or self._fresh_bytes >= HELD_BYTES_MAX
 
     # --- commands -------------------------------------------------------------------------------
 
@@ -306,7 +313,8 @@ class Journal:
         recorded = self._ends.get(scope.path)
         if recorded is None:
             meta = _encode(Meta(draws=counts))
-            self.stage(Draft(EntryKind.END, scope.path, 0, "end", name, b"", body, meta, at))
+            draft = Draft(EntryKind.END, scope.path, 0, "end", name, b"", body, meta, at)
+            self.stage(draft, held=scope.path != "")
             return True
         then = _decode_meta(recorded.meta).draws
         if then != counts or recorded.name != name or recorded.body != body:
@@ -321,16 +329,24 @@ class Journal:
 
     # --- appending ------------------------------------------------------------------------------
 
-    def stage(self, draft: Draft, *, observed: bool = False) -> None:
-        """Hold an entry for the next append.
+    def stage(self, draft: Draft, *, observed: bool = False, held: bool = False) -> None:
+        """Keep an entry for the next append.
 
         Args:
             observed: its value came from outside (record, token, ...), so it must be durable
                 before a task body starts.
+            held: it may be held back: the outcome of a pure task, or the end of a branch.
         """
         self._drafts.append(draft)
         if observed:
             self.observed = True
+        if not held:
+            self.firm = True
+            return
+        self._fresh += 1
+        self._fresh_bytes += len(draft.body)
+        if draft.kind == EntryKind.TASK:
+            self.deferred = True
 
     def unstage(self) -> None:
         """Take the newest draft back; for a start whose id turned out to be taken."""
@@ -341,9 +357,24 @@ class Journal:
         """True when something waits to be appended."""
         return bool(self._drafts) or self._fresh > 0
 
+    def hold(self, now: int) -> None:
+        """Go on as if all that is staged had been appended now: queue its deliveries.
+
+        The next append holds the same entries in the same order as if there had been one here.
+        """
+        self._drafts[self._held :] = [*self._draw_drafts(now), *self._drafts[self._held :]]
+        self._forget_fresh()
+        for position, draft in enumerate(self._drafts[self._held :], self.head + self._held):
+            if draft.kind in DELIVERIES:
+                parts: tuple[Any, ...] = (position, *astuple(draft), 0, b"", b"")
+                self.deliveries.append(Entry(*parts))
+        self._held = len(self._drafts)
+
     def seal_pending(self, epoch: int, token: bytes, now: int) -> tuple[Entry, ...]:
         """The entries of the next append, sealed from the head on. Nothing is forgotten yet."""
-        drafts = [*self._draw_drafts(now), *self._drafts]
+        drafts, held = self._drafts, self._held
+        if self._fresh_scopes:
+            drafts = [*drafts[:held], *self._draw_drafts(now), *drafts[held:]]
         entries: list[Entry] = []
         seal = self.seal
         for position, draft in enumerate(drafts, self.head):
@@ -367,8 +398,6 @@ class Journal:
         return tuple(entries)
 
     def _draw_drafts(self, now: int) -> list[Draft]:
-        if not self._fresh:
-            return []
         drafts: list[Draft] = []
         for path, scope in self._fresh_scopes.items():
             block = {
@@ -384,17 +413,22 @@ class Journal:
     def acknowledge(self, entries: Sequence[Entry]) -> None:
         """The append is durable: move the head and queue its deliveries."""
         self._drafts.clear()
-        self.observed = False
+        self.observed = self.firm = self.deferred = False
+        self._forget_fresh()
+        self._fresh = self._fresh_bytes = 0
+        if entries:
+            self.head = entries[-1].position + 1
+            self.seal = entries[-1].checksum
+        news = entries[self._held :] if self._held else entries
+        self._held = 0
+        self.deliveries.extend(entry for entry in news if entry.kind in DELIVERIES)
+
+    def _forget_fresh(self) -> None:
         for scope in self._fresh_scopes.values():
             for sequence in scope.sequences.values():
                 if sequence.fresh:
                     sequence.fresh = []
-        self._fresh = self._fresh_bytes = 0
         self._fresh_scopes.clear()
-        if entries:
-            self.head = entries[-1].position + 1
-            self.seal = entries[-1].checksum
-        self.deliveries.extend(entry for entry in entries if entry.kind in DELIVERIES)
 
 
 _KNOWN = frozenset(EntryKind)

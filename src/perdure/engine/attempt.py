@@ -292,6 +292,11 @@ class Attempt(ABC):
         """
         return not self.ledger.dirty or self.commit(None)
 
+    def bring(self) -> None:
+        """Queue the deliveries of what is staged: held back if all of it may be, else durable."""
+        if self.journal.firm or not self.ledger.hold():
+            self.flush()
+
     def commit(self, disposition: Disposition | None) -> bool:
         """Commit what is staged together with a change of state, as `flush` does."""
         try:
@@ -355,12 +360,13 @@ class Attempt(ABC):
         return live and not self.runtime.stopping.is_set() and not self.halted
 
     def let_go_if_stopping(self) -> None:
-        """Release the workflow to others when this worker shuts down.
+        """Release the workflow to others when this worker shuts down; what is held back goes along.
 
         Raises:
             Suspended: it does.
         """
         if self.runtime.stopping.is_set():
+            self.flush()
             self.halt(Release())
             raise Suspended("The worker stops; another one goes on.")
 
@@ -410,11 +416,12 @@ class Attempt(ABC):
         Raises:
             Suspended: the frame is dropped; it will be replayed when there is something for it.
         """
-        self.flush()
+        self.bring()
         if self.journal.deliveries:
             return
         self.signal.clear()  # before the look: whoever stops the worker pokes after saying so
         if not busy:
+            self.flush()
             self.let_go_if_stopping()
         if self._collect():
             return
@@ -430,6 +437,7 @@ class Attempt(ABC):
                 POLL_SECONDS if until_due is None else min(POLL_SECONDS, until_due)
             ):
                 self._poked = True
+                self.flush()  # a body takes its time: what others gave is not held back for it
         elif due is None and not self.mailbox.awaits_others:
             self.stop(
                 WorkflowStuck(

@@ -50,6 +50,11 @@ class Function(Protocol):
         ...
 
     @property
+    def pure(self) -> bool:
+        """Whether its body may run again without harm, so that its outcome may be held back."""
+        ...
+
+    @property
     def executor(self) -> object:
         """Where its bodies run: an `ExecutorChoice` (`perdure.engine.executors`)."""
         ...

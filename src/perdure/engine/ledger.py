@@ -26,6 +26,8 @@ from perdure.errors import LeaseLost
 _PROGRESS = COMMANDS | DELIVERIES
 _OUTCOMES = frozenset({EntryKind.TASK, EntryKind.ATTEMPT})
 """What bodies gave, which must not be had again."""
+HELD_SECONDS_MAX = 1.0
+"""After a commit, how long what pure tasks give is held back: a crash costs no more work."""
 
 
 class Ledger:
@@ -47,6 +49,7 @@ class Ledger:
         self.progress_resets = False
         self._runtime = runtime
         self._record = record
+        self._committed_at = runtime.env.monotonic()
         self._children: list[NewInvocation] = []
         self._watches: list[InvocationKey] = []
         self._consumed: list[int] = []
@@ -88,6 +91,19 @@ class Ledger:
         if not self._runtime.leases.is_live(self._record.key, self._record.epoch):
             raise LeaseLost
 
+    def hold(self) -> bool:
+        """Let the workflow go on with all that is staged before it is durable, if it may.
+
+        False if something of it must be durable first, or if more is held back than should be.
+        """
+        journal, runtime = self.journal, self._runtime
+        if journal.firm or journal.full:
+            return False
+        if journal.deferred and runtime.env.monotonic() - self._committed_at > HELD_SECONDS_MAX:
+            return False
+        journal.hold(runtime.now(self._record.key))
+        return True
+
     def commit(self, disposition: Disposition | None) -> bool:
         """Commit what is pending. False when a child's id was taken; nothing happened then.
 
@@ -126,6 +142,7 @@ class Ledger:
         if not isinstance(result, Committed):
             raise LeaseLost
         self.journal.acknowledge(entries)
+        self._committed_at = self._runtime.env.monotonic()
         self._forget_pending()
         self.reset_crashes = False
         return True

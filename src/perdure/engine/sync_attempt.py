@@ -70,7 +70,7 @@ class SyncAttempt(Attempt):
                 self.idle(busy=False)
 
     def _came_next(self, wait: Wait) -> bool:
-        """Whether the one thing that is waited for is next in the journal, once it is flushed.
+        """Whether the one thing that is waited for is next in the journal, once that is brought.
 
         It is after nearly every call, and then it need not be looked for among other waits.
         """
@@ -78,7 +78,7 @@ class SyncAttempt(Attempt):
             return False
         journal = self.journal
         if not journal.deliveries:
-            self.flush()
+            self.bring()
         wait.delivery = journal.take_answer(wait.place)
         if wait.delivery is None:
             return False

@@ -8,7 +8,8 @@ with what survived, and looks:
 
 * the workflow ends, and its result is what its journal says;
 * no task whose outcome was recorded runs again, and no failed attempt that was recorded does;
-* a body that does run again gets the arguments and the idempotency key of its first run;
+* a body that does run again gets the arguments and the idempotency key of its first run, unless
+  its task is pure, and none that is not pure ran for nothing but what the journal has forgotten;
 * whatever was recorded when the process died is there afterwards, byte by byte;
 * every start that is recorded exists, and nothing else does;
 * the journals replay, at the moment of the crash and at the end, without calling anything;
@@ -67,12 +68,14 @@ class Execution(NamedTuple):
         process: number of the process it ran in, from 0.
         body: id of the task invocation, the same on every attempt.
         seen: its arguments and its idempotency key, as text.
+        pure: its task is pure, so that it may run on values which were then lost.
     """
 
     process: int
     body: str
     name: str
     seen: str
+    pure: bool = False
 
 
 class Executions:
@@ -98,7 +101,8 @@ class Executions:
             if isinstance(context, TaskContext) and context.template.name == definition.name:
                 seen = f"{args} {kwargs} {context.idempotency_key()}"
                 body = context.invocation.invocation_id
-                self.note(Execution(process, body, definition.name, seen))
+                pure = definition.pure
+                self.note(Execution(process, body, definition.name, seen, pure))
 
         @functools.wraps(function)
         def body(*args: Any, **kwargs: Any) -> Any:
@@ -125,6 +129,8 @@ def misrun(
 
     After a crash each body runs as often as outcomes of it are recorded from then on; what ran
     between the last record and a later crash ran in vain. So what was recorded never runs again.
+    What a body is run on is on record before, so that it is asked for again, with the same. Bodies
+    of pure tasks are excepted from that.
 
     Args:
         moments: what there was before process 0, process 1, ...; the first is usually `NOTHING`.
@@ -143,8 +149,10 @@ def misrun(
                     f"task {names.get(body, '?')!r} ({body}) ran {ran[body]} times from process "
                     f"{number} on, in which {wanted} outcomes of it were recorded"
                 )
+    for body in names.keys() - recorded.keys() - dropped - {run.body for run in runs if run.pure}:
+        yield f"task {names[body]!r} ({body}) ran, and nobody asks for it any more"
     for body, name in names.items():
-        seen = {run.seen for run in runs if run.body == body}
+        seen = {run.seen for run in runs if run.body == body and not run.pure}
         if len(seen) > 1:
             yield f"task {name!r} ({body}) saw other things when it ran again: {seen}"
 

@@ -87,8 +87,9 @@ def stage(
     digest: bytes = b"",
     *,
     observed: bool = False,
+    held: bool = False,
 ) -> None:
-    """Stage the entry of a command; `observed` as in `Journal.stage`."""
+    """Stage the entry of a command; `observed` and `held` as in `Journal.stage`."""
     draft = Draft(
         command.kind,
         command.scope.path,
@@ -100,7 +101,7 @@ def stage(
         command.meta,
         at,
     )
-    place.journal.stage(draft, observed=observed)
+    place.journal.stage(draft, observed=observed, held=held)
 
 
 def note(place: Place, command: Command, kind: EntryKind, body: bytes, at: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from perdure.core.divergence import describe_arguments
 from perdure.core.entries import EntryKind
-from perdure.engine.effects import Compute, Flow, Now
+from perdure.engine.effects import Compute, Flow, Flush, Now
 from perdure.engine.flows.place import DecodeResult, Place, begin, recorded_outcome, stage
 from perdure.engine.outcome import Outcome, Raised, Returned, outcome_body, read_body
 from perdure.errors import Divergence
@@ -18,15 +18,22 @@ def record(
     run: Callable[[], object],
     encode: Callable[[object], tuple[bytes, object]],
     decode: DecodeResult,
+    *,
+    foreign: bool = True,
 ) -> Flow[Outcome]:
     """Record what `run` returned or raised, once; it never runs again once that is durable.
 
     It may run again after a crash before that, so it must not have effects that matter.
+
+    Args:
+        foreign: `run` is the user's, who may let out what pure tasks gave: that is durable first.
     """
     command = begin(place, EntryKind.RECORD, name, name)
     if (entry := command.recorded) is not None:
         place.scope.event(entry.at)
         return recorded_outcome(place, read_body(entry.body), decode)
+    if foreign and place.journal.deferred:
+        yield Flush()
     outcome: Outcome = yield Compute(run, encode)
     at: int = yield Now()
     stage(place, command, outcome_body(outcome), at, observed=True)

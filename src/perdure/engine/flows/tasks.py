@@ -35,7 +35,8 @@ def call_task(place: Place, call: Call, queued: NewInvocation | None = None) -> 
 
     At least once: a crash between the body and its record runs the body again. After its outcome is
     durable it never runs again. What is recorded decides, so a task may get or lose its queue while
-    workflows that called it are under way.
+    workflows that called it are under way. The outcome of a pure task may be given before it is
+    durable: it is before a body that is not pure starts, and before anything leaves the workflow.
     """
     ahead = place.journal.ahead(place.scope)
     on_queue = queued is not None if ahead is None else ahead.kind == EntryKind.START
@@ -97,15 +98,17 @@ def _attempts(place: Place, command: Command, call: Call) -> Flow[Outcome]:
     failed = [note for note in command.notes if note.kind == EntryKind.ATTEMPT]
     invocation_id = derive_id(place.journal.seed, "task", command.scope.path, str(command.ordinal))
     pause = read_body(failed[-1].body).due if failed else 0
-    number = len(failed)
+    number, pure = len(failed), call.function.pure
     while True:
         number += 1
         if pause:
             yield WaitAny((Wait(due=pause),))
-        if place.careful:
+        careful = place.careful
+        if careful:
             at: int = yield Now()
             note(place, command, EntryKind.BEGAN, b"{}", at)
-        if place.careful or place.journal.observed:
+        journal = place.journal
+        if careful or journal.observed or (journal.deferred and not pure):
             yield Flush()
         outcome: Outcome = yield RunBody(call, invocation_id, place.scope.clock)
         at = yield Now()
@@ -117,7 +120,9 @@ def _attempts(place: Place, command: Command, call: Call) -> Flow[Outcome]:
         yield Flush()
     if place.careful:
         place.progressed()
-    stage(place, command, outcome_body(outcome, call.arguments), at, call.digest)
+    # A body that began on record ends on record, or the next crash would be counted against it.
+    held = pure and not careful
+    stage(place, command, outcome_body(outcome, call.arguments), at, call.digest, held=held)
     return outcome
 
 

@@ -180,7 +180,7 @@ def test_a_body_that_takes_its_time_does_not_hold_up_what_others_gave(memory_sto
         return "slow"
 
     async def main() -> list[Any]:
-        return await asyncio.gather(slow(), look.acall())
+        return [*await asyncio.gather(slow(), look.acall())]
 
     handle = start(app, main)
     app.start_worker()

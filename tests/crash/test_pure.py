@@ -207,7 +207,7 @@ def test_an_async_program_agrees_with_what_was_seen_of_it(seed: int) -> None:
 def journal(steps: list[str], monkeypatch: pytest.MonkeyPatch, *, colour: str, pure: bool) -> Any:
     env, calls = VirtualEnv(), iter(range(1, 10_000))
     monkeypatch.setattr(f"{__name__}.differs", lambda *seen: f"{next(calls)}:{seen!r}")
-    made = defaultdict(itertools.count)  # by size: commits take another one than `wf.token`
+    made: dict[int, Any] = defaultdict(itertools.count)  # by size: tokens of commits are longer
     monkeypatch.setattr(env, "entropy", lambda size: next(made[size]).to_bytes(size, "big"))
     backend = MemoryBackend(env.now, store_id=bytes(16))
     with Perdure(backend=backend, env=env, name="golden", grace=0.0) as app:

@@ -33,7 +33,7 @@ def charge(order_id: str, cents: int, *, key: str = "") -> str:
     return key
 
 
-@app.task(retry=Retry(attempts=3), timeout=2.0)
+@app.task(retry=Retry(attempts=3), timeout=2.0, pure=True)
 def pack(item: str) -> list[int]:
     return [len(item)]
 

@@ -1,53 +1,19 @@
-"""The tables of docs/benchmarks.md, from a JSON file: `python -m benchmarks.page results.json`."""
+"""The results in docs/benchmarks.md, from JSON files: `python -m benchmarks.page results.json`."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.columns import COLUMNS, Found
 from benchmarks.goals import OURS
 
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
-Found = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Column:
-    """One figure of one work, for everybody who has it.
-
-    Attributes:
-        figure: of a resume only the beginning: its end is how many tasks there were.
-        lower: whether less is better.
-    """
-
-    title: str
-    work: str
-    figure: str
-    lower: bool = False
-
-    def of(self, by_work: Found) -> float | None:
-        """The median, if it was measured."""
-        for name, value in by_work.get(self.work, {}).get("medians", {}).items():
-            if name == self.figure or (self.figure.endswith("_") and name.startswith(self.figure)):
-                return float(value)
-        return None
-
-    def times(self, ours: float, theirs: float) -> float:
-        """How many times better the first one is."""
-        return theirs / ours if self.lower else ours / theirs
-
-
-COLUMNS = (
-    Column("tasks in sequence, 1/s", "tasks", "tasks_per_s"),
-    Column("workflows of 5 tasks, results/s", "clients", "results_per_s"),
-    Column("latency p50, ms", "latency", "idle_p50_ms", lower=True),
-    Column("latency p99, ms", "latency", "idle_p99_ms", lower=True),
-    Column("resumed tasks, 1/s", "resume", "tasks_per_s_"),
-)
+PICTURES = "pictures"
+"""The folder beside the page."""
 
 
 def _number(value: float) -> str:
@@ -142,16 +108,54 @@ def into(text: str, tables: str) -> str:
     return f"{before}{begin}\n{tables}\n{end}{after}"
 
 
+def merged(files: Sequence[Found]) -> Found:
+    """Results by label and work; where several files have a work, the last one counts."""
+    found: dict[str, dict[str, Any]] = {}
+    for written in files:
+        for label, by_work in written["results"].items():
+            found.setdefault(label, {}).update(by_work)
+    return found
+
+
+def illustrated(tables: str, files: Sequence[Found], folder: Path) -> str:
+    """The tables with the pictures above them, which are written into this folder."""
+    from benchmarks import pictures  # matplotlib, which tables alone do not need
+
+    made = [
+        pictures.peers(files[0]["results"], folder),
+        pictures.growth(merged(files), folder),
+    ]
+    lines = [
+        f"![{picture.text}]({folder.name}/{picture.file})"
+        for picture in made
+        if picture is not None
+    ]
+    return "\n\n".join([*lines, tables])
+
+
 def main() -> None:
-    """Print the tables, or put them in their place."""
+    """Print the tables, or put them and the pictures in their place."""
     made = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__)
-    made.add_argument("json", type=Path)
-    made.add_argument("--into", type=Path, metavar="PAGE", help=f"between {BEGIN} and {END}")
+    made.add_argument(
+        "json",
+        type=Path,
+        nargs="+",
+        help="the tables and ratios are of the first one; the picture of growth takes each work"
+        " from the last one that has it",
+    )
+    made.add_argument(
+        "--into",
+        type=Path,
+        metavar="PAGE",
+        help=f"between {BEGIN} and {END}, and the pictures into {PICTURES}/ beside the page",
+    )
     options = made.parse_args()
-    tables = page(json.loads(options.json.read_text("utf-8")))
+    files = [json.loads(file.read_text("utf-8")) for file in options.json]
+    tables = page(files[0])
     if options.into is None:
         print(tables)
     else:
+        tables = illustrated(tables, files, options.into.parent / PICTURES)
         options.into.write_text(into(options.into.read_text("utf-8"), tables), "utf-8")
 
 

@@ -57,7 +57,7 @@ def run(bench: Bench) -> Figures:
             program.one.start()
             claims[name].append(_claim(program))
             looks[name].append(_claim(program))
-    figures: Figures = {}
+    figures: Figures = {"count_finished": sizes.finished, "count_waiting": sizes.waiting}
     for what, times in (("claim", claims), ("look", looks)):
         medians = {name: percentile(taken, 0.5) for name, taken in times.items()}
         for name, middle in medians.items():

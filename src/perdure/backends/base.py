@@ -172,7 +172,8 @@ class ClaimBatch(NamedTuple):
     """Claimed rows as they are after the claim (RUNNING, epoch + 1), oldest due first.
 
     `now` is the backend's clock in that transaction. `next_due` is when the next row that matches
-    the request becomes claimable by time alone (a timer or a lease), or None.
+    the request becomes claimable by time alone (a timer or a lease), or None. It is looked for only
+    when nothing was claimed: who got something asks again anyway.
     """
 
     records: tuple[InvocationRecord, ...]

@@ -217,10 +217,12 @@ class MemoryBackend:
             admission = self._admission(request, now)
             admitted = (row for _, row in ripe if admission.admit(row.queue, row.limit_key))
             taken = list(islice(admitted, max(0, request.limit)))
-            claimed = tuple(self._grant(row, request, now) for row in taken)
-            later = (self._due_at(row) for row in self._matching(request) if not _is_ready(row))
+            if taken:
+                claimed = tuple(self._grant(row, request, now) for row in taken)
+                return ClaimBatch(claimed, now, None)
+            later = (self._due_at(row) for row in matching if not _is_ready(row))
             next_due = min((at for at in later if at is not None and at > now), default=None)
-            return ClaimBatch(claimed, now, next_due)
+            return ClaimBatch((), now, next_due)
 
     def renew(self, owner: str, holdings: Sequence[Holding], lease: int) -> frozenset[Holding]:
         """See `Backend.renew`."""

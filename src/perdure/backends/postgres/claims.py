@@ -1,8 +1,8 @@
 """What a claim takes: a look without locks, the limits, and the grant of what nobody else took.
 
-Without limits many workers claim side by side: each passes over the rows that another one has
-locked. Where a queue has limits, or a row has a limit key, the claims of that queue take turns
-under an advisory lock, which ends with the transaction.
+Without limits all of that is one statement, and many workers claim side by side: each passes over
+the rows that another one has locked. Where a queue has limits, or a row has a limit key, the claims
+of that queue take turns under an advisory lock, which ends with the transaction.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ class Claim:
             "queues": None if request.queues is None else list(request.queues),
             "owner": request.owner,
             "dead_owners": list(request.dead_owners),
-            "limit": self._page,
+            "page": self._page,
+            "limit": max(0, request.limit),
+            "lease": request.lease,
+            "limited": [queue for queue in request.limits if self._is_limited(queue)],
             "space": ADVISORY_SPACE,
         }
         if request.roots is not None:
@@ -53,15 +56,26 @@ class Claim:
         self._in_tree = "" if request.roots is None else "_in_tree"
 
     def run(self) -> ClaimBatch:
+        """All at once; one by one where something is limited, or an owner is known to be gone."""
+        if not self._request.dead_owners:
+            rows = self._transaction.rows(f"claim{self._in_tree}", self._where)
+            *_, seq, now, is_guarded, later = rows[0]
+            if seq is not None:
+                return ClaimBatch(tuple(map(record_of, rows)), now, None)
+            if not is_guarded:
+                return ClaimBatch((), now, later)
+        return self._run_guarded()
+
+    def _run_guarded(self) -> ClaimBatch:
         """Look, admit, grant."""
         ((self._where["now"],),) = self._transaction.rows("now")
         taken = self._take() if self._request.limit > 0 else []
-        records = {}
         if taken:
             rows = self._transaction.rows("read_granted", {"seqs": taken})
             records = {row[-1]: record_of(row) for row in rows}
+            return ClaimBatch(tuple(records[seq] for seq in taken), self._where["now"], None)
         ((later,),) = self._transaction.rows(f"next_due{self._in_tree}", self._where)
-        return ClaimBatch(tuple(records[seq] for seq in taken), self._where["now"], later)
+        return ClaimBatch((), self._where["now"], later)
 
     def _take(self) -> list[int]:
         found = list(self._admitted(self._admission()))
@@ -81,7 +95,6 @@ class Claim:
             self._where
             | {
                 "seqs": [each.seq for each in found],
-                "limit": self._request.limit,
                 "until": self._where["now"] + self._request.lease,
             },
         )
@@ -91,9 +104,12 @@ class Claim:
         return [each.seq for each in claimed]
 
     def _is_guarded(self, found: Candidate) -> bool:
-        limits = limits_of(self._request, found.queue)
+        return bool(found.limit_key) or self._is_limited(found.queue)
+
+    def _is_limited(self, queue: str) -> bool:
+        limits = limits_of(self._request, queue)
         unlimited = limits.concurrency is limits.worker_concurrency is None
-        return bool(found.limit_key) or not unlimited or limits.rate is not None
+        return not unlimited or limits.rate is not None
 
     def _admission(self) -> Admission:
         self._in_use = {}

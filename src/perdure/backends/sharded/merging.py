@@ -18,7 +18,7 @@ def merge_batches(batches: Sequence[ClaimBatch]) -> ClaimBatch:
     now = batches[0].now
     due = [batch.next_due - batch.now for batch in batches if batch.next_due is not None]
     records = tuple(chain.from_iterable(batch.records for batch in batches))
-    return ClaimBatch(records, now, now + min(due) if due else None)
+    return ClaimBatch(records, now, now + min(due) if due and not records else None)
 
 
 def merge_pages(pages: Iterable[Sequence[InvocationRecord]], limit: int) -> list[InvocationRecord]:

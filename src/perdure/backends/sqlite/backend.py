@@ -273,10 +273,9 @@ class SQLiteBackend(Audit):
         connection.execute(sql.GRANT, asked)
         rows = connection.execute(sql.READ_GRANTED, asked).fetchall()
         self._log_claims(connection, request, {each.queue for each in found}, asked)
-        later = next_due(connection, request, now)
         records = {row[-1]: record_of(row) for row in rows}
         seqs = {record.key: seq for seq, record in records.items()}
-        return ClaimBatch(tuple(records[seq] for seq in taken), now, later), seqs
+        return ClaimBatch(tuple(records[seq] for seq in taken), now, None), seqs
 
     def _log_claims(
         self,

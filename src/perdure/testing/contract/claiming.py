@@ -170,8 +170,9 @@ class ClaimContract(ContractCase):
         world.clock.advance(-5 * SECOND)
         batch = world.claim(lease=9 * SECOND)
         assert [record.key.invocation_id for record in batch.records] == ["ready", "newer"]
+        batch = world.claim()
+        assert batch.records == ()
         assert batch.next_due == min(timer, world.clock.at + 9 * SECOND)
-        assert world.claimed() == []
 
     def test_a_timer_is_claimed_when_it_is_due(self, world: World) -> None:
         record = world.running()
@@ -222,7 +223,15 @@ class NextDueContract(ContractCase):
 
     def test_the_leases_just_granted_count(self, world: World) -> None:
         world.start()
-        assert world.claim(lease=SECOND).next_due == world.clock.at + SECOND
+        world.claim(lease=SECOND)
+        assert world.claim().next_due == world.clock.at + SECOND
+
+    def test_it_is_not_looked_for_when_something_was_claimed(self, world: World) -> None:
+        world.start("a", delay=SECOND)
+        world.start("b")
+        batch = world.claim()
+        assert (len(batch.records), batch.next_due) == (1, None)
+        assert world.claim().next_due == world.clock.at + SECOND
 
     def test_only_rows_that_match_the_request(self, world: World) -> None:
         world.start("a", delay=SECOND, name="other")
@@ -235,11 +244,11 @@ class NextDueContract(ContractCase):
         assert world.claim().next_due == now + SECOND
         assert world.claim(names=frozenset[str]()).next_due is None
 
-    def test_rows_left_by_the_limit_do_not_hide_it(self, world: World) -> None:
+    def test_rows_that_are_ready_do_not_hide_it(self, world: World) -> None:
         world.start("a", priority=1)
         world.start("b")
         world.start("c", delay=SECOND)
-        assert world.claim(limit=1, lease=LEASE).next_due == world.clock.at + SECOND
+        assert world.claim(limit=0, lease=LEASE).next_due == world.clock.at + SECOND
 
 
 class LeaseContract(ContractCase):

@@ -129,7 +129,7 @@ FROM lane CROSS JOIN LATERAL (
         WHERE app = %(app)s AND queue = lane.queue AND priority = lane.priority
             AND timed = 0 AND due_at IS NOT NULL AND name = ANY(%(names)s)
             AND (queue || chr(10) || limit_key) NOT IN (SELECT unnest(%(full_keys)s::text[]))
-        ORDER BY due_at, seq LIMIT %(limit)s
+        ORDER BY due_at, seq LIMIT %(page)s
     )
     UNION ALL
     (
@@ -137,13 +137,13 @@ FROM lane CROSS JOIN LATERAL (
         WHERE app = %(app)s AND queue = lane.queue AND priority = lane.priority
             AND timed = 1 AND due_at <= %(now)s AND name = ANY(%(names)s)
             AND (queue || chr(10) || limit_key) NOT IN (SELECT unnest(%(full_keys)s::text[]))
-        ORDER BY due_at, seq LIMIT %(limit)s
+        ORDER BY due_at, seq LIMIT %(page)s
     )
 ) AS found
 WHERE (%(queues)s::text[] IS NULL OR lane.queue = ANY(%(queues)s))
     AND NOT lane.queue = ANY(%(full_queues)s)
 ORDER BY lane.priority DESC, found.due_at, found.seq
-LIMIT %(limit)s;
+LIMIT %(page)s;
 
 -- name: due_in_tree
 -- Like due, within the trees of some roots.
@@ -156,7 +156,7 @@ WHERE app = %(app)s AND due_at IS NOT NULL AND (timed = 0 OR due_at <= %(now)s)
     AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
     AND NOT queue = ANY(%(full_queues)s)
 ORDER BY priority DESC, due_at, seq
-LIMIT %(limit)s;
+LIMIT %(page)s;
 
 -- name: next_due
 -- When the next row becomes claimable by time alone. The lanes are found as in `due`, for a backlog

@@ -22,7 +22,7 @@ from perdure.backends.sqlite.rows import json_list
 _HIGHEST = 2**63 - 1
 _LOWEST = -(2**63)
 
-PAGE = 64
+PAGE = 16
 """Rows that are looked at with the first statement, at least; a claim wants about so many."""
 
 PAGE_MAX = 4_096

@@ -30,6 +30,7 @@ from perdure.engine.runtime import Runtime, logger
 from perdure.engine.sync_attempt import SyncAttempt
 from perdure.engine.task_attempt import TaskAttempt
 from perdure.errors import BackendError, CommitUnknown, InternalError, LeaseLost, PerdureError
+from perdure.worker.gathering import Gathering
 from perdure.worker.owner import is_gone
 
 POLL_SECONDS = 0.25
@@ -131,6 +132,7 @@ class Worker:
         self._alone_until = 0.0
         self._owners_checked = float("-inf")
         self._failures = 0
+        self._gathering = Gathering(concurrency)
         self._unreleased: deque[Attempt | TaskAttempt] = deque()
         self._has_open_claim = False
         self.alive = True
@@ -223,6 +225,9 @@ class Worker:
         alone = self._last_chance is not None and runtime.env.monotonic() < self._alone_until
         if free <= 0 or alone or not self._functions or (roots is not None and not roots):
             return POLL_SECONDS
+        began = runtime.env.monotonic()
+        if (pause := self._gathering.pause(free, began)) > 0.0:
+            return pause
         batch = self._claim(
             ClaimRequest(
                 app=runtime.app_name,
@@ -233,9 +238,10 @@ class Worker:
                 limits=self._serves.limits(),
                 limit=free,
                 lease=int(runtime.settings.lease * 1e6),
-                dead_owners=self._gone_owners(runtime.env.monotonic()),
+                dead_owners=self._gone_owners(began),
             )
         )
+        self._gathering.claimed(free, len(batch.records), began, runtime.env.monotonic())
         if batch.records:
             self._run_all(batch)
             return 0.0

@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
+from perdure.backends.letters import Letter, Sent
 from perdure.backends.limits import QueueLimits, QueueStatus
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
@@ -47,6 +48,7 @@ class NewInvocation(msgspec.Struct, frozen=True, kw_only=True):
             has no such limit.
         delay: microseconds before it may first be claimed.
         options: JSON object with what an attempt needs (retry, timeout, ...).
+        letters: sent to it in the transaction of a `Backend.start`, also where the id was there.
     """
 
     invocation_id: str
@@ -65,6 +67,7 @@ class NewInvocation(msgspec.Struct, frozen=True, kw_only=True):
     delay: int = 0
     options: bytes = b"{}"
     code_version: str = ""
+    letters: tuple[Letter, ...] = ()
 
 
 class InvocationRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -288,12 +291,18 @@ class InboxRow(NamedTuple):
     """Something others have for a workflow. Rows are read in `row_id` order.
 
     Attributes:
-        kind: "done" (a watched invocation ended; `source` names it).
+        kind: "done" (a watched invocation ended; `source` names it), or the kind of a letter.
+        source: `NOBODY` for a letter, and `letter` is what was sent.
     """
 
     row_id: int
     kind: str
     source: InvocationKey
+    letter: Letter | None = None
+
+
+NOBODY = InvocationKey("", 0)
+"""The source of a letter: who sent it does not matter."""
 
 
 class Holding(NamedTuple):
@@ -355,6 +364,14 @@ class Backend(Protocol):
         TERMINATED gets the next generation. "raise" behaves as "return" here: the caller raises.
         The seed of the new row is `core.draws.derive_seed(store id, app, name, id, generation)`.
         Calling again after an unknown outcome is safe.
+        """
+        ...
+
+    def send(self, key: InvocationKey, letter: Letter) -> Sent:
+        """Put a letter into the inbox, and make the invocation ready if it is WAITING.
+
+        That is one transaction with the memory of its id, so a letter that is sent again, after an
+        unknown outcome say, is accepted once.
         """
         ...
 

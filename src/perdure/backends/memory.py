@@ -42,7 +42,9 @@ from perdure.backends.base import (
 )
 from perdure.backends.clock import real_clock
 from perdure.backends.forks import watch_forks
+from perdure.backends.letters import Letter, Sent
 from perdure.backends.limits import QueueStatus
+from perdure.backends.memory_inbox import Inboxes
 from perdure.backends.rules import (
     FIRST_GENERATION,
     RESTARTABLE,
@@ -77,8 +79,7 @@ class MemoryBackend:
         self._ready_since: dict[InvocationKey, int] = {}
         self._latest: dict[str, int] = {}
         self._journals: dict[InvocationKey, list[Entry]] = {}
-        self._inboxes: dict[InvocationKey, list[InboxRow]] = {}
-        self._inbox_rows = 0
+        self._inboxes = Inboxes()
         self._watchers: dict[InvocationKey, list[InvocationKey]] = {}
         self._data: dict[InvocationKey, dict[str, bytes]] = {}
         self._register: dict[tuple[str, str, str, str], bytes] = {}
@@ -129,7 +130,7 @@ class MemoryBackend:
     def read_inbox(self, key: InvocationKey) -> list[InboxRow]:
         """See `Backend.read_inbox`."""
         with self._lock:
-            return list(self._inboxes.get(key, ()))
+            return self._inboxes.unread(key)
 
     def read_data(self, key: InvocationKey) -> dict[str, bytes]:
         """See `Backend.read_data`."""
@@ -199,7 +200,23 @@ class MemoryBackend:
             found = self._rows[InvocationKey(new.invocation_id, latest)]
             if on_existing == "new_generation_if_failed" and found.state in RESTARTABLE:
                 return Started(self._insert(new, latest + 1), created=True)
+            for letter in new.letters:
+                self.send(found.key, letter)
             return Started(found, created=False)
+
+    def send(self, key: InvocationKey, letter: Letter) -> Sent:
+        """See `Backend.send`."""
+        with self._lock:
+            row = self._rows.get(key)
+            if row is None:
+                return Sent.MISSING
+            if self._inboxes.was_accepted(key, letter):
+                return Sent.REPEATED
+            if row.state in TERMINAL:
+                return Sent.ENDED
+            self._inboxes.accept(key, letter)
+            self._wake(key)
+            return Sent.ACCEPTED
 
     def claim(self, request: ClaimRequest) -> ClaimBatch:
         """See `Backend.claim`. Rows equally due are taken in the order they were started."""
@@ -272,9 +289,7 @@ class MemoryBackend:
         """Entries, what they consumed, data, children, watches, and last what becomes of it."""
         key = asked.key
         self._append(asked)
-        self._inboxes[key] = [
-            row for row in self._inboxes.get(key, ()) if row.row_id not in asked.consumed
-        ]
+        self._inboxes.consume(key, asked.consumed)
         self._data.setdefault(key, {}).update(asked.data)
         children = [self._insert(child, FIRST_GENERATION) for child in asked.children]
         touched = [child.key for child in children if child.wake_at is None]
@@ -317,7 +332,7 @@ class MemoryBackend:
         let_go = _replace(row, owner="", lease_until=None, wake_at=None)
         match disposition:
             case Suspend(wake_at=wake_at):
-                if self._inboxes[row.key] or (wake_at is not None and wake_at <= now):
+                if self._inboxes.unread(row.key) or (wake_at is not None and wake_at <= now):
                     self._put(_replace(let_go, state=_S.READY))
                 else:
                     self._put(_replace(let_go, state=_S.WAITING, wake_at=wake_at))
@@ -338,7 +353,7 @@ class MemoryBackend:
     def _end(self, key: InvocationKey) -> list[InvocationKey]:
         """Tell the watchers that live; what the ended one would still have read is dropped."""
         self._live.pop(key)
-        self._inboxes.pop(key, None)
+        self._inboxes.drop(key)
         told = [each for each in self._watchers.pop(key, ()) if each in self._live]
         for watcher in told:
             self._deliver(watcher, key)
@@ -346,11 +361,12 @@ class MemoryBackend:
 
     def _deliver(self, watcher: InvocationKey, source: InvocationKey) -> None:
         """An inbox row, and READY if it was waiting, in one transaction: no wake-up is lost."""
-        self._inbox_rows += 1
-        row = InboxRow(self._inbox_rows, "done", source)
-        self._inboxes.setdefault(watcher, []).append(row)
-        if self._rows[watcher].state is _S.WAITING:
-            self._put(_replace(self._rows[watcher], state=_S.READY, wake_at=None))
+        self._inboxes.end_of(source, watcher)
+        self._wake(watcher)
+
+    def _wake(self, key: InvocationKey) -> None:
+        if self._rows[key].state is _S.WAITING:
+            self._put(_replace(self._rows[key], state=_S.READY, wake_at=None))
 
     # --- register --------------------------------------------------------------------------------
 
@@ -380,6 +396,8 @@ class MemoryBackend:
         self._latest[new.invocation_id] = generation
         self._live[row.key] = None
         self._rows[row.key] = row
+        for letter in new.letters:
+            self._inboxes.accept(row.key, letter)
         self._ready_since[row.key] = row.created_at
         return row
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from perdure.backends.base import InvocationRecord, NewInvocation
+from perdure.backends.base import InboxRow, InvocationRecord, NewInvocation
+from perdure.backends.letters import Letter
 from perdure.backends.limits import QueueStatus
 from perdure.backends.rules import STORE_ID_BYTES
 from perdure.backends.server import ServerList
@@ -119,6 +120,15 @@ def entry_columns(entry: Entry) -> Row:
         entry.codec,
         entry.key_id,
     )
+
+
+def inbox_row(row: Row) -> InboxRow:
+    """An unread row from the columns of `read_inbox`."""
+    row_id, kind, source_id, source_generation, name, letter_id, body = row
+    letter = None
+    if letter_id is not None:
+        letter = Letter(kind=kind, name=name, letter_id=letter_id, body=body)
+    return InboxRow(row_id, kind, InvocationKey(source_id, source_generation), letter)
 
 
 def queue_status(row: Row, now: int) -> QueueStatus:

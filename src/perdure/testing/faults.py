@@ -33,6 +33,7 @@ from perdure.backends.base import (
     Started,
     Transition,
 )
+from perdure.backends.letters import Letter, Sent
 from perdure.backends.limits import QueueStatus
 from perdure.backends.server import Spread
 from perdure.core.entries import Entry
@@ -71,7 +72,7 @@ class Mode(StrEnum):
         return self in {Mode.BEFORE, Mode.AFTER}
 
 
-Call = Literal["start", "claim", "commit", "renew", "register_put", "resume"]
+Call = Literal["start", "claim", "commit", "renew", "register_put", "resume", "send"]
 
 
 class Fault(NamedTuple):
@@ -264,6 +265,10 @@ class FaultyBackend:
     def register_put(self, put: RegisterPut) -> RegisterResult:
         """See `Backend.register_put`."""
         return self._change("register_put", lambda: self._inner.register_put(put))
+
+    def send(self, key: InvocationKey, letter: Letter) -> Sent:
+        """See `Backend.send`."""
+        return self._change("send", lambda: self._inner.send(key, letter))
 
     def resume(self, key: InvocationKey) -> bool:
         """See `Backend.resume`."""

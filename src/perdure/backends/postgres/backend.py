@@ -24,8 +24,9 @@ from perdure.backends.base import (
     Started,
     Transition,
 )
+from perdure.backends.letters import Letter, Sent
 from perdure.backends.limits import QueueStatus
-from perdure.backends.postgres import servers
+from perdure.backends.postgres import letters, servers
 from perdure.backends.postgres.audit import Audit
 from perdure.backends.postgres.claims import Claim
 from perdure.backends.postgres.clock import ServerClock, moment
@@ -38,6 +39,7 @@ from perdure.backends.rows import (
     Row,
     call_row,
     entry_of,
+    inbox_row,
     invocation_row,
     queue_status,
     record_of,
@@ -188,8 +190,7 @@ class PostgresBackend(Audit):
 
     def read_inbox(self, key: InvocationKey) -> list[InboxRow]:
         """See `Backend.read_inbox`."""
-        rows = self._rows("read_inbox", key)
-        return [InboxRow(row[0], row[1], InvocationKey(row[2], row[3])) for row in rows]
+        return [inbox_row(row) for row in self._rows("read_inbox", key)]
 
     def read_data(self, key: InvocationKey) -> dict[str, bytes]:
         """See `Backend.read_data`."""
@@ -243,18 +244,31 @@ class PostgresBackend(Audit):
                 existing = record_of(found[0])
                 restarts = on_existing == "new_generation_if_failed"
                 if not restarts or existing.state not in RESTARTABLE:
+                    for letter in new.letters:
+                        letters.send(transaction, existing.key, letter)
                     return Started(existing, created=False)
                 generation = existing.key.generation + 1
             record = first_record(new, generation, store_id, now)
-            return Started(record, created=True) if _insert(transaction, seq, record) else None
+            if not _insert(transaction, seq, record):
+                return None
+            for letter in new.letters:
+                letters.post(transaction, seq, letter)
+            return Started(record, created=True)
 
         while True:
             started = self._store.write(work)
             if started is not None:
-                if started.created:
+                if started.created or new.letters:
                     self._hints.tell()
                 return started
             # The id was inserted by somebody else after our look; the next look sees it.
+
+    def send(self, key: InvocationKey, letter: Letter) -> Sent:
+        """See `Backend.send`."""
+        sent = self._store.write(lambda transaction: letters.send(transaction, key, letter))
+        if sent is Sent.ACCEPTED:
+            self._hints.tell()
+        return sent
 
     def claim(self, request: ClaimRequest) -> ClaimBatch:
         """See `Backend.claim`. Equally due rows are taken in the order they were started."""

@@ -33,6 +33,7 @@ from perdure.backends.base import (
     Started,
     Transition,
 )
+from perdure.backends.letters import Letter, Sent
 from perdure.backends.limits import QueueStatus
 from perdure.backends.server import Server
 from perdure.backends.sharded.audit import Audit
@@ -208,6 +209,10 @@ class ShardedBackend(Audit):
         for holding in holdings:
             groups[members[self.position(holding.key.invocation_id) - 1]].append(holding)
         return renew(groups, owner, lease) if groups else frozenset()
+
+    def send(self, key: InvocationKey, letter: Letter) -> Sent:
+        """See `Backend.send`."""
+        return self._server(key.invocation_id).send(key, letter)
 
     def resume(self, key: InvocationKey) -> bool:
         """See `Backend.resume`."""

@@ -27,8 +27,9 @@ from perdure.backends.base import (
     Transition,
 )
 from perdure.backends.clock import real_clock
+from perdure.backends.letters import Letter, Sent
 from perdure.backends.limits import QueueStatus
-from perdure.backends.rows import entry_of, queue_status, record_of
+from perdure.backends.rows import entry_of, inbox_row, queue_status, record_of
 from perdure.backends.rules import (
     FIRST_GENERATION,
     RESTARTABLE,
@@ -38,7 +39,7 @@ from perdure.backends.rules import (
     raised_counter,
 )
 from perdure.backends.server import FIRST_LIST, Outbox, ServerList
-from perdure.backends.sqlite import servers, sql
+from perdure.backends.sqlite import letters, servers, sql
 from perdure.backends.sqlite.audit import Audit
 from perdure.backends.sqlite.claims import candidates, next_due
 from perdure.backends.sqlite.commits import Applier, insert, is_taken
@@ -182,7 +183,7 @@ class SQLiteBackend(Audit):
         """See `Backend.read_inbox`."""
         with self._store.read() as connection:
             rows = connection.execute(sql.READ_INBOX, key_parameters(key)).fetchall()
-        return [InboxRow(row[0], row[1], InvocationKey(row[2], row[3])) for row in rows]
+        return [inbox_row(row) for row in rows]
 
     def read_data(self, key: InvocationKey) -> dict[str, bytes]:
         """See `Backend.read_data`."""
@@ -230,12 +231,19 @@ class SQLiteBackend(Audit):
             if row is not None:
                 found = record_of(row)
                 if on_existing != "new_generation_if_failed" or found.state not in RESTARTABLE:
+                    for letter in new.letters:
+                        letters.send(connection, found.key, letter)
                     return Started(found, created=False)
                 generation = found.key.generation + 1
             record = insert(connection, new, generation, store_id, self._store.now())
             return Started(record, created=True)
 
         return self._store.share(begin)
+
+    def send(self, key: InvocationKey, letter: Letter) -> Sent:
+        """See `Backend.send`."""
+        with self._store.write() as connection:
+            return letters.send(connection, key, letter)
 
     def claim(self, request: ClaimRequest) -> ClaimBatch:
         """See `Backend.claim`. Equally due rows are taken in the order they were started.

@@ -22,6 +22,7 @@ from perdure.backends.base import (
 from perdure.backends.rows import call_row, ids_of, invocation_row
 from perdure.backends.rules import FIRST_GENERATION, first_record
 from perdure.backends.sqlite import sql
+from perdure.backends.sqlite.letters import post
 from perdure.backends.sqlite.rows import entry_row, json_list, key_parameters
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import TERMINAL, InvocationState
@@ -37,6 +38,8 @@ def insert(
     seq = connection.execute(sql.INSERT_INVOCATION, invocation_row(record)).lastrowid
     assert seq is not None
     connection.execute(sql.INSERT_CALL, call_row(seq, record))
+    for letter in new.letters:
+        post(connection, seq, letter)
     return record
 
 

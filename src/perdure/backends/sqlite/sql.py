@@ -67,6 +67,11 @@ RELEASE = _text("release")
 RETRY_LATER = _text("retry_later")
 STOP = _text("stop")
 
+RECEIVER = _text("receiver")
+WAS_ACCEPTED = _text("was_accepted")
+ACCEPT = _text("accept")
+POST = _text("post")
+
 READ_JOURNAL = _text("read_journal")
 READ_INBOX = _text("read_inbox")
 READ_DATA = _text("read_data")

@@ -30,6 +30,7 @@ from perdure.testing.contract.querying import HealthContract, QueryContract
 from perdure.testing.contract.queueing import QueueContract
 from perdure.testing.contract.racing import RaceContract
 from perdure.testing.contract.registering import RegisterContract
+from perdure.testing.contract.sending import SendContract
 from perdure.testing.contract.serving import ServerContract
 from perdure.testing.contract.starting import StartContract
 from perdure.testing.contract.waiting import InboxContract, SuspendContract, WatchContract
@@ -52,6 +53,7 @@ class BackendContract(
     DataContract,
     WatchContract,
     InboxContract,
+    SendContract,
     SuspendContract,
     RegisterContract,
     QueryContract,

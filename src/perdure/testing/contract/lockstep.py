@@ -31,6 +31,7 @@ from perdure.backends.base import (
     Suspend,
     Transition,
 )
+from perdure.backends.letters import Letter
 from perdure.backends.limits import QueueLimits, Rate
 from perdure.backends.memory import MemoryBackend
 from perdure.core.entries import Entry
@@ -71,6 +72,7 @@ _new = st.builds(
     limit_key=st.sampled_from(("", "", "k1", "k2")),
     priority=st.sampled_from((0, 0, 5, -5)),
     delay=_durations,
+    letters=st.sampled_from(((), (), (Letter(kind="message", name="m1", letter_id="m1"),))),
 )
 _limits = st.builds(
     QueueLimits,
@@ -161,6 +163,12 @@ class Lockstep(RuleBasedStateMachine):
         """Commit a batch, some of it behind the times."""
         batch = [self.transition(data) for _ in range(size)]
         self.both(lambda backend: backend.commit(batch))
+
+    @rule(key=_keys, name=st.sampled_from(("m1", "m2")), body=_bodies)
+    def send(self, key: InvocationKey, name: str, body: bytes) -> None:
+        """Send a letter, some of them again."""
+        letter = Letter(kind="message", name=name, letter_id=name, body=body)
+        self.both(lambda backend: backend.send(key, letter))
 
     @rule(key=_keys)
     def resume(self, key: InvocationKey) -> None:

@@ -14,7 +14,7 @@ ORDER BY position;
 
 -- name: read_inbox
 -- Unread rows of one workflow, oldest first.
-SELECT row_id, kind, source_id, source_generation
+SELECT row_id, kind, source_id, source_generation, name, letter_id, body
 FROM perdure.inbox
 WHERE seq = (
     SELECT seq FROM perdure.invocation

@@ -13,7 +13,7 @@ ORDER BY entry.id;
 
 -- name: read_inbox
 -- Unread rows of one workflow, oldest first.
-SELECT row_id, inbox.kind, source_id, source_generation
+SELECT row_id, inbox.kind, source_id, source_generation, inbox.name, letter_id, body
 FROM invocation INNER JOIN inbox USING (seq)
 WHERE invocation_id = :id AND generation = :generation
 ORDER BY row_id;

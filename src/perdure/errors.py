@@ -165,6 +165,24 @@ class InvocationCancelled(PerdureError):
     code = "PRD026"
 
 
+class InvocationEnded(PerdureError):
+    """Something was sent to an invocation that has ended; nobody would read it."""
+
+    code = "PRD027"
+
+
+class MessageInvalid(PerdureError):
+    """A message does not fit the type that its receiver asks for."""
+
+    code = "PRD028"
+
+
+class ReceiveTimeout(PerdureError, TimeoutError):
+    """No message came in time."""
+
+    code = "PRD029"
+
+
 # --- replay and context -------------------------------------------------------------------------
 
 

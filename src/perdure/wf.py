@@ -15,6 +15,7 @@ from perdure.api.invocation import DistributedInvocation
 from perdure.api.operations import (
     context_here,
     get_data,
+    invocation,
     now,
     record,
     require_context,
@@ -23,6 +24,7 @@ from perdure.api.operations import (
     token,
 )
 from perdure.api.randomness import WorkflowRandom
+from perdure.api.receiving import receive, receive_async
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,8 +34,11 @@ __all__ = [
     "executor",
     "get_data",
     "idempotency_key",
+    "invocation",
     "now",
     "random",
+    "receive",
+    "receive_async",
     "record",
     "set_data",
     "sleep",

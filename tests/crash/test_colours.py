@@ -7,9 +7,9 @@ import pytest
 from perdure import Perdure
 from perdure.backends.memory import MemoryBackend
 from perdure.core.identity import InvocationKey
-from tests.programs import Program, programs
+from tests.programs import MODULES, Program, programs
 
-PROGRAMS = programs("blocking", "awaiting", "elsewhere", "held")
+PROGRAMS = programs(*MODULES)
 PAIRS = [
     pytest.param(program, PROGRAMS[program.twin], id=name)
     for name, program in PROGRAMS.items()

@@ -22,11 +22,11 @@ from perdure.backends.sqlite import SQLiteBackend
 from perdure.engine.env import Env, SystemEnv
 from perdure.testing.crash import MakeApp, crash_everywhere
 from perdure.testing.faults import Mode
-from tests.programs import Program, programs
+from tests.programs import MODULES, Program, programs
 from tests.support.postgres import empty_database
 from tests.support.stores import server_url
 
-PROGRAMS = programs("blocking", "awaiting", "elsewhere", "held")
+PROGRAMS = programs(*MODULES)
 PAIRS = int(os.environ.get("PERDURE_TEST_CRASH_PAIRS", "10"))
 ALL = [pytest.param(program, id=name) for name, program in PROGRAMS.items()]
 SOME = ALL[::5]

@@ -36,6 +36,15 @@ class Program:
     twin: str = ""
 
 
+MODULES = (
+    "blocking",
+    "awaiting",
+    "elsewhere",
+    "held",
+    "messaging",
+)
+"""The modules of this package whose programs are killed at every boundary."""
+
 _PROGRAMS: dict[str, Program] = {}
 
 

@@ -79,6 +79,7 @@ class Client:
         self._here = here
         self.untyped: Codec = codec_for(Any, types)
         self.code_version = code_version
+        self._codecs: dict[object, Codec] = {}
         self._failures: dict[InvocationKey | None, tuple[int, PerdureError]] = {}
         self._failure_count = 0
         self._required_store: bytes | None = None
@@ -128,6 +129,19 @@ class Client:
     def definition_of(self, record: InvocationRecord) -> Definition | None:
         """The code of a record, if it is registered here."""
         return self.registry.get(record.name)
+
+    def codec(self, annotation: Any) -> Codec:
+        """The codec of an annotation, made once for each.
+
+        Raises:
+            RegistrationError: another class has the name of one in it.
+        """
+        if annotation is Any:
+            return self.untyped
+        codec = self._codecs.get(annotation)
+        if codec is None:
+            codec = self._codecs[annotation] = codec_for(annotation, self.types)
+        return codec
 
     # --- starting -------------------------------------------------------------------------------
 

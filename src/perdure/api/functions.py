@@ -18,7 +18,9 @@ from perdure.api.client import Client
 from perdure.api.definition import Definition
 from perdure.api.invocation import DistributedInvocation, loop_is_running, refuse_undurable
 from perdure.api.queues import Queue, key_text, queue_name
+from perdure.api.sending import new_letter
 from perdure.backends.base import DEFAULT_QUEUE, NewInvocation, OnExisting
+from perdure.backends.letters import Letter
 from perdure.core.identity import InvocationKey, validate_identifier
 from perdure.core.retry import seconds
 from perdure.engine import flows
@@ -43,6 +45,7 @@ class StartOptions(msgspec.Struct, frozen=True):
     priority: int = 0
     queue: str = ""
     key: str = ""
+    letters: tuple[Letter, ...] = ()
 
 
 class Registered(Generic[P, R]):
@@ -75,6 +78,7 @@ class Registered(Generic[P, R]):
         priority: int = 0,
         queue: str | Queue | None = None,
         key: object = None,
+        message: tuple[str, object] | tuple[str, object, str] | None = None,
     ) -> Self:
         """The same function with other options for its next starts.
 
@@ -89,6 +93,8 @@ class Registered(Generic[P, R]):
             priority: higher ones are claimed first.
             queue: another queue than the function's own.
             key: another limit key than `key=` of the function would give.
+            message: (name, value) or (name, value, id): a message in the same transaction as the
+                start, as `invocation.send` sends it; also to a workflow that has the id already.
 
         Raises:
             InvalidIdentifier: the id is empty, too long or has control characters.
@@ -109,9 +115,18 @@ class Registered(Generic[P, R]):
             priority=priority,
             queue="" if queue is None else queue_name(queue),
             key="" if key is None else key_text(key),
+            letters=() if message is None else (self._letter(message),),
         )
         changed._options = chosen  # noqa: SLF001 - our own class
         return changed
+
+    def _letter(self, message: tuple[str, object] | tuple[str, object, str]) -> Letter:
+        if self.definition.kind != "workflow":
+            raise ConfigurationError(
+                f"message={message!r}: {self.name!r} is a task; only workflows receive messages."
+            )
+        name, value, *id_ = message
+        return new_letter(self._client, name, value, id_[0] if id_ else "")
 
     def start(self, *args: P.args, **kwargs: P.kwargs) -> DistributedInvocation[R]:
         """Start it for any worker and give the handle at once.
@@ -147,6 +162,11 @@ class Registered(Generic[P, R]):
                 raise ConfigurationError(
                     f"on_existing={self._options.on_existing!r} is not available inside a "
                     "workflow, where a start is recorded. Start it from a task or from outside."
+                )
+            if self._options.letters:
+                raise ConfigurationError(
+                    "message= is not available inside a workflow, where each operation is recorded "
+                    "by itself. Start it, then send: invocation.send(...)."
                 )
             key = context.perform(flows.start(context, call, self._new(call, context)))
             return cast("InvocationKey", key)
@@ -191,6 +211,7 @@ class Registered(Generic[P, R]):
             limit_key=options.key or definition.limit_key(call.arguments),
             delay=int(options.delay * flows.MICROSECONDS),
             priority=options.priority,
+            letters=options.letters,
             code_version=self._client.template.code_version,
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Generator
 from datetime import timedelta
 from typing import Any, Generic, TypeVar, cast
 
+from perdure.api import sending
 from perdure.api.arguments import Arguments
 from perdure.api.client import Client
 from perdure.api.definition import Call, Definition
@@ -185,6 +186,26 @@ class DistributedInvocation(Generic[R_co]):
         if default is _MISSING:
             raise KeyError(name)
         return default
+
+    def send(self, name: str, value: object = None, id: str = "") -> None:
+        """Send a message to this workflow; `wf.receive(name)` in it takes it.
+
+        It is durable when this returns, and is received once. In a workflow this is a recorded
+        operation; in a task, a retry sends the same message, which is accepted once.
+
+        Args:
+            name: what the workflow receives it by.
+            value: plain data, or an instance of a dataclass, msgspec Struct or pydantic model.
+            id: sent again with this id, it is accepted once. Default: a fresh one.
+
+        Raises:
+            InvocationEnded: the workflow has ended, so nobody would read it.
+            InvocationNotFound, Superseded: there is no such workflow, or a later generation of it.
+            OperationRefused: this is a task.
+            SerializationError: the value cannot be recorded.
+            CommitUnknown: it may be sent; sending it again with the same id is safe.
+        """
+        sending.send(self._client, self.key, name, value, id)
 
     def resume(self) -> bool:
         """Let a parked or dead invocation go on; False if it was neither."""

@@ -25,7 +25,12 @@ from perdure.engine.context import (
     current,
     current_workflow,
 )
-from perdure.errors import InvalidIdentifier, NotInWorkflow, RegistrationError
+from perdure.errors import (
+    InvalidIdentifier,
+    NotInWorkflow,
+    OperationRefused,
+    RegistrationError,
+)
 from perdure.values import fingerprint
 
 P = ParamSpec("P")
@@ -44,6 +49,8 @@ RESERVED = frozenset(
         "start",
         "sleep",
         "result",
+        "send",
+        "receive",
         "now",
         "token",
         "data",
@@ -125,6 +132,24 @@ def require_context(operation: str) -> WorkflowContext | TaskContext:
 def client_of(context: WorkflowContext | TaskContext) -> Client:
     """The client of the app that runs this context."""
     return cast("Client", context.owner)
+
+
+def invocation() -> DistributedInvocation[Any]:
+    """The handle of the workflow that runs this code; in a task, of the workflow it belongs to.
+
+    Give it to whoever shall send messages here.
+
+    Raises:
+        OperationRefused: in a task that no workflow started.
+    """
+    context = require_context("wf.invocation")
+    key = context.key if isinstance(context, WorkflowContext) else context.workflow
+    if key is None:
+        raise OperationRefused(
+            "wf.invocation was called in a task that belongs to no workflow. Start the task from "
+            "a workflow, or give it the handle as an argument."
+        )
+    return DistributedInvocation(client_of(context), key)
 
 
 # --- observed values ----------------------------------------------------------------------------

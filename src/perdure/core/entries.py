@@ -37,6 +37,10 @@ class EntryKind(StrEnum):
     """Command: a timer was set; its due time is in the body."""
     WATCH = "watch"
     """Command: the result of another invocation was asked for."""
+    SEND = "send"
+    """Command: a message was sent, with what became of it."""
+    RECEIVE = "receive"
+    """Command: a message was asked for; its name is that of the entry."""
     BEGAN = "began"
     """A task body is about to start (written only after a crash, to count crashes per task)."""
     ATTEMPT = "attempt"
@@ -49,6 +53,8 @@ class EntryKind(StrEnum):
     """Delivery: a timer came due."""
     DONE = "done"
     """Delivery: another invocation ended, with its outcome."""
+    MESSAGE = "message"
+    """Delivery: a message arrived, with its value; its key is the id of the message."""
     END = "end"
     """A scope ended, with its draw counts; the root's holds the outcome of the workflow."""
 
@@ -60,11 +66,13 @@ COMMANDS = frozenset(
         EntryKind.START,
         EntryKind.SLEEP,
         EntryKind.WATCH,
+        EntryKind.SEND,
+        EntryKind.RECEIVE,
         EntryKind.TASK,
         EntryKind.DROPPED,
     }
 )
-DELIVERIES = frozenset({EntryKind.TASK, EntryKind.FIRED, EntryKind.DONE})
+DELIVERIES = frozenset({EntryKind.TASK, EntryKind.FIRED, EntryKind.DONE, EntryKind.MESSAGE})
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

@@ -263,7 +263,13 @@ class AsyncAttempt(Attempt):
             for wait in waits:
                 wait.wake = wake
                 self.mailbox.add(wait)
+                if wait.satisfied:  # the others must take nothing
+                    break
             await future
+        except BaseException:
+            for wait in waits:
+                self.mailbox.give_back(wait)
+            raise
         finally:
             for wait in waits:
                 self.mailbox.abandon(wait)

@@ -17,12 +17,14 @@ from perdure.backends.base import (
     Stop,
     Suspend,
 )
+from perdure.backends.letters import Letter, Sent
 from perdure.core.draws import ALGORITHM
 from perdure.core.entries import Entry, EntryKind
 from perdure.core.identity import InvocationKey, WorkflowIdentity
 from perdure.core.journal import Draft, Journal
 from perdure.core.lifecycle import InvocationState
 from perdure.core.scope import Scope
+from perdure.engine import letters
 from perdure.engine.committer import until_known
 from perdure.engine.context import TaskContext, WorkflowContext, calling_line, watch_threads
 from perdure.engine.effects import Compute, Flow, Function, RunBody, Wait
@@ -323,6 +325,10 @@ class Attempt(ABC):
         found, _ = until_known(lambda: self.runtime.backend.start(new, "return"))
         self.runtime.hub.touched((found.key,))
         return found
+
+    def send_now(self, key: InvocationKey, letter: Letter) -> Sent:
+        """Send a letter in a transaction of its own."""
+        return letters.send(self.runtime, key, letter)
 
     def compute(self, effect: Compute) -> Outcome:
         """Run a user's function inline."""

@@ -10,6 +10,8 @@ from collections.abc import Awaitable
 from typing import Protocol, TypeVar
 
 from perdure.backends.base import InvocationRecord, NewInvocation
+from perdure.backends.letters import Letter, Sent
+from perdure.core.identity import InvocationKey
 from perdure.engine.effects import (
     Compute,
     Effect,
@@ -18,6 +20,7 @@ from perdure.engine.effects import (
     Flush,
     Now,
     RunBody,
+    SendNow,
     StartNow,
     Wait,
     WaitAny,
@@ -34,6 +37,7 @@ class Performer(Protocol):
     def flush(self) -> bool: ...
     def find(self, invocation_id: str) -> InvocationRecord | None: ...
     def start_now(self, new: NewInvocation) -> InvocationRecord: ...
+    def send_now(self, key: InvocationKey, letter: Letter) -> Sent: ...
     def compute(self, effect: Compute) -> Outcome: ...
 
 
@@ -105,6 +109,8 @@ def _perform(effect: Effect, performer: Performer) -> object:
             return performer.find(invocation_id)
         case StartNow(new):
             return performer.start_now(new)
+        case SendNow(key, letter):
+            return performer.send_now(key, letter)
         case Compute():
             return performer.compute(effect)
         case RunBody() | WaitAny():

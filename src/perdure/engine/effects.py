@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import msgspec
 
 from perdure.backends.base import NewInvocation
+from perdure.backends.letters import Letter
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
 from perdure.core.retry import Retry
@@ -110,6 +111,7 @@ class Wait(msgspec.Struct, eq=False):
     Attributes:
         place: scope path and ordinal of the command that a TASK or FIRED entry answers.
         source: the invocation whose DONE entry answers.
+        letter: the name of a message; the next one that nobody took answers.
         due: for a timer, when it fires (absolute). Without a place it is a pause between attempts,
             whose end is not recorded.
         satisfied: it came; wake: called then, by an attempt that steps a loop.
@@ -117,6 +119,7 @@ class Wait(msgspec.Struct, eq=False):
 
     place: tuple[str, int] | None = None
     source: InvocationKey | None = None
+    letter: str | None = None
     due: int | None = None
     delivery: Entry | None = None
     satisfied: bool = False
@@ -143,6 +146,13 @@ class StartNow(msgspec.Struct, frozen=True):
     new: NewInvocation
 
 
+class SendNow(msgspec.Struct, frozen=True):
+    """Send a letter in a transaction of its own; gives what became of it (`Sent`)."""
+
+    key: InvocationKey
+    letter: Letter
+
+
 class Compute(msgspec.Struct, frozen=True):
     """Run a function of the user inline; gives an `Outcome`.
 
@@ -167,5 +177,5 @@ class WaitAny(msgspec.Struct, frozen=True):
     waits: tuple[Wait, ...]
 
 
-Effect: TypeAlias = Now | Flush | Find | StartNow | Compute | RunBody | WaitAny
+Effect: TypeAlias = Now | Flush | Find | StartNow | SendNow | Compute | RunBody | WaitAny
 Flow: TypeAlias = Generator[Effect, Any, T]

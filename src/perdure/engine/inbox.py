@@ -7,17 +7,34 @@ from perdure.core.entries import EntryKind
 from perdure.core.journal import Draft
 from perdure.core.lifecycle import InvocationState
 from perdure.engine.ledger import Ledger
+from perdure.engine.letters import MESSAGE
 from perdure.engine.outcome import Returned, invocation_body, outcome_body, recorded_outcome
 from perdure.engine.runtime import Runtime
-from perdure.errors import InvocationCancelled, InvocationNotFound
+from perdure.errors import InvocationCancelled, InvocationNotFound, JournalCorrupted
 
 
 def receive(runtime: Runtime, ledger: Ledger, row: InboxRow, now: int) -> None:
     """Stage the delivery of an inbox row; the row goes with the same commit.
 
     Raises:
-        JournalCorrupted: the outcome it tells of is damaged.
+        JournalCorrupted: the outcome it tells of is damaged, or a newer perdure sent it.
     """
+    if row.letter is None:
+        ledger.journal.stage(_end_of(runtime, row, now))
+    elif row.kind == MESSAGE:
+        body = outcome_body(Returned(row.letter.body, None))
+        name, id_ = row.letter.name, row.letter.letter_id
+        ledger.journal.stage(Draft(EntryKind.MESSAGE, "", 0, id_, name, b"", body, b"{}", now))
+    else:
+        raise JournalCorrupted(
+            f"The inbox holds a letter of the unknown kind {row.kind!r}. A newer perdure sent it; "
+            "run this workflow with that version."
+        )
+    ledger.add_consumed(row.row_id)
+
+
+def _end_of(runtime: Runtime, row: InboxRow, now: int) -> Draft:
+    """The delivery that tells of the end of an invocation."""
     source = runtime.backend.read(*row.source)
     if source is None:
         gone = InvocationNotFound(f"Invocation {row.source.invocation_id!r} does not exist.")
@@ -32,5 +49,4 @@ def receive(runtime: Runtime, ledger: Ledger, row: InboxRow, now: int) -> None:
         outcome = b'{"error":' + error + b"}"
     body = invocation_body(row.source)[:-1] + b"," + outcome[1:]
     name = row.source.invocation_id
-    ledger.journal.stage(Draft(EntryKind.DONE, "", 0, "", name, b"", body, b"{}", now))
-    ledger.add_consumed(row.row_id)
+    return Draft(EntryKind.DONE, "", 0, "", name, b"", body, b"{}", now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 
 from perdure.core.entries import Entry, EntryKind
 from perdure.core.identity import InvocationKey
@@ -22,16 +22,23 @@ class Mailbox:
         self._places: dict[Place, Wait] = {}
         self._sources: dict[InvocationKey, list[Wait]] = defaultdict(list)
         self._arrived: dict[InvocationKey, Entry] = {}
+        self._receivers: dict[str, list[Wait]] = defaultdict(list)
+        self._untaken: dict[str, deque[Entry]] = defaultdict(deque)
         self._abandoned: set[Place] = set()
         self._pauses: list[Wait] = []
 
     def add(self, wait: Wait) -> None:
-        """Wait for this from now on; satisfied at once if its source has ended before."""
+        """Wait for this from now on; satisfied at once if it has arrived before."""
         if wait.source is not None:
             if (entry := self._arrived.get(wait.source)) is not None:
                 _satisfy(wait, entry)
             else:
                 self._sources[wait.source].append(wait)
+        elif wait.letter is not None:
+            if untaken := self._untaken[wait.letter]:
+                _satisfy(wait, untaken.popleft())
+            else:
+                self._receivers[wait.letter].append(wait)
         elif wait.place is not None:
             self._places[wait.place] = wait
         else:
@@ -42,12 +49,22 @@ class Mailbox:
         if wait.satisfied:
             return
         if wait.source is not None:
-            self._sources[wait.source].remove(wait)
+            _discard(self._sources[wait.source], wait)
+        elif wait.letter is not None:
+            _discard(self._receivers[wait.letter], wait)
         elif wait.place is not None:
             self._places.pop(wait.place, None)
             self._abandoned.add(wait.place)
-        elif wait in self._pauses:
-            self._pauses.remove(wait)
+        else:
+            _discard(self._pauses, wait)
+
+    def give_back(self, wait: Wait) -> None:
+        """Who waited was cancelled before it saw its message: the next one takes it."""
+        if wait.satisfied and wait.letter is not None and wait.delivery is not None:
+            if waiting := self._receivers[wait.letter]:
+                _satisfy(waiting.pop(0), wait.delivery)
+            else:
+                self._untaken[wait.letter].appendleft(wait.delivery)
 
     def route(self, entry: Entry) -> None:
         """Give a delivery to whoever waits for it.
@@ -60,6 +77,12 @@ class Mailbox:
             self._arrived[source] = entry
             for wait in self._sources.pop(source, ()):
                 _satisfy(wait, entry)
+            return
+        if entry.kind == EntryKind.MESSAGE:
+            if waiting := self._receivers[entry.name]:
+                _satisfy(waiting.pop(0), entry)
+            else:
+                self._untaken[entry.name].append(entry)
             return
         place = (entry.scope, entry.ordinal)
         if (found := self._places.pop(place, None)) is not None:
@@ -93,7 +116,7 @@ class Mailbox:
     @property
     def awaits_others(self) -> bool:
         """Whether something other than a timer is waited for."""
-        return any(self._sources.values())
+        return any(self._sources.values()) or any(self._receivers.values())
 
     def end_pause(self, wait: Wait) -> None:
         """A pause between attempts is over."""
@@ -101,6 +124,11 @@ class Mailbox:
         wait.satisfied = True
         if wait.wake is not None:
             wait.wake()
+
+
+def _discard(waits: list[Wait], wait: Wait) -> None:
+    if wait in waits:
+        waits.remove(wait)
 
 
 def _satisfy(wait: Wait, entry: Entry) -> None:

@@ -60,6 +60,8 @@ class SyncAttempt(Attempt):
             return waits[0]
         for wait in waits:
             self.mailbox.add(wait)
+            if wait.satisfied:  # the others must take nothing
+                break
         while True:
             for wait in waits:
                 if wait.satisfied:

@@ -6,6 +6,8 @@ from typing import NoReturn
 
 from perdure.api.info import Verification
 from perdure.backends.base import Disposition, InvocationRecord, NewInvocation
+from perdure.backends.letters import Letter, Sent
+from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import TERMINAL
 from perdure.engine.async_attempt import AsyncAttempt
 from perdure.engine.attempt import Attempt
@@ -35,6 +37,11 @@ class _Verifying(Attempt):
     def start_now(self, new: NewInvocation) -> InvocationRecord:
         """Something would be started."""
         del new
+        self._recorded_end()
+
+    def send_now(self, key: InvocationKey, letter: Letter) -> Sent:
+        """Something would be sent."""
+        del key, letter
         self._recorded_end()
 
     def flush(self) -> bool:

@@ -8,6 +8,7 @@ journal, do what is new, stage what must be remembered, wait for one's turn.
 from __future__ import annotations
 
 from perdure.engine.flows.invocations import execute_task, start
+from perdure.engine.flows.messages import TIMED_OUT, receive, send, timed_out
 from perdure.engine.flows.place import MICROSECONDS, DecodeResult, Place
 from perdure.engine.flows.records import record, set_data
 from perdure.engine.flows.tasks import call_task
@@ -15,14 +16,18 @@ from perdure.engine.flows.waits import result, sleep, timer
 
 __all__ = [
     "MICROSECONDS",
+    "TIMED_OUT",
     "DecodeResult",
     "Place",
     "call_task",
     "execute_task",
+    "receive",
     "record",
     "result",
+    "send",
     "set_data",
     "sleep",
     "start",
+    "timed_out",
     "timer",
 ]

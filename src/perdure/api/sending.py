@@ -1,0 +1,71 @@
+"""Sending messages to workflows, from outside and from workflows and tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import msgspec
+
+from perdure.api.client import Client
+from perdure.backends.letters import Letter
+from perdure.core.identity import InvocationKey, validate_identifier
+from perdure.engine import flows, letters
+from perdure.engine.context import TaskContext, WorkflowContext, current
+
+
+def encode_message(client: Client, value: object, where: str) -> bytes:
+    """A message as it is recorded: readable without knowing its type, where that is possible.
+
+    Raises:
+        SerializationError: it would not come back equal.
+    """
+    codec = client.untyped
+    if dataclasses.is_dataclass(value) or isinstance(value, msgspec.Struct) or _is_model(value):
+        codec = client.codec(type(value))
+    return codec.encode(value, where)
+
+
+def _is_model(value: object) -> bool:
+    """Whether this is a model of pydantic, which need not be loaded."""
+    return hasattr(type(value), "model_fields")
+
+
+def new_letter(client: Client, name: str, value: object, id_: str) -> Letter:
+    """A message on its way, with an id of its own if none is given.
+
+    Raises:
+        InvalidIdentifier: a name or an id that cannot be stored.
+        SerializationError: a value that cannot be recorded.
+    """
+    validate_identifier(name, "the name of a message")
+    body = encode_message(client, value, f"message {name!r}")
+    letter_id = validate_identifier(id_, "the id of a message") if id_ else _fresh_id(client)
+    return Letter(kind=letters.MESSAGE, name=name, letter_id=letter_id, body=body)
+
+
+def _fresh_id(client: Client) -> str:
+    context = current()
+    if isinstance(context, TaskContext):
+        return context.next_start_id()  # a retry of the task sends the same message
+    return client.runtime.env.new_id()
+
+
+def send(client: Client, key: InvocationKey, name: str, value: object, id_: str) -> None:
+    """Send from outside of workflows, or as an operation of the workflow that runs here."""
+    context = current()
+    if not isinstance(context, WorkflowContext):
+        letter = new_letter(client, name, value, id_)
+        found = client.find(key.invocation_id)
+        error = letters.refusal(key, found, letter)
+        if error is None:
+            sent = letters.send(client.runtime, key, letter)
+            error = letters.refusal(key, found, letter, sent)
+        if error is not None:
+            raise error
+        return
+    context.check()
+    validate_identifier(name, "the name of a message")
+    if id_:
+        validate_identifier(id_, "the id of a message")
+    body = encode_message(client, value, f"message {name!r}")
+    context.perform(flows.send(context, key, name, body, id_))

@@ -57,7 +57,7 @@ def test_the_other_examples_run(number: int, tmp_path: Path) -> None:
 
 GUIDE_BLOCKS = [
     pytest.param(code, id=f"{page.stem}-{number}")
-    for page in sorted((ROOT / "docs").glob("*.md"))
+    for page in sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "guide").glob("*.md")])
     for number, code in enumerate(
         re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL), 1
     )

@@ -1,0 +1,366 @@
+"""Messages as users send and receive them; what goes wrong is told, and nothing is lost."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from perdure import InvocationState, wf
+from perdure.errors import (
+    ConfigurationError,
+    InvalidIdentifier,
+    InvocationEnded,
+    InvocationNotFound,
+    MessageInvalid,
+    NotInWorkflow,
+    OperationRefused,
+    ReceiveTimeout,
+    SerializationError,
+    Superseded,
+    WrongColour,
+)
+from tests.support.stores import LONG, in_threads, run_until_idle
+
+
+@dataclass
+class Van:
+    plate: str
+    day: date
+
+
+class Box(msgspec.Struct):
+    label: str
+
+
+VALUES = [
+    (None, Any),
+    (0, int),
+    ("", str),
+    ([], list),
+    ({"a": [1]}, dict[str, list[int]]),
+    (date(2026, 1, 2), date),
+    (timedelta(days=1), timedelta),
+    ((1, "a"), tuple[int, str]),
+    ({1, 2}, set[int]),
+    (Van("b-1", date(2026, 1, 2)), Van),
+    (Box("x"), Box),
+    (7, int | str),
+    (date(2026, 1, 2), Any),
+]
+
+
+@pytest.mark.parametrize(("value", "type_"), VALUES)
+def test_values_arrive_equal(store, value, type_):
+    app = store.app()
+    seen = []
+
+    @app.workflow(name="flow")
+    def flow() -> None:
+        seen.append(wf.receive("m", type_))
+
+    handle = flow.start()
+    handle.send("m", value)
+    handle.result(LONG)
+    assert seen[-1] == value
+    assert type(seen[-1]) is type(value)
+
+
+WRONG = [
+    ("seven", int),
+    (True, int),
+    (date(2026, 1, 2), int),
+    ({1}, list[str]),
+    ({"plate": 1}, Van),
+    (None, str),
+]
+
+
+@pytest.mark.parametrize(("value", "type_"), WRONG)
+def test_the_wrong_type_is_told_and_the_next_one_is_there(store, value, type_):
+    app = store.app()
+
+    @app.workflow(name="flow")
+    def flow() -> list[str]:
+        try:
+            wf.receive("m", type_)
+        except MessageInvalid as error:
+            return [str(error), wf.receive("m", str)]
+        return []
+
+    handle = flow.start()
+    handle.send("m", value)
+    handle.send("m", "next")
+    told, following = handle.result(LONG)
+    assert "'m'" in told
+    assert "does not fit" in told
+    assert following == "next"
+
+
+def test_an_id_is_received_once(store):
+    app = store.app()
+
+    @app.workflow(name="flow")
+    def flow() -> list[Any]:
+        return [wf.receive("m"), wf.receive("m"), wf.receive("m", timeout=0, default=None)]
+
+    handle = flow.start()
+    for value in (1, 2):
+        handle.send("m", value, id="webhook-1")
+    handle.send("m", 3, id="webhook-2")
+    assert handle.result(LONG) == [1, 3, None]
+    handle.send("m", 1, id="webhook-1")  # it was accepted, so this is no error
+
+
+def test_many_senders(store):
+    app = store.app()
+
+    @app.workflow(name="flow")
+    def flow() -> list[int]:
+        return [wf.receive("m", int) for _ in range(40)]
+
+    handle = flow.start()
+    in_threads(4, lambda sender: [handle.send("m", sender * 10 + each) for each in range(10)])
+    received = handle.result(LONG)
+    assert sorted(received) == list(range(40))
+    for sender in range(4):
+        own = [value for value in received if value // 10 == sender]
+        assert own == sorted(own), "one sender's messages keep their order"
+
+
+def test_early_messages_are_kept_in_order(store):
+    app = store.app(virtual=True, local_worker=False)
+
+    @app.workflow(name="flow")
+    def flow() -> list[Any]:
+        wf.sleep(60)
+        return [wf.receive("b"), wf.receive("a"), wf.receive("b")]
+
+    handle = flow.start()
+    run_until_idle(app)
+    for name, value in (("a", 1), ("b", 2), ("b", 3)):
+        handle.send(name, value)
+        run_until_idle(app)  # each wakes it, is recorded, and it waits again
+    assert handle.status is InvocationState.WAITING
+    store.env.advance(61)
+    run_until_idle(app)
+    assert handle.result(1) == [2, 1, 3]
+
+
+def test_a_time_limit(store):
+    app = store.app(virtual=True, local_worker=False)
+
+    @app.workflow(name="flow")
+    def flow() -> str:
+        try:
+            wf.receive("m", timeout=timedelta(hours=1))
+        except ReceiveTimeout as error:
+            return str(error)
+        return ""
+
+    handle = flow.start()
+    run_until_idle(app)
+    assert handle.status is InvocationState.WAITING
+    store.env.advance(3601)
+    run_until_idle(app)
+    assert "3600.0 seconds" in handle.result(1)
+
+
+def test_a_message_before_the_limit(store):
+    app = store.app(virtual=True, local_worker=False)
+
+    @app.workflow(name="flow")
+    def flow() -> list[Any]:
+        first = wf.receive("m", timeout=3600)
+        wf.sleep(7200)  # the timer of the first one comes meanwhile, and means nothing any more
+        return [first, wf.receive("m", timeout=10, default="none")]
+
+    handle = flow.start()
+    run_until_idle(app)
+    handle.send("m", 1)
+    run_until_idle(app)
+    for _ in range(4):
+        store.env.advance(3601)
+        run_until_idle(app)
+    assert handle.result(1) == [1, "none"]
+
+
+def test_branches_receive_in_the_order_they_asked(store):
+    app = store.app()
+
+    @app.workflow(name="flow")
+    async def flow() -> list[Any]:
+        return await asyncio.gather(*[wf.receive_async("m") for _ in range(3)])
+
+    handle = flow.start()
+    for value in range(3):
+        handle.send("m", value)
+    assert handle.result(LONG) == [0, 1, 2]
+
+
+def test_what_a_cancelled_branch_did_not_take_is_there(store):
+    app = store.app(virtual=True, local_worker=False)
+
+    @app.workflow(name="flow")
+    async def flow() -> list[Any]:
+        try:
+            async with asyncio.timeout(60):
+                await wf.receive_async("m")
+        except TimeoutError:
+            return [await wf.receive_async("m")]
+        return []
+
+    handle = flow.start()
+    run_until_idle(app)
+    store.env.advance(61)
+    run_until_idle(app)
+    handle.send("m", 1)
+    run_until_idle(app)
+    assert handle.result(1) == [1]
+
+
+def test_a_start_with_a_message(store):
+    app = store.app()
+
+    @app.workflow(name="flow")
+    def flow() -> list[Any]:
+        return [wf.receive("m") for _ in range(2)]
+
+    for number in (1, 2):
+        message = ("m", number, f"id-{number}")
+        handle = flow.options(id="f", message=message).start()
+        flow.options(id="f", message=message).start()
+    assert handle.result(LONG) == [1, 2]
+
+
+def test_an_ended_workflow_refuses(store):
+    app = store.app()
+
+    @app.workflow(name="flow")
+    def flow() -> int:
+        return 1
+
+    handle = flow.start()
+    handle.result(LONG)
+    with pytest.raises(InvocationEnded, match="has ended"):
+        handle.send("m")
+
+
+def test_a_failed_one_that_lives_again(store):
+    app = store.app()
+
+    @app.workflow(name="flow")
+    def flow() -> int:
+        raise ValueError(wf.receive("m", timeout=0, default="x"))
+
+    old = flow.options(id="f").start()
+    with pytest.raises(ValueError, match="x"):
+        old.result(LONG)
+    flow.options(id="f", on_existing="new_generation_if_failed").start()
+    with pytest.raises(Superseded):
+        old.send("m")
+
+
+def test_nobody_and_tasks(store):
+    app = store.app(local_worker=False)
+
+    @app.task(name="pay")
+    def pay() -> None: ...
+
+    @app.workflow(name="flow")
+    def flow() -> None: ...
+
+    with pytest.raises(InvocationNotFound):
+        app.invocation("nobody")
+    with pytest.raises(OperationRefused, match="is a task"):
+        pay.start().send("m")
+    with pytest.raises(ConfigurationError, match="only workflows"):
+        pay.options(message=("m", 1))
+
+
+def test_bad_input_sends_nothing(store):
+    app = store.app(local_worker=False)
+
+    @app.workflow(name="flow")
+    def flow() -> None: ...
+
+    handle = flow.start()
+    for name in ("", "a\0b", "x" * 300, 7):
+        with pytest.raises(InvalidIdentifier):
+            handle.send(name)
+    with pytest.raises(InvalidIdentifier):
+        handle.send("m", 1, id="a\nb")
+    with pytest.raises(SerializationError):
+        handle.send("m", object())
+    assert app.runtime.backend.read_inbox(handle.key) == []
+
+
+def test_where_it_cannot_be_received(store):
+    app = store.app()
+
+    @app.task(name="pay")
+    def pay() -> str:
+        try:
+            wf.receive("m")
+        except OperationRefused as error:
+            return str(error)
+        return ""
+
+    @app.workflow(name="blocking")
+    def blocking() -> str:
+        return pay()
+
+    @app.workflow(name="awaiting")
+    async def awaiting() -> str:
+        try:
+            wf.receive("m")
+        except WrongColour as error:
+            return str(error)
+        return ""
+
+    assert "inside the task 'pay'" in blocking()
+    assert "await wf.receive_async('m'" in awaiting.call()
+    with pytest.raises(NotInWorkflow):
+        wf.receive("m")
+
+
+def test_other_arguments_on_replay_are_a_divergence(store):
+    app = store.app(virtual=True, local_worker=False)
+    value = ["one"]
+
+    @app.workflow(name="flow")
+    def flow() -> None:
+        wf.invocation().send("m", value[0])
+        wf.sleep(60)
+
+    handle = flow.start()
+    run_until_idle(app)
+    value[0] = "two"
+    store.env.advance(61)
+    run_until_idle(app)
+    reason = app.runtime.backend.read(*handle.key).reason
+    assert '"one"' in reason
+    assert '"two"' in reason
+
+
+def test_a_task_that_is_run_again_sends_once(store):
+    app = store.app()
+    runs = []
+
+    @app.task(name="tell")
+    def tell(to) -> None:
+        to.send("m", len(runs))
+        runs.append(1)
+        if len(runs) == 1:
+            raise RuntimeError("after it was sent")
+
+    @app.workflow(name="flow")
+    def flow() -> list[Any]:
+        tell(wf.invocation())
+        return [wf.receive("m"), wf.receive("m", timeout=0, default="none")]
+
+    tell.definition.retry = type(tell.definition.retry)(attempts=2, wait_initial=0.0)
+    assert flow() == [0, "none"]
+    assert len(runs) == 2

@@ -35,7 +35,7 @@ class Box(msgspec.Struct):
     label: str
 
 
-VALUES = [
+VALUES: list[tuple[Any, Any]] = [
     (None, Any),
     (0, int),
     ("", str),
@@ -68,7 +68,7 @@ def test_values_arrive_equal(store, value, type_):
     assert type(seen[-1]) is type(value)
 
 
-WRONG = [
+WRONG: list[tuple[Any, Any]] = [
     ("seven", int),
     (True, int),
     (date(2026, 1, 2), int),
@@ -228,10 +228,9 @@ def test_a_start_with_a_message(store):
     def flow() -> list[Any]:
         return [wf.receive("m") for _ in range(2)]
 
-    for number in (1, 2):
-        message = ("m", number, f"id-{number}")
-        handle = flow.options(id="f", message=message).start()
-        flow.options(id="f", message=message).start()
+    handle = flow.options(id="f", message=("m", 1, "id-1")).start()
+    for number in (1, 2, 2):
+        flow.options(id="f", message=("m", number, f"id-{number}")).start()
     assert handle.result(LONG) == [1, 2]
 
 
@@ -310,7 +309,7 @@ def test_where_it_cannot_be_received(store):
 
     @app.workflow(name="blocking")
     def blocking() -> str:
-        return pay()
+        return str(pay())
 
     @app.workflow(name="awaiting")
     async def awaiting() -> str:
@@ -347,7 +346,7 @@ def test_other_arguments_on_replay_are_a_divergence(store):
 
 def test_a_task_that_is_run_again_sends_once(store):
     app = store.app()
-    runs = []
+    runs: list[int] = []
 
     @app.task(name="tell")
     def tell(to) -> None:

@@ -45,6 +45,7 @@ from perdure.backends.forks import watch_forks
 from perdure.backends.letters import Letter, Sent
 from perdure.backends.limits import QueueStatus
 from perdure.backends.memory_inbox import Inboxes
+from perdure.backends.memory_rows import age, holds, is_abandoned, is_asked_for, is_ready
 from perdure.backends.rules import (
     FIRST_GENERATION,
     RESTARTABLE,
@@ -108,11 +109,11 @@ class MemoryBackend:
     def query(self, query: InvocationQuery) -> list[InvocationRecord]:
         """See `Backend.query`."""
         with self._lock:
-            rows = [row for row in self._rows.values() if _is_asked_for(query, row)]
+            rows = [row for row in self._rows.values() if is_asked_for(query, row)]
             if query.after is not None:
                 last = self._place_of(query.after, query.after_at)
-                rows = [row for row in rows if last and _age(row) < last]
-        rows.sort(key=_age, reverse=True)
+                rows = [row for row in rows if last and age(row) < last]
+        rows.sort(key=age, reverse=True)
         return rows[: query.limit]
 
     def _place_of(self, key: InvocationKey, at: int | None) -> tuple[int, str, int] | None:
@@ -120,7 +121,7 @@ class MemoryBackend:
         if at is not None:
             return at, key.invocation_id, key.generation
         row = self._rows.get(key)
-        return None if row is None else _age(row)
+        return None if row is None else age(row)
 
     def read_journal(self, key: InvocationKey) -> list[Entry]:
         """See `Backend.read_journal`."""
@@ -162,8 +163,8 @@ class MemoryBackend:
 
     def _status(self, queue: str, rows: list[InvocationRecord], now: int) -> QueueStatus:
         due = [at for row in rows if (at := self._due_at(row)) is not None]
-        running = sum(_holds(row, now) for row in rows)
-        ready = [at for at, row in zip(due, rows, strict=True) if at <= now or _is_ready(row)]
+        running = sum(holds(row, now) for row in rows)
+        ready = [at for at, row in zip(due, rows, strict=True) if at <= now or is_ready(row)]
         return QueueStatus(
             queue=queue,
             ready=len(ready),
@@ -226,10 +227,10 @@ class MemoryBackend:
             due = [(since, row) for row in matching if (since := self._due_at(row)) is not None]
             if request.dead_owners:
                 due = [
-                    (min(since, now) if _is_abandoned(row, request) else since, row)
+                    (min(since, now) if is_abandoned(row, request) else since, row)
                     for since, row in due
                 ]
-            ripe = [(since, row) for since, row in due if since <= now or _is_ready(row)]
+            ripe = [(since, row) for since, row in due if since <= now or is_ready(row)]
             ripe.sort(key=lambda pair: (-pair[1].priority, pair[0]))
             admission = self._admission(request, now)
             admitted = (row for _, row in ripe if admission.admit(row.queue, row.limit_key))
@@ -237,7 +238,7 @@ class MemoryBackend:
             if taken:
                 claimed = tuple(self._grant(row, request, now) for row in taken)
                 return ClaimBatch(claimed, now, None)
-            later = (self._due_at(row) for row in matching if not _is_ready(row))
+            later = (self._due_at(row) for row in matching if not is_ready(row))
             next_due = min((at for at in later if at is not None and at > now), default=None)
             return ClaimBatch((), now, next_due)
 
@@ -250,7 +251,7 @@ class MemoryBackend:
                 for holding in holdings
                 if (row := self._rows.get(holding.key)) is not None
                 and (row.epoch, row.owner) == (holding.epoch, owner)
-                and _holds(row, now)
+                and holds(row, now)
             )
             for holding in held:
                 self._put(_replace(self._rows[holding.key], lease_until=now + lease))
@@ -422,7 +423,7 @@ class MemoryBackend:
         live = [
             row
             for row in map(self._rows.__getitem__, self._live)
-            if row.app == request.app and _holds(row, now) and not _is_abandoned(row, request)
+            if row.app == request.app and holds(row, now) and not is_abandoned(row, request)
         ]
 
         def usage(queue: str) -> Usage:
@@ -481,32 +482,3 @@ class MemoryBackend:
         """The child goes on with a copy of its own; from here the two differ, and so are two."""
         self._store_id = os.urandom(STORE_ID_BYTES)
         self._lock.release()
-
-
-def _age(row: InvocationRecord) -> tuple[int, str, int]:
-    return row.created_at, row.key.invocation_id, row.key.generation
-
-
-def _is_ready(row: InvocationRecord) -> bool:
-    """Ready whatever the clock says; it may have been stepped back since."""
-    return row.state is _S.READY and row.wake_at is None
-
-
-def _holds(row: InvocationRecord, now: int) -> bool:
-    """Whether its lease is live."""
-    return row.state is _S.RUNNING and row.lease_until is not None and row.lease_until > now
-
-
-def _is_abandoned(row: InvocationRecord, request: ClaimRequest) -> bool:
-    return row.state is _S.RUNNING and row.owner in request.dead_owners
-
-
-def _is_asked_for(query: InvocationQuery, row: InvocationRecord) -> bool:
-    return (
-        row.app == query.app
-        and (query.kind is None or row.kind == query.kind)
-        and (query.name is None or row.name == query.name)
-        and (not query.states or row.state in query.states)
-        and (query.id_prefix is None or row.key.invocation_id.startswith(query.id_prefix))
-        and (query.parent is None or row.parent == query.parent)
-    )

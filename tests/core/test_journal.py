@@ -63,7 +63,7 @@ class Run:
         self.journal.stage(draft, **how)
 
     def commit(self):
-        entries = self.journal.seal_pending(3, b"t" * 16, CLOCK)
+        entries = self.journal.seal_pending(3, b"t" * 16, lambda: CLOCK)
         self.journal.acknowledge(entries)
         return list(entries)
 
@@ -136,7 +136,7 @@ def test_a_replay_finds_everything_and_stages_nothing():
     assert run.journal.ahead(run.root) is None
     assert run.journal.end_scope(run.root, "completed", b'"x"', CLOCK) is False
     assert not run.journal.dirty
-    assert run.journal.seal_pending(4, b"u" * 16, CLOCK) == ()
+    assert run.journal.seal_pending(4, b"u" * 16, lambda: CLOCK) == ()
     assert [entry.key for entry in run.journal.deliveries] == ["task:1", "task:2"]
     assert run.journal.end == entries[8]
     assert run.journal.memos == {"task_invocation:pay:00": "child"}
@@ -315,7 +315,7 @@ def test_what_is_held_back_is_delivered_first_and_appended_later_as_if_it_had_be
     run = steps(lambda run: plain.extend(run.commit()))
     plain += run.commit()
     seen = list(run.journal.deliveries)
-    held = steps(lambda run: run.journal.hold(CLOCK))
+    held = steps(lambda run: run.journal.hold(lambda: CLOCK))
     early = list(held.journal.deliveries)
     assert [(e.position, e.key, e.body, e.at) for e in early] == [
         (e.position, e.key, e.body, e.at) for e in seen
@@ -333,7 +333,7 @@ def test_what_may_be_held_back_and_what_may_not():
     assert not run.journal.firm
     run.do(held=True)
     assert (run.journal.firm, run.journal.deferred) == (False, True)
-    run.journal.hold(CLOCK)
+    run.journal.hold(lambda: CLOCK)
     assert (run.journal.dirty, run.journal.deferred) == (True, True)
     run.do(EntryKind.SLEEP, prefix="sleep")
     assert run.journal.firm
@@ -345,7 +345,7 @@ def test_what_is_held_back_is_bounded_in_count_and_bytes():
     run = Run()
     for _ in range(HELD_MAX - 1):
         run.do(held=True)
-        run.journal.hold(CLOCK)
+        run.journal.hold(lambda: CLOCK)
     assert not run.journal.full
     run.do(held=True)
     assert run.journal.full

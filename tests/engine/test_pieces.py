@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from perdure.backends.base import Holding
 from perdure.core.entries import Entry, EntryKind
 from perdure.core.identity import InvocationKey
 from perdure.engine.effects import Wait
@@ -98,22 +99,22 @@ def test_a_hub_pokes_those_whom_it_concerns():
 def test_a_lease_counts_only_while_it_is_confirmed():
     clock = Clock()
     leases = LeaseTable(clock, 30.0)
-    assert not leases.is_live(ONE, 1)
+    assert not leases.is_live(Holding(ONE, 1))
     leases.add(ONE, 1, asked_at=100.0, lease=30.0)
     leases.add(TWO, 4, asked_at=100.0, lease=30.0)
     clock.moment = 126.9
-    assert leases.is_live(ONE, 1)
-    assert not leases.is_live(ONE, 2)
+    assert leases.is_live(Holding(ONE, 1))
+    assert not leases.is_live(Holding(ONE, 2))
     asked = leases.held()
     leases.renewed(asked, frozenset(h for h in asked if h.key == ONE), until=150.0)
-    assert leases.is_live(ONE, 1)
-    assert not leases.is_live(TWO, 4)  # the backend did not keep it
+    assert leases.is_live(Holding(ONE, 1))
+    assert not leases.is_live(Holding(TWO, 4))  # the backend did not keep it
     clock.moment = 147.1  # within the lease, past the margin
-    assert not leases.is_live(ONE, 1)
+    assert not leases.is_live(Holding(ONE, 1))
     leases.remove(ONE, 1)
     leases.remove(ONE, 1)
     leases.renewed(asked, frozenset(asked), until=1_000.0)
-    assert not leases.is_live(ONE, 1)  # a late renewal does not bring back what was given up
+    assert not leases.is_live(Holding(ONE, 1))  # a late renewal does not bring back what was given up
 
 
 def test_deliveries_go_to_whoever_waits_for_their_place():

@@ -52,7 +52,7 @@ class Binder:
             TypeError: as calling the function would.
         """
         if self._simple and len(args) <= len(self._names):
-            given = dict(zip(self._names, args, strict=False))
+            given = dict(zip(self._names, args))  # noqa: B905 - saying `strict` costs as much again
             if not kwargs:
                 if len(given) == len(self._all):
                     return given

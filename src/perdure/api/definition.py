@@ -8,6 +8,7 @@ import traceback
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import CoroutineType
 from typing import Any
 
 from perdure.api.arguments import Arguments, Binder
@@ -138,7 +139,9 @@ class Definition:
             TypeError: the arguments do not fit the signature.
             SerializationError: one of them cannot be recorded; nothing was.
         """
-        return self.call_with(self.binder.bind(args, kwargs))
+        values = self.binder.bind(args, kwargs)
+        body = encode_arguments(self.parameters, values, self._where, untyped=self.untyped)
+        return EngineCall(self, body)
 
     def call_with(self, values: Mapping[str, Any]) -> EngineCall:
         """Encode bound arguments."""
@@ -175,7 +178,7 @@ class Definition:
 
     def encode_result(self, value: object) -> tuple[bytes, object]:
         """The recorded form of a result and its decoded round trip."""
-        if inspect.iscoroutine(value):
+        if isinstance(value, CoroutineType):
             value.close()
             raise SerializationError(
                 f"{self._where_result}: calling it gave a coroutine, so it is async behind a "

@@ -56,6 +56,7 @@ class Registered(Generic[P, R]):
         self.definition = definition
         self._client = client
         self._options = StartOptions()
+        self._runs_here = definition.is_plain
         definition.public = self
         functools.update_wrapper(cast("Callable[..., Any]", self), definition.function)
 
@@ -118,6 +119,9 @@ class Registered(Generic[P, R]):
             letters=() if message is None else (self._letter(message),),
         )
         changed._options = chosen  # noqa: SLF001 - our own class
+        changed._runs_here = (  # noqa: SLF001 - as above
+            self.definition.is_plain and chosen.queue in ("", DEFAULT_QUEUE) and not chosen.key
+        )
         return changed
 
     def _letter(self, message: tuple[str, object] | tuple[str, object, str]) -> Letter:
@@ -294,8 +298,9 @@ class Task(Registered[P, R]):
 
     def _call(self, context: WorkflowContext, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         call = self.definition.call(args, kwargs)
-        flow = flows.call_task(context, call, self._new_if_queued(call, context))
-        return cast("R", context.perform(flow))
+        queued = None if self._runs_here else self._new(call, context)
+        value: R = context.perform(flows.call_task(context, call, queued))
+        return value
 
     async def _acall(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         # Looked up when it runs, not when it was made: under asyncio.gather the coroutine of one
@@ -306,16 +311,9 @@ class Task(Registered[P, R]):
                 f"The coroutine of {self.name!r} was made in a workflow and awaited outside of it."
             )
         call = self.definition.call(args, kwargs)
-        flow = flows.call_task(context, call, self._new_if_queued(call, context))
-        return cast("R", await context.perform_async(flow))
-
-    def _new_if_queued(self, call: Call, context: WorkflowContext) -> NewInvocation | None:
-        """What a direct call starts, if the task does not simply run in this worker."""
-        options = self._options
-        plain = self.definition.is_plain
-        if plain and options.queue in ("", DEFAULT_QUEUE) and not options.key:
-            return None
-        return self._new(call, context)
+        queued = None if self._runs_here else self._new(call, context)
+        value: R = await context.perform_async(flows.call_task(context, call, queued))
+        return value
 
 
 class SyncTask(Task[P, R]):

@@ -90,9 +90,8 @@ class DrawSource:
 
 def derive_id(seed: bytes, *parts: str) -> str:
     """A 32-character id of something that a workflow starts, fixed by the workflow and `parts`."""
-    state = blake2b(key=seed, digest_size=16, person=b"perdure-id")
+    content = b""
     for part in parts:
         data = part.encode()
-        state.update(len(data).to_bytes(8, "big"))
-        state.update(data)
-    return state.hexdigest()
+        content += len(data).to_bytes(8, "big") + data
+    return blake2b(content, key=seed, digest_size=16, person=b"perdure-id").hexdigest()

@@ -18,10 +18,11 @@ from perdure.core.divergence import describe_leftover, describe_mismatch, descri
 from perdure.core.entries import (
     COMMANDS,
     DELIVERIES,
+    FORMAT,
     Entry,
     EntryKind,
-    checksum,
     genesis,
+    seal_of,
     verify_chain,
 )
 from perdure.core.identity import InvocationKey
@@ -60,6 +61,7 @@ class Command(msgspec.Struct, eq=False):
     """A command as the workflow code asks for it now, and what the journal has for it.
 
     Attributes:
+        place: scope path and ordinal: the identity of the command within the workflow.
         recorded: the entry at this place, already compared, or None if it is new.
         notes: BEGAN and ATTEMPT entries of this command.
     """
@@ -67,20 +69,16 @@ class Command(msgspec.Struct, eq=False):
     kind: EntryKind
     scope: Scope
     ordinal: int
+    place: tuple[str, int]
     key: str
     name: str
     meta: bytes = b""
     recorded: Entry | None = None
     notes: Sequence[Entry] = ()
 
-    @property
-    def place(self) -> tuple[str, int]:
-        """Scope path and ordinal: the identity of the command within the workflow."""
-        return (self.scope.path, self.ordinal)
-
 
 class Draft(msgspec.Struct, frozen=True):
-    """An entry that has no position yet."""
+    """An entry that has no position yet: its members from `kind` to `at`, in their order."""
 
     kind: str
     scope: str
@@ -128,7 +126,6 @@ class Journal:
         self.unclaimed_memos: dict[str, Entry] = {}
         self._scopes: dict[str, Scope] = {}
         self._commands: dict[str, list[Entry]] = {}
-        self._ordinals: dict[tuple[str, str], int] = {}
         self._notes: dict[tuple[str, int], list[Entry]] = {}
         self._ends: dict[str, Entry] = {}
         self._blocks: dict[str, list[DrawBlock]] = {}
@@ -138,16 +135,31 @@ class Journal:
         self._fresh_scopes: dict[str, Scope] = {}
         self._held = 0
         self.observed = self.firm = self.deferred = False
-        for entry in entries:
-            self._index(entry)
+        self._index_all(entries)
 
     # --- loading --------------------------------------------------------------------------------
 
+    def _index_all(self, entries: Sequence[Entry]) -> None:
+        """Sort the entries by what they are for; nearly all of them are commands."""
+        path: str | None = None
+        commands: list[Entry] = []
+        for entry in entries:
+            kind = entry.kind
+            if kind in COMMANDS:
+                if entry.scope != path:
+                    path = entry.scope
+                    commands = self._commands.setdefault(path, [])
+                commands.append(entry)
+                if entry.ordinal != len(commands):
+                    raise self._hole(entry, len(commands))
+            else:
+                self._index(entry)
+            if kind in DELIVERIES:
+                self.deliveries.append(entry)
+
     def _index(self, entry: Entry) -> None:
         kind = entry.kind
-        if kind in COMMANDS:
-            self._index_command(entry)
-        elif kind == EntryKind.DRAWS:
+        if kind == EntryKind.DRAWS:
             self._blocks.setdefault(entry.scope, []).append(_decode_block(entry.body))
         elif kind == EntryKind.MEMO:
             self.memos[entry.key] = msgspec.json.decode(entry.body, type=str)
@@ -158,28 +170,24 @@ class Journal:
             self._ends[entry.scope] = entry
             if entry.scope == "":
                 self.end = entry
-        if kind in DELIVERIES:
-            self.deliveries.append(entry)
-        elif kind not in _KNOWN:
+        elif kind not in DELIVERIES:
             raise JournalCorrupted(
                 f"Journal of {self.key.invocation_id!r}: position {entry.position} has the unknown "
                 f"kind {kind!r}. A newer perdure wrote it; run this workflow with that version."
             )
 
-    def _index_command(self, entry: Entry) -> None:
-        commands = self._commands.setdefault(entry.scope, [])
-        commands.append(entry)
-        if entry.ordinal != len(commands):
-            raise JournalCorrupted(
-                f"Journal of {self.key.invocation_id!r}: position {entry.position} holds command "
-                f"{entry.ordinal} of scope {entry.scope!r}, expected {len(commands)}."
-            )
+    def _hole(self, entry: Entry, expected: int) -> JournalCorrupted:
+        return JournalCorrupted(
+            f"Journal of {self.key.invocation_id!r}: position {entry.position} holds command "
+            f"{entry.ordinal} of scope {entry.scope!r}, expected {expected}."
+        )
 
     # --- scopes ---------------------------------------------------------------------------------
 
     def open_scope(self, path: str, clock: int) -> Scope:
         """Make the scope at `path`, filled with the draws that the journal has for it."""
         scope = Scope(path, self.seed, clock, self._count_fresh)
+        scope.recorded = self._commands.get(path, ())
         for block in self._blocks.get(path, ()):
             for kind, (_, values) in block.items():
                 scope.sequence(kind).recorded.extend(values)
@@ -233,19 +241,17 @@ class Journal:
         """
         scope.commands = ordinal = scope.commands + 1
         path = scope.path
-        sequence = self._ordinals.get((path, prefix), 0) + 1
-        self._ordinals[path, prefix] = sequence
+        scope.numbers[prefix] = sequence = scope.numbers.get(prefix, 0) + 1
         key = f"{path}:{prefix}:{sequence}" if path else f"{prefix}:{sequence}"
-        draws = scope.counts()
-        command = Command(kind, scope, ordinal, key, name)
-        recorded = self._commands.get(path, ())
-        if ordinal <= len(recorded):
-            command.recorded = entry = recorded[ordinal - 1]
+        draws = scope.counts() if scope.sequences else {}
+        command = Command(kind, scope, ordinal, (path, ordinal), key, name)
+        if ordinal <= len(scope.recorded):
+            command.recorded = entry = scope.recorded[ordinal - 1]
             if (
                 (entry.kind != kind and not _dropped(entry, kind))
                 or entry.name != name
                 or entry.key != key
-                or not _has_draws(entry.meta, draws)
+                or ((draws or _DRAWS in entry.meta) and _decode_meta(entry.meta).draws != draws)
             ):
                 raise Divergence(
                     describe_mismatch(
@@ -262,7 +268,7 @@ class Journal:
 
     def ahead(self, scope: Scope) -> Entry | None:
         """The entry that the next command of `scope` will meet, not compared yet."""
-        recorded = self._commands.get(scope.path, ())
+        recorded = scope.recorded
         return recorded[scope.commands] if scope.commands < len(recorded) else None
 
     def take(self, entry: Entry) -> bool:
@@ -285,7 +291,7 @@ class Journal:
 
     def ordinal(self, scope: Scope, prefix: str) -> int:
         """How many commands of this sequence the scope has asked for."""
-        return self._ordinals.get((scope.path, prefix), 0)
+        return scope.numbers.get(prefix, 0)
 
     def line_of(self, entry: Entry) -> str:
         """`file:line` that asked for this entry when it was recorded."""
@@ -297,9 +303,8 @@ class Journal:
         Raises:
             Divergence: the journal holds further commands of this scope.
         """
-        recorded = self._commands.get(scope.path, ())
-        if scope.commands < len(recorded):
-            entry = recorded[scope.commands]
+        entry = self.ahead(scope)
+        if entry is not None:
             raise Divergence(describe_leftover(self.key, entry, _decode_meta(entry.meta), scope))
 
     def end_scope(self, scope: Scope, name: str, body: bytes, at: int) -> bool:
@@ -357,44 +362,39 @@ class Journal:
         """True when something waits to be appended."""
         return bool(self._drafts) or self._fresh > 0
 
-    def hold(self, now: int) -> None:
+    def hold(self, now: Callable[[], int]) -> None:
         """Go on as if all that is staged had been appended now: queue its deliveries.
 
         The next append holds the same entries in the same order as if there had been one here.
+
+        Args:
+            now: gives the time of the draws among them; called only if there are any.
         """
-        self._drafts[self._held :] = [*self._draw_drafts(now), *self._drafts[self._held :]]
-        self._forget_fresh()
+        if self._fresh_scopes:
+            self._drafts[self._held :] = [*self._draw_drafts(now()), *self._drafts[self._held :]]
+            self._forget_fresh()
         for position, draft in enumerate(self._drafts[self._held :], self.head + self._held):
             if draft.kind in DELIVERIES:
                 parts: tuple[Any, ...] = (position, *astuple(draft), 0, b"", b"")
                 self.deliveries.append(Entry(*parts))
         self._held = len(self._drafts)
 
-    def seal_pending(self, epoch: int, token: bytes, now: int) -> tuple[Entry, ...]:
-        """The entries of the next append, sealed from the head on. Nothing is forgotten yet."""
+    def seal_pending(self, epoch: int, token: bytes, now: Callable[[], int]) -> tuple[Entry, ...]:
+        """The entries of the next append, sealed from the head on. Nothing is forgotten yet.
+
+        Args:
+            now: as in `hold`.
+        """
         drafts, held = self._drafts, self._held
         if self._fresh_scopes:
-            drafts = [*drafts[:held], *self._draw_drafts(now), *drafts[held:]]
+            drafts = [*drafts[:held], *self._draw_drafts(now()), *drafts[held:]]
         entries: list[Entry] = []
         seal = self.seal
         for position, draft in enumerate(drafts, self.head):
-            plain = Entry(
-                position,
-                draft.kind,
-                draft.scope,
-                draft.ordinal,
-                draft.key,
-                draft.name,
-                draft.digest,
-                draft.body,
-                draft.meta,
-                draft.at,
-                epoch,
-                token,
-                b"",
-            )
-            seal = checksum(seal, plain)
-            entries.append(msgspec.structs.replace(plain, checksum=seal))
+            told = (position, *astuple(draft), epoch)
+            seal = seal_of(seal, (*told, FORMAT, ""))
+            parts: tuple[Any, ...] = (*told, token, seal)
+            entries.append(Entry(*parts))
         return tuple(entries)
 
     def _draw_drafts(self, now: int) -> list[Draft]:
@@ -421,7 +421,7 @@ class Journal:
             self.seal = entries[-1].checksum
         news = entries[self._held :] if self._held else entries
         self._held = 0
-        self.deliveries.extend(entry for entry in news if entry.kind in DELIVERIES)
+        self.deliveries.extend([entry for entry in news if entry.kind in DELIVERIES])
 
     def _forget_fresh(self) -> None:
         for scope in self._fresh_scopes.values():
@@ -429,16 +429,6 @@ class Journal:
                 if sequence.fresh:
                     sequence.fresh = []
         self._fresh_scopes.clear()
-
-
-_KNOWN = frozenset(EntryKind)
-
-
-def _has_draws(meta: bytes, draws: dict[str, int]) -> bool:
-    """Whether these are the draw counts of `meta`; there are none where the name is not in it."""
-    if not draws and _DRAWS not in meta:
-        return True
-    return _decode_meta(meta).draws == draws
 
 
 def _dropped(entry: Entry, kind: EntryKind) -> bool:

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from perdure.backends.base import (
     Disposition,
     Finish,
+    Holding,
     InvocationRecord,
     NewInvocation,
     Release,
@@ -64,7 +65,12 @@ class Attempt(ABC):
         halted: from now on every operation is refused and what leaves the function is discarded.
         careful: each task body is preceded by a durable start entry (after a crash).
         error: what stopped the attempt, for whoever ran it.
+        now: gives the state backend's time.
+        ledger, journal: the journal and its pending commit; there are none before `load`.
     """
+
+    ledger: Ledger
+    journal: Journal
 
     def __init__(self, runtime: Runtime, record: InvocationRecord, function: Function) -> None:
         """Prepare an attempt on a claimed record."""
@@ -76,7 +82,9 @@ class Attempt(ABC):
         self.error: PerdureError | None = None
         self.mailbox = Mailbox(record.key)
         self.signal = runtime.env.signal()
-        self._ledger: Ledger | None = None
+        self.now = runtime.clock_of(record.key)
+        self._holding = Holding(record.key, record.epoch)
+        self._loaded: Journal | None = None
         self._disposition: Disposition | None = None
         self._refusals = 0
         self._poked = True
@@ -170,19 +178,8 @@ class Attempt(ABC):
                 f"{self.record.draw_algorithm}; this perdure knows {ALGORITHM}. A newer perdure "
                 "wrote it; run this workflow with that version."
             )
-        self._ledger = Ledger(self.runtime, self.record, entries)
-
-    @property
-    def ledger(self) -> Ledger:
-        """The journal and its pending commit; there is one from `load` on."""
-        if self._ledger is None:
-            raise InternalError("The journal was asked for before it was loaded.")
-        return self._ledger
-
-    @property
-    def journal(self) -> Journal:
-        """The journal of the workflow."""
-        return self.ledger.journal
+        self.ledger = Ledger(self.runtime, self.record, entries)
+        self.journal = self._loaded = self.ledger.journal
 
     def conclude(self, outcome: Outcome) -> None:
         """The function ended by itself: record the end and the terminal state together."""
@@ -206,8 +203,7 @@ class Attempt(ABC):
             raise LeaseLost
         if isinstance(disposition, Stop):
             log_stop(self.record.key, disposition)
-        journal = None if self._ledger is None else self._ledger.journal
-        settle(self.runtime, self.record, journal, disposition)
+        settle(self.runtime, self.record, self._loaded, disposition)
 
     def _cause_of_death(self) -> str:
         crashes = self.record.crashes
@@ -281,10 +277,6 @@ class Attempt(ABC):
 
     # --- committing -----------------------------------------------------------------------------
 
-    def now(self) -> int:
-        """The state backend's time."""
-        return self.runtime.now(self.record.key)
-
     def flush(self) -> bool:
         """Make everything staged durable. False when a child's id was taken; nothing happened.
 
@@ -345,12 +337,11 @@ class Attempt(ABC):
 
     def before_body(self) -> None:
         """Last look before a side effect: the lease must be confirmed, the worker not stopping."""
-        try:
-            self.ledger.require_lease()
-        except LeaseLost:
+        if not self.runtime.leases.is_live(self._holding):
             self.halt(None)
-            raise
-        self.let_go_if_stopping()
+            raise LeaseLost
+        if self.runtime.stopping.is_set():
+            self.let_go_if_stopping()
 
     def pause_after(self, effect: RunBody, result: Unfinished) -> Wait:
         """What to wait for before a body is tried again; raises if its process died under it."""
@@ -362,7 +353,7 @@ class Attempt(ABC):
 
     def may_start(self) -> bool:
         """Whether a body that waited for a thread may start still. Called from any thread."""
-        live = self.runtime.leases.is_live(self.record.key, self.record.epoch)
+        live = self.runtime.leases.is_live(self._holding)
         return live and not self.runtime.stopping.is_set() and not self.halted
 
     def let_go_if_stopping(self) -> None:

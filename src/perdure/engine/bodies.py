@@ -115,13 +115,13 @@ class BodyRunner:
     def run(self, call: Call, context: TaskContext, may_start: MayStart) -> Result:
         """Run one attempt and wait for it on this thread; None if it could not start in time.
 
-        A sync body without a timeout runs right here. One that is past its timeout keeps its pool
-        thread until it returns; its late result is dropped. In a process of its own it is killed.
+        A sync body without a timeout runs right here and at once; who calls has seen that it may.
+        One that is past its timeout keeps its pool thread until it returns; its late result is
+        dropped. In a process of its own it is killed.
         """
         function = call.function
         if function.executor == "thread" and function.timeout is None and not function.is_async:
-            ready = may_start()
-            return run_body(function, call.arguments, context, self._types) if ready else None
+            return run_body(function, call.arguments, context, self._types)
         if not function.is_async and (function.timeout is None or function.executor == "process"):
             return self._attempt(call, context, may_start, _Once(lambda _: None))
         done = self._env.signal()

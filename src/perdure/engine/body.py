@@ -5,10 +5,10 @@ The same code in the process that holds the lease and in any other, so that a bo
 
 from __future__ import annotations
 
+from perdure.engine import strays
 from perdure.engine.context import TaskContext, enter, leave
 from perdure.engine.effects import Function
 from perdure.engine.outcome import Outcome, Raised, Returned
-from perdure.engine.strays import OneProcess
 from perdure.errors import SerializationError
 from perdure.values import TypeRegistry, encode_exception
 
@@ -17,14 +17,18 @@ def run_body(
     function: Function, arguments: bytes, context: TaskContext, types: TypeRegistry
 ) -> Outcome:
     """Call the function in its context; whatever it does is the outcome, nothing gets past."""
+    home = strays.process
     token = enter(context)
     try:
-        with OneProcess(f"task {function.name!r}"):
-            value = function.bind(arguments)()
+        value = function.bind(arguments)()
     except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
+        if strays.process != home:
+            strays.end_child(f"task {function.name!r}", error)
         return raised_by_body(function, error, types)
     finally:
         leave(token)
+    if strays.process != home:
+        strays.end_child(f"task {function.name!r}", None)
     return returned_by_body(function, value, types)
 
 

@@ -77,8 +77,9 @@ class _Group:
 
 def _name_leader(group: _Group) -> None:
     """Wake the oldest who waits, to lead if nobody does by then."""
-    with contextlib.suppress(IndexError):
-        group.queue[0].wake.put(None)
+    if group.queue:
+        with contextlib.suppress(IndexError):
+            group.queue[0].wake.put(None)
 
 
 class Committer:
@@ -157,10 +158,11 @@ class Committer:
         queue = group.queue
         batch: list[_Request] = []
         try:
-            # Who is interrupted takes its request out at any time, so the length is no promise.
-            with contextlib.suppress(IndexError):
-                while len(batch) < BATCH_MAX:
+            try:
+                while queue and len(batch) < BATCH_MAX:
                     batch.append(queue.popleft())
+            except IndexError:
+                pass  # who is interrupted takes its request out at any time
             self._commit(batch)
         finally:
             for request in batch:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 from threading import get_ident
-from typing import Any, NoReturn, Protocol, TypeAlias
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias
 
 from perdure.backends.base import NewInvocation
 from perdure.backends.server import Spread
@@ -207,12 +207,12 @@ class WorkflowContext:
             "and wait for their results."
         )
 
-    def perform(self, flow: Flow[Outcome]) -> object:
+    def perform(self, flow: Flow[Outcome]) -> Any:
         """Drive an operation on this thread to its value, or raise what is recorded."""
         outcome = self.attempt.perform(flow)
         return outcome.value if isinstance(outcome, Returned) else self._raise(outcome)
 
-    async def perform_async(self, flow: Flow[Outcome]) -> object:
+    async def perform_async(self, flow: Flow[Outcome]) -> Any:
         """Drive an operation inside the deterministic loop to its value, or raise likewise."""
         outcome = await self.attempt.perform_async(flow)
         return outcome.value if isinstance(outcome, Returned) else self._raise(outcome)
@@ -276,64 +276,76 @@ class WorkflowContext:
         self.attempt.add_data(name, body)
 
 
+class Origin(NamedTuple):
+    """What a task invocation is, and what follows from it.
+
+    Attributes:
+        seed: what all its draws and ids follow from.
+        template: what every invocation started from it has in common.
+    """
+
+    invocation: InvocationKey
+    seed: bytes
+    template: NewInvocation
+
+
 class TaskContext:
     """The scope of one task invocation: draws that are the same on every attempt, ids of starts."""
 
-    __slots__ = (
-        "_clock",
-        "_scope",
-        "_seed",
-        "executor",
-        "invocation",
-        "owner",
-        "starts",
-        "template",
-        "workflow",
-    )
+    __slots__ = ("_made", "_origin", "_scope", "clock", "executor", "owner", "starts", "workflow")
 
     def __init__(
         self,
-        invocation: InvocationKey,
-        seed: Callable[[], bytes],
+        origin: Callable[[], Origin],
         clock: int,
         *,
         workflow: InvocationKey | None,
-        template: NewInvocation,
         owner: object,
     ) -> None:
-        """Make the scope of `invocation`.
+        """Make the scope of an invocation.
 
         Args:
-            seed: gives the seed of the invocation; asked at the first draw, most bodies draw none.
-            clock: where its workflow clock starts; must be the same on every attempt.
+            origin: tells which; asked at the first need, for most bodies neither draw nor start.
+            clock: where its workflow clock starts, microseconds since 1970 UTC; must be the same on
+                every attempt.
             workflow: whose data it may read.
-            template: what every invocation started from here has in common.
             owner: what the api layer attached to the runtime; the engine only carries it.
         """
-        self.invocation = invocation
         self.workflow = workflow
-        self.template = template
         self.executor: object = None
         self.owner = owner
         self.starts = 0
-        self._seed = seed
-        self._clock = clock
+        self.clock = clock
+        self._origin = origin
+        self._made: Origin | None = None
         self._scope: Scope | None = None
+
+    @property
+    def origin(self) -> Origin:
+        """What it is and what follows from it."""
+        if self._made is None:
+            self._made = self._origin()
+        return self._made
+
+    @property
+    def invocation(self) -> InvocationKey:
+        """Its key."""
+        return self.origin.invocation
+
+    @property
+    def template(self) -> NewInvocation:
+        """What every invocation started from here has in common."""
+        return self.origin.template
 
     def seed(self) -> bytes:
         """What all its draws and ids follow from."""
-        return self._seed()
-
-    @property
-    def clock(self) -> int:
-        """Where its workflow clock starts, microseconds since 1970 UTC."""
-        return self._clock
+        return self.origin.seed
 
     @property
     def scope(self) -> Scope:
         """The draws of this invocation; nothing of them is recorded."""
         if self._scope is None:
-            self._scope = Scope("", self._seed(), self._clock, self._forget)
+            self._scope = Scope("", self.seed(), self.clock, self._forget)
         return self._scope
 
     def _forget(self, scope: Scope, _: int) -> None:
@@ -342,12 +354,12 @@ class TaskContext:
 
     def idempotency_key(self) -> str:
         """The one key of this invocation, the same on every attempt."""
-        return derive_id(self._seed(), "idempotency")
+        return derive_id(self.seed(), "idempotency")
 
     def next_start_id(self) -> str:
         """The id of the next invocation that this body starts; a retry finds it again."""
         self.starts += 1
-        return derive_id(self._seed(), "start", str(self.starts))
+        return derive_id(self.seed(), "start", str(self.starts))
 
 
 Context: TypeAlias = WorkflowContext | TaskContext

@@ -6,7 +6,7 @@ same way, on the spot.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 from perdure.backends.base import InvocationRecord, NewInvocation
@@ -33,7 +33,8 @@ T = TypeVar("T")
 class Performer(Protocol):
     """Does on the spot what both colours do alike."""
 
-    def now(self) -> int: ...
+    @property
+    def now(self) -> Callable[[], int]: ...
     def flush(self) -> bool: ...
     def find(self, invocation_id: str) -> InvocationRecord | None: ...
     def start_now(self, new: NewInvocation) -> InvocationRecord: ...
@@ -65,6 +66,8 @@ def drive(flow: Flow[T], performer: BlockingPerformer) -> T:
                 answer = performer.run_body(effect)
             elif isinstance(effect, WaitAny):
                 answer = performer.wait_any(effect.waits)
+            elif isinstance(effect, Now):
+                answer = performer.now()
             else:
                 answer = _perform(effect, performer)
             effect = flow.send(answer)

@@ -164,10 +164,14 @@ class Compute(msgspec.Struct, frozen=True):
 
 
 class RunBody(msgspec.Struct, frozen=True):
-    """Run one attempt of a task body here; gives an `Outcome`."""
+    """Run one attempt of a task body here; gives an `Outcome`.
+
+    Attributes:
+        place: scope path and ordinal of the command, which name the invocation.
+    """
 
     call: Call
-    invocation_id: str
+    place: tuple[str, int]
     clock: int
 
 

@@ -70,6 +70,7 @@ class Env(Protocol):
 TOKEN_BYTES = 16
 """The size that is asked for with every commit."""
 _TOKENS_AT_ONCE = 64
+_TOKEN_STARTS = range(0, TOKEN_BYTES * _TOKENS_AT_ONCE, TOKEN_BYTES)
 _tokens: deque[bytes] = deque()
 """Entropy that nobody has had yet: asking the system for 16 bytes costs as much as for 1,024."""
 
@@ -96,7 +97,7 @@ class SystemEnv:
             return _tokens.popleft()
         except IndexError:
             fresh = os.urandom(TOKEN_BYTES * _TOKENS_AT_ONCE)
-            _tokens.extend(fresh[at : at + TOKEN_BYTES] for at in range(0, len(fresh), TOKEN_BYTES))
+            _tokens.extend([fresh[at : at + TOKEN_BYTES] for at in _TOKEN_STARTS])
             return os.urandom(TOKEN_BYTES)
 
     def new_id(self) -> str:

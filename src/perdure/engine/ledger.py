@@ -9,6 +9,7 @@ from perdure.backends.base import (
     Committed,
     Disposition,
     Finish,
+    Holding,
     InvocationRecord,
     NewInvocation,
     Refusal,
@@ -18,6 +19,7 @@ from perdure.backends.base import (
 from perdure.core.entries import COMMANDS, DELIVERIES, Entry, EntryKind
 from perdure.core.identity import InvocationKey
 from perdure.core.journal import Journal
+from perdure.engine.env import TOKEN_BYTES
 from perdure.engine.outcome import outcome_token
 from perdure.engine.outcomes import commit_outcome
 from perdure.engine.runtime import Runtime
@@ -45,10 +47,12 @@ class Ledger:
             JournalCorrupted: it is damaged.
         """
         self.journal = Journal(record.key, record.seed, entries, record.head)
+        self._holding = Holding(record.key, record.epoch)
         self.reset_crashes = False
         self.progress_resets = False
         self._runtime = runtime
         self._record = record
+        self._now = runtime.clock_of(record.key)
         self._committed_at = runtime.env.monotonic()
         self._children: list[NewInvocation] = []
         self._watches: list[InvocationKey] = []
@@ -82,26 +86,17 @@ class Ledger:
         self._consumed.clear()
         self._data.clear()
 
-    def require_lease(self) -> None:
-        """Refuse to go on without a confirmed lease.
-
-        Raises:
-            LeaseLost: it is lost, or was not confirmed in time.
-        """
-        if not self._runtime.leases.is_live(self._record.key, self._record.epoch):
-            raise LeaseLost
-
     def hold(self) -> bool:
         """Let the workflow go on with all that is staged before it is durable, if it may.
 
         False if something of it must be durable first, or if more is held back than should be.
         """
-        journal, runtime = self.journal, self._runtime
+        journal, env = self.journal, self._runtime.env
         if journal.firm or journal.full:
             return False
-        if journal.deferred and runtime.env.monotonic() - self._committed_at > HELD_SECONDS_MAX:
+        if journal.deferred and env.monotonic() - self._committed_at > HELD_SECONDS_MAX:
             return False
-        journal.hold(runtime.now(self._record.key))
+        journal.hold(self._now)
         return True
 
     def commit(self, disposition: Disposition | None) -> bool:
@@ -111,28 +106,31 @@ class Ledger:
             LeaseLost: another attempt owns the workflow, or our lease could not be confirmed.
             BackendError: nothing happened, or it is not known.
         """
-        self.require_lease()
-        token = self._runtime.env.entropy(16)
+        if not self._runtime.leases.is_live(self._holding):
+            raise LeaseLost
         if isinstance(disposition, Finish):
             token = outcome_token(self._record.key, self._record.epoch, disposition)
-        now = self._runtime.now(self._record.key)
-        entries = self.journal.seal_pending(self._record.epoch, token, now)
+        else:
+            token = self._runtime.env.entropy(TOKEN_BYTES)
+        journal, epoch = self.journal, self._record.epoch
+        entries = journal.seal_pending(epoch, token, self._now)
+        kinds = [entry.kind for entry in entries]
         transition = Transition(
             key=self._record.key,
-            epoch=self._record.epoch,
-            head=self.journal.head,
+            epoch=epoch,
+            head=journal.head,
             token=token,
             entries=entries,
-            head_hash=entries[-1].checksum if entries else self.journal.seal,
+            head_hash=entries[-1].checksum if entries else journal.seal,
             children=tuple(self._children),
             watches=tuple(self._watches),
             consumed=tuple(self._consumed),
             data=tuple(self._data),
             reset_crashes=self.reset_crashes
-            or (self.progress_resets and any(entry.kind in _PROGRESS for entry in entries)),
+            or (self.progress_resets and not _PROGRESS.isdisjoint(kinds)),
             disposition=disposition,
         )
-        if any(entry.kind in _OUTCOMES for entry in entries):
+        if not _OUTCOMES.isdisjoint(kinds):
             result = commit_outcome(self._runtime, transition)
         else:
             result = self._runtime.committer.submit(transition)
@@ -141,7 +139,7 @@ class Ledger:
             return False
         if not isinstance(result, Committed):
             raise LeaseLost
-        self.journal.acknowledge(entries)
+        journal.acknowledge(entries)
         self._committed_at = self._runtime.env.monotonic()
         self._forget_pending()
         self.reset_crashes = False
@@ -181,7 +179,7 @@ def _settle_at(
         key=record.key,
         epoch=record.epoch,
         head=head,
-        token=runtime.env.entropy(16),
+        token=runtime.env.entropy(TOKEN_BYTES),
         head_hash=seal,
         disposition=disposition,
     )

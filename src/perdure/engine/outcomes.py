@@ -6,7 +6,7 @@ database would run again whatever was in flight, although nothing had crashed.
 
 from __future__ import annotations
 
-from perdure.backends.base import CommitResult, Transition
+from perdure.backends.base import CommitResult, Holding, Transition
 from perdure.engine.runtime import Runtime, logger
 from perdure.errors import BackendError
 
@@ -33,8 +33,9 @@ def commit_outcome(runtime: Runtime, transition: Transition) -> CommitResult:
 
 def _try_again(runtime: Runtime, transition: Transition, error: BackendError) -> CommitResult:
     env, pause = runtime.env, FIRST_PAUSE
+    holding = Holding(transition.key, transition.epoch)
     until = env.monotonic() + runtime.settings.lease
-    while env.monotonic() < until and runtime.leases.is_live(transition.key, transition.epoch):
+    while env.monotonic() < until and runtime.leases.is_live(holding):
         env.signal().wait(pause)
         pause = min(LONGEST_PAUSE, 2 * pause)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable
@@ -62,7 +63,7 @@ class LeaseTable:
 
     def __init__(self, env: Env, lease: float) -> None:
         """Start with none."""
-        self._env = env
+        self._monotonic = env.monotonic
         self._margin = lease * 0.1
         self.claiming = threading.Lock()
         self._lock = threading.Lock()
@@ -99,9 +100,9 @@ class LeaseTable:
                 if holding in self._confirmed:
                     self._confirmed[holding] = until - self._margin if holding in kept else 0.0
 
-    def is_live(self, key: InvocationKey, epoch: int) -> bool:
+    def is_live(self, holding: Holding) -> bool:
         """Whether the lease is confirmed for now."""
-        return self._env.monotonic() < self._confirmed.get(Holding(key, epoch), 0.0)
+        return self._monotonic() < self._confirmed.get(holding, 0.0)
 
 
 @dataclass(slots=True)
@@ -134,13 +135,19 @@ class Runtime:
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def now(self, key: InvocationKey) -> int:
-        """The time by which the timers of this invocation are due.
+        """The time by which the timers of this invocation are due."""
+        return self.clock_of(key)()
+
+    def clock_of(self, key: InvocationKey) -> Callable[[], int]:
+        """What gives the time by which the timers of this invocation are due.
 
         The clocks of two servers differ. By another one's, a claim that was due would find its
         timer not due, again and again.
         """
         spread = self.spread
-        return self.backend.now() if spread is None else spread.now_at(key.invocation_id)
+        if spread is None:
+            return self.backend.now
+        return functools.partial(spread.now_at, key.invocation_id)
 
 
 def due_again(

@@ -22,7 +22,7 @@ import msgspec
 from perdure.backends.base import NewInvocation
 from perdure.core.identity import InvocationKey
 from perdure.engine.body import run_body
-from perdure.engine.context import TaskContext
+from perdure.engine.context import Origin, TaskContext
 from perdure.engine.effects import Call, Function
 from perdure.engine.outcome import Outcome, Raised, Returned, Unfinished
 from perdure.errors import (
@@ -221,11 +221,9 @@ def run_shipment(payload: bytes, began: Callable[[], None] = _nothing) -> bytes:
         return _encode(Reply("unknown", found.encode()))
     began()
     context = TaskContext(
-        shipment.invocation,
-        lambda: shipment.seed,
+        lambda: Origin(shipment.invocation, shipment.seed, shipment.template),
         shipment.clock,
         workflow=shipment.workflow,
-        template=shipment.template,
         owner=found.owner,
     )
     outcome = run_body(found.function, shipment.arguments, context, found.types)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from perdure.backends.base import InvocationRecord, NewInvocation
-from perdure.core.draws import derive_seed
+from perdure.core.draws import derive_id, derive_seed
 from perdure.core.identity import InvocationKey
-from perdure.engine.context import TaskContext
+from perdure.engine.context import Origin, TaskContext
 from perdure.engine.effects import RunBody
 from perdure.engine.runtime import Runtime
 
@@ -32,18 +32,14 @@ def call_context(
     runtime: Runtime, record: InvocationRecord, template: NewInvocation, effect: RunBody
 ) -> TaskContext:
     """The context of one direct task call; the same on every attempt and replay."""
-    invocation_id, name = effect.invocation_id, effect.call.function.name
 
-    def seed() -> bytes:
+    def origin() -> Origin:
+        scope, ordinal = effect.place
         # Without the task's name: a rename (with an alias) must not change the key of an
         # effect that may have happened under the old one.
-        return derive_seed(runtime.store_id, record.app, "task", invocation_id, 1)
+        invocation_id = derive_id(record.seed, "task", scope, str(ordinal))
+        seed = derive_seed(runtime.store_id, record.app, "task", invocation_id, 1)
+        named = msgspec.structs.replace(template, name=effect.call.function.name)
+        return Origin(InvocationKey(invocation_id, 1), seed, named)
 
-    return TaskContext(
-        InvocationKey(invocation_id, 1),
-        seed,
-        effect.clock,
-        workflow=record.key,
-        template=msgspec.structs.replace(template, name=name),
-        owner=runtime.owner,
-    )
+    return TaskContext(origin, effect.clock, workflow=record.key, owner=runtime.owner)

@@ -46,8 +46,8 @@ class SyncAttempt(Attempt):
     def run_body(self, effect: RunBody) -> Outcome:
         """Run a task body and wait for it."""
         while True:
-            self.before_body()
             context = self.task_context(effect)
+            self.before_body()
             result = self.runtime.bodies.run(effect.call, context, self.may_start)
             if isinstance(result, Unfinished):
                 self.wait_any((self.pause_after(effect, result),))

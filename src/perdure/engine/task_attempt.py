@@ -10,6 +10,7 @@ from perdure.backends.base import (
     Committed,
     Disposition,
     Finish,
+    Holding,
     InvocationRecord,
     Release,
     RetryLater,
@@ -19,7 +20,7 @@ from perdure.backends.base import (
 )
 from perdure.core.draws import derive_id
 from perdure.core.lifecycle import InvocationState
-from perdure.engine.context import TaskContext
+from perdure.engine.context import Origin, TaskContext
 from perdure.engine.effects import Call, Function
 from perdure.engine.outcome import Outcome, Returned, Unfinished, outcome_token
 from perdure.engine.outcomes import commit_outcome
@@ -37,6 +38,7 @@ class TaskAttempt:
         self.record = record
         self.function = function
         self.error: PerdureError | None = None
+        self._holding = Holding(record.key, record.epoch)
 
     def run(self) -> None:
         """Run the body and settle; a stale lease or a failing backend changes nothing."""
@@ -58,7 +60,7 @@ class TaskAttempt:
         return True
 
     def _may_start(self) -> bool:
-        live = self.runtime.leases.is_live(self.record.key, self.record.epoch)
+        live = self.runtime.leases.is_live(self._holding)
         return live and not self.runtime.stopping.is_set()
 
     def _disposition(self) -> Disposition | None:
@@ -100,11 +102,9 @@ class TaskAttempt:
     def _context(self) -> TaskContext:
         record = self.record
         return TaskContext(
-            record.key,
-            lambda: record.seed,
+            lambda: Origin(record.key, record.seed, template_of(record, record.workflow)),
             record.base_time or 0,
             workflow=record.workflow,
-            template=template_of(record, record.workflow),
             owner=self.runtime.owner,
         )
 

@@ -6,7 +6,7 @@ from typing import cast
 
 from perdure.backends.base import NewInvocation
 from perdure.core.draws import derive_id
-from perdure.core.entries import EntryKind
+from perdure.core.entries import Entry, EntryKind
 from perdure.core.identity import InvocationKey
 from perdure.core.journal import Command
 from perdure.engine.effects import Call, Flow, Flush, Now, RunBody, Wait, WaitAny
@@ -14,7 +14,6 @@ from perdure.engine.flows.invocations import start
 from perdure.engine.flows.place import (
     MICROSECONDS,
     Place,
-    begin,
     check_arguments,
     delivered,
     name_of,
@@ -41,16 +40,22 @@ def call_task(place: Place, call: Call, queued: NewInvocation | None = None) -> 
     ahead = place.journal.ahead(place.scope)
     on_queue = queued is not None if ahead is None else ahead.kind == EntryKind.START
     if on_queue:
-        return (yield from _call_on_queue(place, call, queued))
-    command = begin(place, EntryKind.TASK, "task", name_of(call, ahead))
-    entry = command.recorded
-    if entry is None:
-        return (yield from _call_here(place, command, call))
+        return _call_on_queue(place, call, queued)
+    return _call_afresh(place, call) if ahead is None else _call_again(place, call, ahead)
+
+
+def _call_again(place: Place, call: Call, entry: Entry) -> Flow[Outcome]:
+    """Give what is recorded of a call that ended, when its turn comes."""
+    journal = place.journal
+    name = call.function.name if entry.name == call.function.name else name_of(call, entry)
+    command = journal.begin(place.scope, EntryKind.TASK, "task", name, place.line)
     members = read_body(entry.body)
-    check_arguments(place, entry, call, bytes(members.arguments))
+    arguments = bytes(members.arguments)
+    if arguments != call.arguments:
+        check_arguments(place, entry, call, arguments)
     # A sync workflow has nobody else to wake, so what comes next needs no waiting. Branches of an
     # async one have to go on in the order of the journal.
-    if place.is_async or not place.journal.take(entry):
+    if place.is_async or not journal.take(entry):
         wait = Wait(place=command.place)
         yield WaitAny((wait,))
         entry = delivered(wait)
@@ -66,8 +71,10 @@ def _call_on_queue(place: Place, call: Call, queued: NewInvocation | None) -> Fl
     return (yield from result(place, key, call.function.decode_result, None))
 
 
-def _call_here(place: Place, command: Command, call: Call) -> Flow[Outcome]:
+def _call_afresh(place: Place, call: Call) -> Flow[Outcome]:
     """Run the body of a call that is not recorded, and wait until its outcome is."""
+    name = call.function.name
+    command = place.journal.begin(place.scope, EntryKind.TASK, "task", name, place.line)
     try:
         fresh: Outcome = yield from _attempts(place, command, call)
     except BaseException:
@@ -95,8 +102,8 @@ def _drop(place: Place, command: Command, call: Call) -> None:
 
 def _attempts(place: Place, command: Command, call: Call) -> Flow[Outcome]:
     """Run attempts until one succeeds or the policy gives up; stages the final entry."""
-    failed = [note for note in command.notes if note.kind == EntryKind.ATTEMPT]
-    invocation_id = derive_id(place.journal.seed, "task", command.scope.path, str(command.ordinal))
+    notes = command.notes
+    failed = [note for note in notes if note.kind == EntryKind.ATTEMPT] if notes else []
     pause = read_body(failed[-1].body).due if failed else 0
     number, pure = len(failed), call.function.pure
     while True:
@@ -107,11 +114,13 @@ def _attempts(place: Place, command: Command, call: Call) -> Flow[Outcome]:
         if careful:
             at: int = yield Now()
             note(place, command, EntryKind.BEGAN, b"{}", at)
-        journal = place.journal
-        if careful or journal.observed or (journal.deferred and not pure):
             yield Flush()
-        outcome: Outcome = yield RunBody(call, invocation_id, place.scope.clock)
+        elif place.journal.observed or (place.journal.deferred and not pure):
+            yield Flush()
+        outcome: Outcome = yield RunBody(call, command.place, place.scope.clock)
         at = yield Now()
+        if isinstance(outcome, Returned):
+            break
         delay = _retry_delay(place, command, call, outcome, number)
         if delay is None:
             break
@@ -127,10 +136,10 @@ def _attempts(place: Place, command: Command, call: Call) -> Flow[Outcome]:
 
 
 def _retry_delay(
-    place: Place, command: Command, call: Call, outcome: Outcome, number: int
+    place: Place, command: Command, call: Call, outcome: Raised, number: int
 ) -> int | None:
     """Microseconds before the next attempt, or None when this outcome is final."""
-    if isinstance(outcome, Returned) or outcome.final:
+    if outcome.final:
         return None
     chance_id = derive_id(place.journal.seed, "retry", command.key, str(number))
     chance = int(chance_id, 16) / 2.0**128

@@ -114,7 +114,9 @@ def test_a_lease_counts_only_while_it_is_confirmed():
     leases.remove(ONE, 1)
     leases.remove(ONE, 1)
     leases.renewed(asked, frozenset(asked), until=1_000.0)
-    assert not leases.is_live(Holding(ONE, 1))  # a late renewal does not bring back what was given up
+    assert not leases.is_live(
+        Holding(ONE, 1)
+    )  # a late renewal does not bring back what was given up
 
 
 def test_deliveries_go_to_whoever_waits_for_their_place():

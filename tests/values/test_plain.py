@@ -22,7 +22,21 @@ class Text(str):
 
 
 ROWS = {"n": [1, -2.5, True, None], "t": {"": "ü", "deep": [[], {}]}}
-PLAIN = [None, True, 0, INT_MIN, INT_MAX, -0.0, 1e308, "", "ü\n\x00", '{"$', [], {}, ROWS]
+PLAIN: list[Any] = [
+    None,
+    True,
+    0,
+    INT_MIN,
+    INT_MAX,
+    -0.0,
+    1e308,
+    "",
+    "ü\n\x00",
+    '{"$',
+    [],
+    {},
+    ROWS,
+]
 NOT_PLAIN = [
     INT_MAX + 1,
     INT_MIN - 1,
@@ -73,7 +87,7 @@ def test_what_needs_a_tag_or_is_refused_is_not_plain(value, wrap):
 def test_deep_values_are_left_to_who_knows_the_limit():
     assert is_plain(nested(1, 16))
     assert not is_plain(nested(1, 17))
-    endless = []
+    endless: list[Any] = []
     endless.append(endless)
     assert not is_plain(endless)
     codec = codec_for(Any, TypeRegistry())

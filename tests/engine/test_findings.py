@@ -162,20 +162,13 @@ def test_a_damaged_journal_fails_nobody_else() -> None:
             wf.sleep(3600)
 
         damaged = bad.start()
-        read = backend.read_journal
-
-        def damaging(key: Any) -> Any:
-            entries = read(key)
-            if key == damaged.key:
-                raise JournalCorrupted("planted")
-            return entries
-
-        backend.read_journal = damaging  # type: ignore[method-assign]
+        row = backend._rows[damaged.key]
+        backend._rows[damaged.key] = msgspec.structs.replace(row, draw_algorithm=99)
         results: list[str] = []
         healthy = good.start()
         waiting = threading.Thread(target=lambda: results.append(healthy.result(LONG)))
         waiting.start()
-        with pytest.raises(InvocationParked, match="planted"):
+        with pytest.raises(InvocationParked, match="draws by algorithm 99"):
             damaged.result(LONG)
         gate.set()
         waiting.join(LONG)

@@ -14,6 +14,7 @@ from perdure.backends.base import (
     CommitResult,
     NewInvocation,
     OnExisting,
+    StartClaim,
     Started,
     Transition,
 )
@@ -48,11 +49,13 @@ class Flaky(MemoryServer):
             raise BackendUnavailable("down for a while")
         return found
 
-    def start(self, new: NewInvocation, on_existing: OnExisting) -> Started:
+    def start(
+        self, new: NewInvocation, on_existing: OnExisting, claim: StartClaim | None = None
+    ) -> Started:
         hook, self.before_start = self.before_start, None
         if hook is not None:
             hook()
-        return super().start(new, on_existing)
+        return super().start(new, on_existing, claim)
 
 
 @pytest.fixture(params=["memory", "sqlite"])

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from perdure.api.definition import Definition
 from perdure.api.registry import Registry
-from perdure.backends.base import InvocationRecord, NewInvocation, OnExisting
+from perdure.backends.base import InvocationRecord, NewInvocation, OnExisting, Started
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import TERMINAL, InvocationState
 from perdure.engine.committer import until_known
@@ -158,13 +158,11 @@ class Client:
             older = backend.read(new.invocation_id)
             if older is not None:
                 self._refuse_other(older, new)
-        if on_existing == "raise":  # made by us or by others: after an open outcome nobody knows
-            started = backend.start(new, on_existing)
-        else:
-            started = until_known(lambda: backend.start(new, on_existing))
+        started = self._started_here(new, on_existing)
+        if started is None:
+            started = self._started_for_any(new, on_existing)
         record = started.record
         if started.created:
-            self.runtime.hub.touched((record.key,))
             return record.key
         self._refuse_other(record, new)
         if on_existing == "raise":
@@ -173,6 +171,25 @@ class Client:
                 'another id, or on_existing="return" to get it.'
             )
         return record.key
+
+    def _started_here(self, new: NewInvocation, on_existing: OnExisting) -> Started | None:
+        """Start it in a worker of this process; None if none may take it at this moment."""
+        for starter in self.runtime.starters:
+            started = starter.start(new, on_existing)
+            if started is not None:
+                return started
+        return None
+
+    def _started_for_any(self, new: NewInvocation, on_existing: OnExisting) -> Started:
+        """Start it for whoever claims it."""
+        backend = self.runtime.backend
+        if on_existing == "raise":  # made by us or by others: after an open outcome nobody knows
+            started = backend.start(new, on_existing)
+        else:
+            started = until_known(lambda: backend.start(new, on_existing))
+        if started.created:
+            self.runtime.hub.touched((started.record.key,))
+        return started
 
     def _refuse_other(self, record: InvocationRecord, new: NewInvocation) -> None:
         """Raise `StartConflict` unless `record` is what `new` asks for."""

@@ -80,7 +80,7 @@ class Admission:
         return [key for (of, key), free in self._with_key.items() if of == queue and free <= 0]
 
     def _free(self, queue: str, limits: QueueLimits) -> int:
-        if limits.concurrency is None and limits.worker_concurrency is None and limits.rate is None:
+        if not limits.bounds_all:
             return _UNLIMITED
         usage = self._usage(queue)
         free = [_UNLIMITED]

@@ -70,6 +70,21 @@ class NewInvocation(msgspec.Struct, frozen=True, kw_only=True):
     letters: tuple[Letter, ...] = ()
 
 
+class StartClaim(msgspec.Struct, frozen=True, kw_only=True):
+    """The claim of a row in the transaction that creates it.
+
+    Attributes:
+        owner: name of the claiming worker.
+        lease: microseconds.
+        token: 16 bytes, fresh for each claim; stored as the row's `last_token`, to be found there
+            after an unknown outcome.
+    """
+
+    owner: str
+    lease: int
+    token: bytes
+
+
 class InvocationRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One invocation row as it stood in one transaction.
 
@@ -357,13 +372,18 @@ class Backend(Protocol):
         """The backend's clock."""
         ...
 
-    def start(self, new: NewInvocation, on_existing: OnExisting) -> Started:
+    def start(
+        self, new: NewInvocation, on_existing: OnExisting, claim: StartClaim | None = None
+    ) -> Started:
         """Create generation 1 of this id, or return its latest generation untouched.
 
         With "new_generation_if_failed", an id whose latest generation is FAILED, CANCELLED or
         TERMINATED gets the next generation. "raise" behaves as "return" here: the caller raises.
         The seed of the new row is `core.draws.derive_seed(store id, app, name, id, generation)`.
         Calling again after an unknown outcome is safe.
+
+        With `claim`, a row that is created is as a claim at that instant would have left it
+        (RUNNING, epoch 1). No limit is looked at. Together with a delay it is an `InternalError`.
         """
         ...
 

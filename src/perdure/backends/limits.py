@@ -33,6 +33,12 @@ class QueueLimits(msgspec.Struct, frozen=True, kw_only=True):
     key_concurrency: int = 1
     rate: Rate | None = None
 
+    @property
+    def bounds_all(self) -> bool:
+        """Whether rows without a key may be kept back, too."""
+        bounds = (self.concurrency, self.worker_concurrency, self.rate)
+        return any(bound is not None for bound in bounds)
+
 
 NO_LIMITS = QueueLimits()
 """Limits of a queue that is not declared: only rows with equal keys keep each other waiting."""

@@ -35,6 +35,7 @@ from perdure.backends.base import (
     RegisterResult,
     Release,
     RetryLater,
+    StartClaim,
     Started,
     Stop,
     Suspend,
@@ -50,6 +51,7 @@ from perdure.backends.rules import (
     FIRST_GENERATION,
     RESTARTABLE,
     STORE_ID_BYTES,
+    check_claim,
     check_transition,
     first_record,
     raised_counter,
@@ -192,15 +194,17 @@ class MemoryBackend:
 
     # --- starting and claiming -------------------------------------------------------------------
 
-    def start(self, new: NewInvocation, on_existing: OnExisting) -> Started:
+    def start(
+        self, new: NewInvocation, on_existing: OnExisting, claim: StartClaim | None = None
+    ) -> Started:
         """See `Backend.start`."""
+        check_claim(new, claim)
         with self._lock:
-            latest = self._latest.get(new.invocation_id)
-            if latest is None:
-                return Started(self._insert(new, FIRST_GENERATION), created=True)
-            found = self._rows[InvocationKey(new.invocation_id, latest)]
-            if on_existing == "new_generation_if_failed" and found.state in RESTARTABLE:
-                return Started(self._insert(new, latest + 1), created=True)
+            latest = self._latest.get(new.invocation_id, FIRST_GENERATION - 1)
+            found = self._rows.get(InvocationKey(new.invocation_id, latest))
+            restarts = on_existing == "new_generation_if_failed"
+            if found is None or (restarts and found.state in RESTARTABLE):
+                return Started(self._insert(new, latest + 1, claim), created=True)
             for letter in new.letters:
                 self.send(found.key, letter)
             return Started(found, created=False)
@@ -392,8 +396,10 @@ class MemoryBackend:
 
     # --- rows ------------------------------------------------------------------------------------
 
-    def _insert(self, new: NewInvocation, generation: int) -> InvocationRecord:
-        row = first_record(new, generation, self._store_id, self._clock())
+    def _insert(
+        self, new: NewInvocation, generation: int, claim: StartClaim | None = None
+    ) -> InvocationRecord:
+        row = first_record(new, generation, self._store_id, self._clock(), claim)
         self._latest[new.invocation_id] = generation
         self._live[row.key] = None
         self._rows[row.key] = row

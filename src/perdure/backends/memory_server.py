@@ -12,6 +12,7 @@ from perdure.backends.base import (
     OnExisting,
     RegisterPut,
     RegisterResult,
+    StartClaim,
     Started,
     Transition,
 )
@@ -56,11 +57,13 @@ class MemoryServer(MemoryBackend):
         """See `Server.go_by`."""
         self._used = number
 
-    def start(self, new: NewInvocation, on_existing: OnExisting) -> Started:
+    def start(
+        self, new: NewInvocation, on_existing: OnExisting, claim: StartClaim | None = None
+    ) -> Started:
         """See `Backend.start` and `Server.go_by`."""
         with self._lock:
             self._refuse_old()
-            return super().start(new, on_existing)
+            return super().start(new, on_existing, claim)
 
     def commit(self, transitions: Sequence[Transition]) -> list[CommitResult]:
         """See `Backend.commit` and `Server.go_by`."""

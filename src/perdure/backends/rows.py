@@ -79,6 +79,12 @@ def invocation_row(record: InvocationRecord) -> Row:
     )
 
 
+def claimed_row(record: InvocationRecord) -> Row:
+    """Parameters of `insert_claimed`, without the seq."""
+    claim = (record.epoch, record.owner, record.lease_until, record.last_token, record.base_time)
+    return *invocation_row(record), *claim
+
+
 def call_row(seq: int, record: InvocationRecord) -> Row:
     """Parameters of `insert_call`."""
     workflow_id, workflow_generation = record.workflow or (None, None)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from perdure.backends.base import (
     Finish,
     InvocationQuery,
     InvocationRecord,
     NewInvocation,
     RegisterPut,
+    StartClaim,
     Stop,
     Transition,
 )
@@ -24,6 +27,8 @@ STORE_ID_BYTES = 16
 
 FIRST_GENERATION = 1
 FIRST_SEGMENT = 0
+FIRST_EPOCH = 1
+"""What the first claim of a row gives it."""
 
 RESTARTABLE = frozenset(
     {InvocationState.FAILED, InvocationState.CANCELLED, InvocationState.TERMINATED}
@@ -39,12 +44,33 @@ def looks_at_due_rows(query: InvocationQuery) -> bool:
     return query.parent is None and bool(query.states) and _ALWAYS_DUE.issuperset(query.states)
 
 
+def check_claim(new: NewInvocation, claim: StartClaim | None) -> None:
+    """Refuse what only a bug of ours could ask.
+
+    Raises:
+        InternalError: a claim of what is delayed, or a token of the wrong length.
+    """
+    if claim is None:
+        return
+    if new.delay:
+        _bug(repr(new.invocation_id), f"a claim of what is delayed by {new.delay} microseconds")
+    if len(claim.token) != TOKEN_BYTES:
+        _bug(
+            repr(new.invocation_id),
+            f"a claim with a token of {len(claim.token)} bytes, expected {TOKEN_BYTES}",
+        )
+
+
 def first_record(
-    new: NewInvocation, generation: int, store_id: bytes, now: int
+    new: NewInvocation,
+    generation: int,
+    store_id: bytes,
+    now: int,
+    claim: StartClaim | None = None,
 ) -> InvocationRecord:
-    """The row of a fresh invocation: READY, epoch 0, an empty journal."""
+    """The row of a fresh invocation: READY, epoch 0, an empty journal; or claimed at once."""
     key = InvocationKey(new.invocation_id, generation)
-    return InvocationRecord(
+    record = InvocationRecord(
         key=key,
         app=new.app,
         kind=new.kind,
@@ -79,6 +105,17 @@ def first_record(
         outcome=None,
         reason="",
     )
+    if claim is None:
+        return record
+    return msgspec.structs.replace(
+        record,
+        state=InvocationState.RUNNING,
+        epoch=FIRST_EPOCH,
+        owner=claim.owner,
+        lease_until=now + claim.lease,
+        last_token=claim.token,
+        base_time=now,
+    )
 
 
 def check_transition(transition: Transition) -> None:
@@ -89,15 +126,15 @@ def check_transition(transition: Transition) -> None:
             that is not terminal, or a stop that nobody could resume. Nothing was written.
     """
     if len(transition.token) != TOKEN_BYTES:
-        _bug(transition, f"a token of {len(transition.token)} bytes, expected {TOKEN_BYTES}")
+        _bug_in(transition, f"a token of {len(transition.token)} bytes, expected {TOKEN_BYTES}")
     for position, entry in enumerate(transition.entries, transition.head):
         if entry.position != position:
-            _bug(transition, f"an entry at position {entry.position}, expected {position}")
+            _bug_in(transition, f"an entry at position {entry.position}, expected {position}")
     match transition.disposition:
         case Finish(state=state) if state not in TERMINAL:
-            _bug(transition, f"an end in {state.value!r}, which is not terminal")
+            _bug_in(transition, f"an end in {state.value!r}, which is not terminal")
         case Stop(state=state) if state not in RESUMABLE:
-            _bug(transition, f"a stop in {state.value!r}, expected 'parked' or 'dead'")
+            _bug_in(transition, f"a stop in {state.value!r}, expected 'parked' or 'dead'")
         case _:
             pass
 
@@ -112,9 +149,13 @@ def raised_counter(put: RegisterPut, stored: bytes | None) -> tuple[str, bytes] 
     return key, str(value).encode()
 
 
-def _bug(transition: Transition, found: str) -> None:
+def _bug_in(transition: Transition, found: str) -> None:
     key = transition.key
+    _bug(f"{key.invocation_id!r} (generation {key.generation})", found)
+
+
+def _bug(what: str, found: str) -> None:
     raise InternalError(
-        f"A transition of {key.invocation_id!r} (generation {key.generation}) brings {found}. "
-        "Nothing was written. Please report this with the traceback."
+        f"A call for {what} brings {found}. Nothing was written. Please report this with the "
+        "traceback."
     )

@@ -130,7 +130,8 @@ class Attempt(ABC):
     def _run_and_settle(self) -> None:
         record = self.record
         try:
-            entries = self.runtime.backend.read_journal(record.key)
+            # A journal without a head is empty: what is claimed for the first time needs no look.
+            entries = self.runtime.backend.read_journal(record.key) if record.head else []
             self.load(entries)
             # Known to have died in one body: only the end of a body counts as progress then.
             self.ledger.progress_resets = not self.journal.unfinished_body()

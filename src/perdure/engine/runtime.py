@@ -7,8 +7,17 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from perdure.backends.base import Backend, Holding, InvocationRecord, Stop
+from perdure.backends.base import (
+    Backend,
+    Holding,
+    InvocationRecord,
+    NewInvocation,
+    OnExisting,
+    Started,
+    Stop,
+)
 from perdure.backends.server import Spread
 from perdure.core.identity import InvocationKey
 from perdure.engine.bodies import BodyRunner
@@ -67,13 +76,29 @@ class LeaseTable:
         self._margin = lease * 0.1
         self.claiming = threading.Lock()
         self._lock = threading.Lock()
+        self._expected: set[Holding] = set()
         self._confirmed: dict[Holding, float] = {}
         self._past: dict[Holding, None] = {}
+
+    def expect(self, holding: Holding) -> bool:
+        """This lease is about to be asked for; False if somebody here has, had or expects it."""
+        with self._lock:
+            if holding in self._expected or holding in self._confirmed or holding in self._past:
+                return False
+            self._expected.add(holding)
+            return True
+
+    def forget(self, holding: Holding) -> None:
+        """It was expected, or even granted, and nobody here goes on with it."""
+        with self._lock:
+            self._expected.discard(holding)
+            self._confirmed.pop(holding, None)
 
     def add(self, key: InvocationKey, epoch: int, asked_at: float, lease: float) -> None:
         """A claim was asked for at `asked_at` (monotonic) and granted for `lease` seconds."""
         with self._lock:
             self._confirmed[Holding(key, epoch)] = asked_at + lease - self._margin
+            self._expected.discard(Holding(key, epoch))
 
     def remove(self, key: InvocationKey, epoch: int) -> None:
         """The attempt is over."""
@@ -84,9 +109,12 @@ class LeaseTable:
                 del self._past[next(iter(self._past))]
 
     def known(self) -> set[Holding]:
-        """All that an attempt here has, and the latest that one had; some are let run out."""
+        """All that an attempt here has or will have, and the latest that one had.
+
+        Some of them are let run out.
+        """
         with self._lock:
-            return {*self._confirmed, *self._past}
+            return {*self._expected, *self._confirmed, *self._past}
 
     def held(self) -> list[Holding]:
         """All of them, to renew."""
@@ -105,6 +133,14 @@ class LeaseTable:
         return self._monotonic() < self._confirmed.get(holding, 0.0)
 
 
+class Starter(Protocol):
+    """A worker of this process that may take what is started beside it."""
+
+    def start(self, new: NewInvocation, on_existing: OnExisting) -> Started | None:
+        """Start it claimed, and run it; None if that may not be, and nothing happened then."""
+        ...
+
+
 @dataclass(slots=True)
 class Runtime:
     """Backend, committer, env and tables of one app in one process.
@@ -116,6 +152,7 @@ class Runtime:
         owner: what the api layer needs back from a context; carried, never looked at.
         spread: which server has what; None where there is one server.
         failed: tells whoever waits for this tree here what holds it up.
+        starters: the workers that run in this process now.
     """
 
     app_name: str
@@ -133,6 +170,7 @@ class Runtime:
     failed: Callable[[PerdureError, InvocationKey], None]
     spread: Spread | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
+    starters: list[Starter] = field(default_factory=list)
 
     def now(self, key: InvocationKey) -> int:
         """The time by which the timers of this invocation are due."""

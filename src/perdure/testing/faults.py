@@ -30,6 +30,7 @@ from perdure.backends.base import (
     OnExisting,
     RegisterPut,
     RegisterResult,
+    StartClaim,
     Started,
     Transition,
 )
@@ -219,9 +220,14 @@ class FaultyBackend:
                 raise SimulatedCrash
             raise CommitUnknown(f"A planted fault: the outcome of this {call} is left open.")
 
-    def start(self, new: NewInvocation, on_existing: OnExisting) -> Started:
+    def start(
+        self, new: NewInvocation, on_existing: OnExisting, claim: StartClaim | None = None
+    ) -> Started:
         """See `Backend.start`."""
-        return self._change("start", lambda: self._inner.start(new, on_existing))
+        if claim is not None:
+            with self._lock:
+                self.claimed_as |= {claim.owner}
+        return self._change("start", lambda: self._inner.start(new, on_existing, claim))
 
     def claim(self, request: ClaimRequest) -> ClaimBatch:
         """See `Backend.claim`. One that gets nothing is no boundary."""

@@ -16,9 +16,10 @@ from perdure.backends.base import (
     Holding,
     InvocationQuery,
     InvocationRecord,
+    NewInvocation,
     Suspend,
 )
-from perdure.backends.limits import QueueLimits
+from perdure.backends.limits import NO_LIMITS, QueueLimits
 from perdure.backends.server import PartlyRenewed
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState
@@ -32,6 +33,7 @@ from perdure.engine.task_attempt import TaskAttempt
 from perdure.errors import BackendError, CommitUnknown, InternalError, LeaseLost, PerdureError
 from perdure.worker.gathering import Gathering
 from perdure.worker.owner import is_gone
+from perdure.worker.starting import ClaimingStarts, fits_start
 
 POLL_SECONDS = 0.25
 """How often a worker looks for work that other processes made ready."""
@@ -84,6 +86,14 @@ class Serving(NamedTuple):
     limits: Callable[[], Mapping[str, QueueLimits]]
     queues: frozenset[str] | None = None
 
+    def takes(self, queue: str) -> bool:
+        """Whether it serves this queue."""
+        return self.queues is None or queue in self.queues
+
+    def is_limited(self, queue: str, limit_key: str) -> bool:
+        """Whether rows of this queue and key may be kept back."""
+        return bool(limit_key) or self.limits().get(queue, NO_LIMITS).bounds_all
+
 
 class Worker:
     """Runs claimed invocations on a bounded pool of threads until it is stopped.
@@ -134,12 +144,16 @@ class Worker:
         self._failures = 0
         self._gathering = Gathering(concurrency)
         self._unreleased: deque[Attempt | TaskAttempt] = deque()
-        self._has_open_claim = False
+        self._open_claims = 0
+        self._open_claims_seen = 0
+        self._behind = True
+        self._starts = ClaimingStarts(runtime, self)
         self.alive = True
 
     def start(self) -> None:
         """Start the dispatcher and the renewal thread."""
         self._runtime.hub.add_worker(self._wake.set)
+        self._runtime.starters.append(self._starts)
         self._runtime.env.spawn("perdure-dispatch", self._dispatch)
         self._runtime.env.spawn("perdure-lease", self._keep_leases)
 
@@ -155,6 +169,8 @@ class Worker:
         # A claim that is under way may still bring attempts; without this they would be missed.
         ended = self._dispatched.wait(timeout)
         self._renew_wake.set()
+        with self._lock:
+            pass  # a start that saw no stop before has its slot by now, and is waited for
         ended = self._idle.wait(max(0.0, deadline - env.monotonic())) and ended
         self._pool.close()
         return ended
@@ -177,8 +193,10 @@ class Worker:
                 else InternalError(f"A bug of perdure: {type(error).__name__}: {error}")
             )
         finally:
-            self.alive = False
+            with self._lock:
+                self.alive = False
             self._dispatched.set()
+            self._runtime.starters.remove(self._starts)
             self._runtime.hub.remove_worker(self._wake.set)
             if end_hints is not None:
                 end_hints()
@@ -189,6 +207,8 @@ class Worker:
         """Claim and run. What makes it give up is raised."""
         stopping = self._runtime.stopping
         while not stopping.is_set():
+            with self._lock:
+                self._behind = True
             self._wake.clear()
             try:
                 pause = self._claim_and_run()
@@ -223,7 +243,10 @@ class Worker:
         free = self._concurrency - self._running
         roots = None if self._roots is None else self._roots()
         alone = self._last_chance is not None and runtime.env.monotonic() < self._alone_until
-        if free <= 0 or alone or not self._functions or (roots is not None and not roots):
+        if free <= 0 or alone or not self._functions:
+            return POLL_SECONDS
+        if roots is not None and not roots:
+            self._behind = False
             return POLL_SECONDS
         began = runtime.env.monotonic()
         if (pause := self._gathering.pause(free, began)) > 0.0:
@@ -258,7 +281,7 @@ class Worker:
         """
         runtime = self._runtime
         with runtime.leases.claiming:
-            if self._has_open_claim:
+            if self._open_claims != self._open_claims_seen:
                 found = self._take_unseen(request)
                 if found.records:
                     return found
@@ -266,13 +289,14 @@ class Worker:
             try:
                 batch = runtime.backend.claim(request)
             except CommitUnknown as error:
-                self._has_open_claim = True
+                self.look_for_unseen()
                 batch = self._take_unseen(request)
                 if not batch.records:
                     raise
                 logger.warning("claim left open, its rows were found: %s", error)
             else:
                 self._note_leases(batch, asked_at)
+                self._behind = len(batch.records) >= request.limit
             return batch
 
     def _take_unseen(self, request: ClaimRequest) -> ClaimBatch:
@@ -282,7 +306,7 @@ class Worker:
         it is still to be made, before anything else is claimed. If the claim should happen later
         than the look, its rows do lie.
         """
-        runtime = self._runtime
+        runtime, open_claims = self._runtime, self._open_claims
         asked_at = runtime.env.monotonic()
         now = runtime.backend.now()
         running = InvocationQuery(
@@ -293,7 +317,7 @@ class Worker:
         rows = runtime.backend.query(running)
         taken = (row for row in rows if row.owner == runtime.claimer and _fits(row, request))
         batch = ClaimBatch(tuple(row for row in taken if _holding_of(row) not in known), now, None)
-        self._has_open_claim = False
+        self._open_claims_seen = open_claims
         self._note_leases(batch, asked_at)
         return batch
 
@@ -352,13 +376,17 @@ class Worker:
         self._owners_checked = now
         return frozenset(owner for owner in self._runtime.backend.owners() if is_gone(owner))
 
-    def _run(self, record: InvocationRecord) -> None:
+    def _run(self, record: InvocationRecord, decided: threading.Lock | None = None) -> None:
+        """Run it on the pool. Who takes `decided` before its turn comes keeps it from running."""
+        if decided is None:
+            with self._lock:
+                self._running += 1
+                self._idle.clear()
         attempt = make_attempt(self._runtime, record, self._functions[record.name])
-        with self._lock:
-            self._running += 1
-            self._idle.clear()
 
         def job() -> None:
+            if decided is not None and not decided.acquire(blocking=False):
+                return
             try:
                 attempt.run()
                 if isinstance(attempt.error, BackendError):
@@ -378,7 +406,62 @@ class Worker:
             raise
 
     def _done(self, record: InvocationRecord) -> None:
+        """Look again, if there is something for the slot: what the last look left, or a queue's."""
         self._forget(record)
+        if (
+            self._behind
+            or self._unreleased
+            or self._serves.is_limited(record.queue, record.limit_key)
+        ):
+            self._wake.set()
+
+    # --- what is started beside it (perdure.worker.starting) -------------------------------------
+
+    def reserve(self, new: NewInvocation) -> bool:
+        """Take a slot, if a claim at this instant would take this one and nothing before it.
+
+        Nothing is before it once a look has taken all there was and nobody has poked since.
+        """
+        roots = None if self._roots is None else self._roots()
+        served = self._serves.takes(new.queue)
+        if not (new.name in self._functions and served and fits_start(new, roots)):
+            return False
+        if self._serves.is_limited(new.queue, new.limit_key):
+            return False
+        with self._lock:
+            if (
+                self._behind
+                or self._wake.is_set()
+                or self._running >= self._concurrency
+                or self._last_chance is not None
+                or self._runtime.stopping.is_set()
+                or not self.alive
+            ):
+                return False
+            self._running += 1
+            self._idle.clear()
+            return True
+
+    def give_up_slot(self) -> None:
+        """See `Slots.give_up_slot`."""
+        with self._lock:
+            self._running -= 1
+            if self._running == 0:
+                self._idle.set()
+        self._wake.set()
+
+    def run_reserved(self, record: InvocationRecord, decided: threading.Lock) -> None:
+        """See `Slots.run_reserved`."""
+        try:
+            self._run(record, decided)
+        except RuntimeError as error:
+            logger.warning("%s was started and cannot run here: %s", record.key, error)
+            self._wake.set()
+
+    def look_for_unseen(self) -> None:
+        """See `Slots.look_for_unseen`."""
+        with self._lock:
+            self._open_claims += 1
         self._wake.set()
 
     def _forget(self, record: InvocationRecord) -> None:

@@ -21,6 +21,7 @@ from perdure.backends.base import (
     OnExisting,
     RegisterPut,
     RegisterResult,
+    StartClaim,
     Started,
     Transition,
 )
@@ -38,6 +39,7 @@ from perdure.backends.postgres.store import Store, Transaction
 from perdure.backends.rows import (
     Row,
     call_row,
+    claimed_row,
     entry_of,
     inbox_row,
     invocation_row,
@@ -48,6 +50,7 @@ from perdure.backends.rules import (
     FIRST_GENERATION,
     RESTARTABLE,
     STORE_ID_BYTES,
+    check_claim,
     check_transition,
     first_record,
     looks_at_due_rows,
@@ -56,6 +59,7 @@ from perdure.backends.server import FIRST_LIST, Outbox, ServerList
 from perdure.backends.versions import SchemaStatus
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
+from perdure.core.lifecycle import InvocationState
 from perdure.errors import BackendUnavailable
 
 T = TypeVar("T")
@@ -227,8 +231,11 @@ class PostgresBackend(Audit):
 
     # --- writing ---------------------------------------------------------------------------------
 
-    def start(self, new: NewInvocation, on_existing: OnExisting) -> Started:
+    def start(
+        self, new: NewInvocation, on_existing: OnExisting, claim: StartClaim | None = None
+    ) -> Started:
         """See `Backend.start`."""
+        check_claim(new, claim)
         store_id = self.store_id()
 
         def work(transaction: Transaction) -> Started | None:
@@ -248,7 +255,7 @@ class PostgresBackend(Audit):
                         letters.send(transaction, existing.key, letter)
                     return Started(existing, created=False)
                 generation = existing.key.generation + 1
-            record = first_record(new, generation, store_id, now)
+            record = first_record(new, generation, store_id, now, claim)
             if not _insert(transaction, seq, record):
                 return None
             for letter in new.letters:
@@ -258,7 +265,7 @@ class PostgresBackend(Audit):
         while True:
             started = self._store.write(work)
             if started is not None:
-                if started.created or new.letters:
+                if (started.created and claim is None) or new.letters:
                     self._hints.tell()
                 return started
             # The id was inserted by somebody else after our look; the next look sees it.
@@ -422,7 +429,10 @@ class PostgresBackend(Audit):
 
 def _insert(transaction: Transaction, seq: int, record: InvocationRecord) -> bool:
     """A new invocation: its hot and its cold row. False if the id was taken meanwhile."""
-    if not transaction.change("insert_invocation", (seq, *invocation_row(record))):
+    name, row = "insert_invocation", invocation_row(record)
+    if record.state is InvocationState.RUNNING:
+        name, row = "insert_claimed", claimed_row(record)
+    if not transaction.change(name, (seq, *row)):
         return False
     transaction.later("insert_call", call_row(seq, record))
     return True

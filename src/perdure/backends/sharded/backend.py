@@ -30,6 +30,7 @@ from perdure.backends.base import (
     Refusal,
     RegisterPut,
     RegisterResult,
+    StartClaim,
     Started,
     Transition,
 )
@@ -155,7 +156,9 @@ class ShardedBackend(Audit):
 
     # --- starting and claiming -------------------------------------------------------------------
 
-    def start(self, new: NewInvocation, on_existing: OnExisting) -> Started:
+    def start(
+        self, new: NewInvocation, on_existing: OnExisting, claim: StartClaim | None = None
+    ) -> Started:
         """See `Backend.start`. It looks on the servers that earlier lists would have chosen."""
         id_ = new.invocation_id
         chosen, *older = self._locations.candidates(id_)
@@ -163,7 +166,7 @@ class ShardedBackend(Audit):
             if self._members.at(position).read(id_) is not None:
                 chosen = position
                 break
-        started = self._members.at(chosen).start(new, on_existing)
+        started = self._members.at(chosen).start(new, on_existing, claim)
         self._locations.remember(id_, chosen)
         return started
 

@@ -23,6 +23,7 @@ from perdure.backends.base import (
     OnExisting,
     RegisterPut,
     RegisterResult,
+    StartClaim,
     Started,
     Transition,
 )
@@ -34,7 +35,9 @@ from perdure.backends.rules import (
     FIRST_GENERATION,
     RESTARTABLE,
     STORE_ID_BYTES,
+    check_claim,
     check_transition,
+    first_record,
     looks_at_due_rows,
     raised_counter,
 )
@@ -42,7 +45,7 @@ from perdure.backends.server import FIRST_LIST, Outbox, ServerList
 from perdure.backends.sqlite import letters, servers, sql
 from perdure.backends.sqlite.audit import Audit
 from perdure.backends.sqlite.claims import candidates, next_due
-from perdure.backends.sqlite.commits import Applier, insert, is_taken
+from perdure.backends.sqlite.commits import Applier, insert, insert_claimed, is_taken
 from perdure.backends.sqlite.connections import Settings, Synchronous
 from perdure.backends.sqlite.health import examine
 from perdure.backends.sqlite.rows import json_list, key_parameters
@@ -220,11 +223,14 @@ class SQLiteBackend(Audit):
 
     # --- writing ---------------------------------------------------------------------------------
 
-    def start(self, new: NewInvocation, on_existing: OnExisting) -> Started:
+    def start(
+        self, new: NewInvocation, on_existing: OnExisting, claim: StartClaim | None = None
+    ) -> Started:
         """See `Backend.start`."""
+        check_claim(new, claim)
         store_id = self.store_id()
 
-        def begin(connection: sqlite3.Connection) -> Started:
+        def begin(connection: sqlite3.Connection) -> tuple[Started, dict[InvocationKey, int]]:
             servers.refuse_old_list(connection, self._list_number)
             row = connection.execute(sql.READ_LATEST, {"id": new.invocation_id}).fetchone()
             generation = FIRST_GENERATION
@@ -233,12 +239,19 @@ class SQLiteBackend(Audit):
                 if on_existing != "new_generation_if_failed" or found.state not in RESTARTABLE:
                     for letter in new.letters:
                         letters.send(connection, found.key, letter)
-                    return Started(found, created=False)
+                    return Started(found, created=False), {}
                 generation = found.key.generation + 1
-            record = insert(connection, new, generation, store_id, self._store.now())
-            return Started(record, created=True)
+            now = self._store.now()
+            if claim is None:
+                record = insert(connection, new, generation, store_id, now)
+                return Started(record, created=True), {}
+            record = first_record(new, generation, store_id, now, claim)
+            seq = insert_claimed(connection, record, new)
+            return Started(record, created=True), {record.key: seq}
 
-        return self._store.share(begin)
+        started, seqs = self._store.share(begin)
+        self._remember(seqs)
+        return started
 
     def send(self, key: InvocationKey, letter: Letter) -> Sent:
         """See `Backend.send`."""
@@ -257,10 +270,14 @@ class SQLiteBackend(Audit):
                 if not candidates(connection, request, now):
                     return ClaimBatch((), now, next_due(connection, request, now))
         batch, seqs = self._store.share(partial(self._grant, request))
+        self._remember(seqs)
+        return batch
+
+    def _remember(self, seqs: dict[InvocationKey, int]) -> None:
+        """Where rows of our own claims are, once they are committed."""
         if len(self._seqs) > SEQS_MAX:
             self._seqs.clear()
         self._seqs |= seqs
-        return batch
 
     def _grant(
         self, request: ClaimRequest, connection: sqlite3.Connection

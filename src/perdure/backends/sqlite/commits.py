@@ -19,7 +19,7 @@ from perdure.backends.base import (
     Suspend,
     Transition,
 )
-from perdure.backends.rows import call_row, ids_of, invocation_row
+from perdure.backends.rows import call_row, claimed_row, ids_of, invocation_row
 from perdure.backends.rules import FIRST_GENERATION, first_record
 from perdure.backends.sqlite import sql
 from perdure.backends.sqlite.letters import post
@@ -41,6 +41,18 @@ def insert(
     for letter in new.letters:
         post(connection, seq, letter)
     return record
+
+
+def insert_claimed(
+    connection: sqlite3.Connection, record: InvocationRecord, new: NewInvocation
+) -> int:
+    """A new invocation that its start claims; gives its place in the file."""
+    seq = connection.execute(sql.INSERT_CLAIMED, claimed_row(record)).lastrowid
+    assert seq is not None
+    connection.execute(sql.INSERT_CALL, call_row(seq, record))
+    for letter in new.letters:
+        post(connection, seq, letter)
+    return seq
 
 
 def is_taken(connection: sqlite3.Connection, ids: list[str]) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -27,6 +28,7 @@ from perdure.backends.base import (
     RegisterPut,
     Release,
     RetryLater,
+    StartClaim,
     Stop,
     Suspend,
     Transition,
@@ -125,10 +127,15 @@ class Lockstep(RuleBasedStateMachine):
     @rule(
         new=_new,
         on_existing=st.sampled_from(("return", "raise", "new_generation_if_failed")),
+        owner=st.none() | st.sampled_from(_OWNERS),
     )
-    def start(self, new: NewInvocation, on_existing: OnExisting) -> None:
-        """Start an id that may be there."""
-        self.both(lambda backend: backend.start(new, on_existing))
+    def start(self, new: NewInvocation, on_existing: OnExisting, owner: str | None) -> None:
+        """Start an id that may be there; perhaps claim it in the same transaction."""
+        claim = None
+        if owner is not None:
+            new = msgspec.structs.replace(new, delay=0)
+            claim = StartClaim(owner=owner, lease=4 * SECOND, token=self.token())
+        self.both(lambda backend: backend.start(new, on_existing, claim))
 
     @rule(
         app=_apps,
@@ -227,14 +234,18 @@ class Lockstep(RuleBasedStateMachine):
             self.both(lambda backend: backend.queues(app))  # noqa: B023
         self.both(lambda backend: backend.now())
 
+    def token(self) -> bytes:
+        """16 bytes that were not used before."""
+        self.tokens += 1
+        return self.tokens.to_bytes(16, "big")
+
     def keys(self) -> list[InvocationKey]:
         """Every key of the small world."""
         return [InvocationKey(id_, generation) for id_ in _IDS for generation in _GENERATIONS]
 
     def transition(self, data: st.DataObject) -> Transition:
         """A transition near what the row allows; most have the right epoch and head."""
-        self.tokens += 1
-        token = self.tokens.to_bytes(16, "big")
+        token = self.token()
         key = data.draw(_keys)
         row = self.model.read(*key)
         epoch = max(0, (row.epoch if row else 1) + data.draw(_offsets))

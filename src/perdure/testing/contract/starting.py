@@ -5,12 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from perdure.backends.base import OnExisting
+from perdure.backends.base import OnExisting, Refusal, Release
+from perdure.backends.limits import QueueLimits
 from perdure.core.draws import ALGORITHM, derive_seed
 from perdure.core.identity import ID_LENGTH_MAX, InvocationKey
 from perdure.core.lifecycle import InvocationState
+from perdure.errors import InternalError
 from perdure.testing.contract.case import ContractCase
-from perdure.testing.contract.world import APP, NAME, SECOND, World
+from perdure.testing.contract.world import APP, LEASE, NAME, SECOND, World
 
 _ENDS_BADLY = [InvocationState.FAILED, InvocationState.CANCELLED, InvocationState.TERMINATED]
 
@@ -128,6 +130,81 @@ class StartContract(ContractCase):
         world.backend.start(world.new(), "new_generation_if_failed")
         third = world.backend.start(world.new(), "new_generation_if_failed")
         assert (third.record.key.generation, third.created) == (2, False)
+
+    def test_a_start_may_claim_what_it_creates(self, world: World) -> None:
+        """It leaves the row as a start and a claim at the same instant do."""
+        world.start("b", priority=4)
+        (claimed,) = world.claim().records
+        claim = world.claim_at_start()
+        started = world.backend.start(world.new(priority=4), "return", claim)
+        assert started.created
+        assert started.record == world.read(InvocationKey("a", 1))
+        own = {"key": started.record.key, "root": started.record.key, "seed": started.record.seed}
+        own |= {"workflow": started.record.key, "last_token": claim.token}
+        assert started.record == msgspec.structs.replace(claimed, **own)
+        assert world.claimed() == []
+
+    def test_a_row_that_exists_is_not_claimed_by_a_start(self, world: World) -> None:
+        ready = world.start()
+        again = world.backend.start(world.new(), "return", world.claim_at_start())
+        assert (again.record, again.created) == (ready, False)
+        assert world.backend.read("a") == ready
+        (running,) = world.claim().records
+        claim = world.claim_at_start(owner="worker-2")
+        for on_existing in ("return", "raise", "new_generation_if_failed"):
+            again = world.backend.start(world.new(), on_existing, claim)
+            assert (again.record, again.created) == (running, False)
+
+    def test_the_token_tells_whose_start_claimed_it(self, world: World) -> None:
+        """After an unknown outcome the same start is called again and finds its own token."""
+        claim = world.claim_at_start()
+        first = world.backend.start(world.new(), "return", claim)
+        again = world.backend.start(world.new(), "return", claim)
+        assert (again.record, again.created) == (first.record, False)
+        assert again.record.last_token == claim.token
+        other = world.backend.start(world.new(), "return", world.claim_at_start())
+        assert other.record.last_token == claim.token
+
+    def test_a_new_generation_may_be_claimed_by_its_start(self, world: World) -> None:
+        world.finish(world.running(), InvocationState.FAILED)
+        claim = world.claim_at_start()
+        second = world.backend.start(world.new(), "new_generation_if_failed", claim)
+        assert second.created
+        assert second.record.key == InvocationKey("a", 2)
+        assert (second.record.state, second.record.epoch) == (InvocationState.RUNNING, 1)
+
+    def test_a_lease_of_a_start_is_a_lease(self, world: World) -> None:
+        record = world.backend.start(world.new(), "return", world.claim_at_start()).record
+        held = world.holding(record)
+        world.clock.advance(LEASE // 2)
+        assert world.backend.owners() == {"worker-1"}
+        assert world.backend.renew("worker-1", [held], LEASE) == {held}
+        world.clock.advance(LEASE)
+        assert world.backend.renew("worker-1", [held], LEASE) == frozenset()
+        (taken,) = world.claim(owner="worker-2").records
+        assert (taken.epoch, taken.crashes, taken.base_time) == (2, 1, record.base_time)
+        assert world.try_commit(record, b"1") is Refusal.STALE
+        world.finish(taken)
+
+    def test_what_a_start_claimed_is_committed_to_and_counted(self, world: World) -> None:
+        limits = {"gpu": QueueLimits(concurrency=1)}
+        claim = world.claim_at_start()
+        record = world.backend.start(world.new(queue="gpu"), "return", claim).record
+        world.start("b", queue="gpu")
+        assert world.claimed(limits=limits) == []
+        record = world.step(record, b"1", b"2")
+        assert (record.head, record.crashes) == (2, 0)
+        world.clock.advance(SECOND)
+        world.dispose(record, Release())
+        assert world.claimed(limits=limits, limit=1) == ["b"]
+
+    @pytest.mark.parametrize(("new", "claim"), [({"delay": SECOND}, {}), ({}, {"token": b"short"})])
+    def test_a_claim_of_what_is_delayed_is_a_bug(
+        self, world: World, new: dict[str, object], claim: dict[str, object]
+    ) -> None:
+        with pytest.raises(InternalError):
+            world.backend.start(world.new("a", **new), "return", world.claim_at_start(**claim))
+        assert world.backend.read("a") is None
 
     def test_what_is_not_there_reads_as_none(self, world: World) -> None:
         assert world.backend.read("a") is None

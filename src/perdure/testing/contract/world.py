@@ -21,6 +21,7 @@ from perdure.backends.base import (
     Holding,
     InvocationRecord,
     NewInvocation,
+    StartClaim,
     Transition,
 )
 from perdure.core.entries import Entry, EntryKind, checksum, genesis
@@ -76,6 +77,11 @@ class World:
         started = self.backend.start(self.new(id_, **changes), "raise")
         assert started.created, f"{id_!r} was there already"
         return started.record
+
+    def claim_at_start(self, **changes: object) -> StartClaim:
+        """A claim of what is started, by the worker of `request`."""
+        plain = StartClaim(owner="worker-1", lease=LEASE, token=self.token())
+        return msgspec.structs.replace(plain, **changes)
 
     def request(self, **changes: object) -> ClaimRequest:
         """A claim of everything of this app by one worker."""

@@ -37,6 +37,19 @@ INSERT INTO perdure.invocation (
     ''::bytea, 0, 0, NULL, %s, NULL, '', NULL
 ) ON CONFLICT (invocation_id, generation) DO NOTHING;
 
+-- name: insert_claimed
+-- The hot row of a new invocation that its start claims: running, epoch 1, an empty journal. No row if
+-- the id is taken.
+INSERT INTO perdure.invocation (
+    seq, invocation_id, generation, app, kind, name, parent_id, parent_generation, root_id,
+    root_generation, queue, limit_key, priority, wake_at, ready_since, created_at, epoch, owner,
+    lease_until, last_token, base_time, state, head, head_hash, attempts, crashes, finished_at,
+    reason, outcome
+) VALUES (
+    %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
+    'running', 0, ''::bytea, 0, 0, NULL, '', NULL
+) ON CONFLICT (invocation_id, generation) DO NOTHING;
+
 -- name: insert_call
 -- The cold row of a new invocation: what was asked; it never changes.
 INSERT INTO perdure.call (

@@ -25,6 +25,18 @@ INSERT INTO invocation (
     NULL, '', NULL
 );
 
+-- name: insert_claimed
+-- The hot row of a new invocation that its start claims: running, epoch 1, an empty journal.
+INSERT INTO invocation (
+    invocation_id, generation, app, kind, name, parent_id, parent_generation, root_id,
+    root_generation, queue, limit_key, priority, wake_at, ready_since, created_at, epoch, owner,
+    lease_until, last_token, base_time, state, head, head_hash, attempts, crashes, finished_at,
+    reason, outcome
+) VALUES (
+    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
+    'running', 0, x'', 0, 0, NULL, '', NULL
+);
+
 -- name: insert_call
 -- The cold row of a new invocation: what was asked; it never changes.
 INSERT INTO call (

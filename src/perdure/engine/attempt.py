@@ -435,7 +435,6 @@ class Attempt(ABC):
                 POLL_SECONDS if until_due is None else min(POLL_SECONDS, until_due)
             ):
                 self._poked = True
-                self.flush()  # a body takes its time: what others gave is not held back for it
         elif due is None and not self.mailbox.awaits_others:
             self.stop(
                 WorkflowStuck(

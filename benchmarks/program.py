@@ -50,6 +50,7 @@ class Program:
         self.app = app
         self.marks = Marks()
         noop = _noop(app)
+        self.pure_tasks, self.pure_five = _pure(app, self.marks)
         self.one, self.five, self.patient_five, self.sleeper = _small(app, noop)
         self.tasks, self.naps = _long(app, noop, self.marks)
         self.draws = _draws(app, noop, self.marks)
@@ -58,13 +59,37 @@ class Program:
 Noop = SyncTask[[int], Payload]
 
 
-def _noop(app: Perdure) -> Noop:
-    @app.task(name="noop")
-    def noop(number: int) -> Payload:
-        tags = ["alpha", "beta", "gamma"]
-        return {"id": number, "name": "step result", "ok": True, "score": 0.8125, "tags": tags}
+def _payload(number: int) -> Payload:
+    tags = ["alpha", "beta", "gamma"]
+    return {"id": number, "name": "step result", "ok": True, "score": 0.8125, "tags": tags}
 
-    return noop
+
+def _noop(app: Perdure) -> Noop:
+    return app.task(name="noop")(_payload)
+
+
+class _Pure(NamedTuple):
+    tasks: SyncWorkflow[[int], None]
+    five: SyncWorkflow[[], None]
+
+
+def _pure(app: Perdure, marks: Marks) -> _Pure:
+    """The same workflows of tasks that may run again without harm."""
+    look = app.task(name="look", pure=True)(_payload)
+
+    @app.workflow(name="pure_tasks")
+    def tasks(count: int) -> None:
+        marks.began = time.perf_counter()
+        for number in range(count):
+            look(number)
+        marks.ended = time.perf_counter()
+
+    @app.workflow(name="pure_five")
+    def five() -> None:
+        for number in range(TASKS_EACH):
+            look(number)
+
+    return _Pure(tasks, five)
 
 
 class _Small(NamedTuple):

@@ -74,6 +74,11 @@ def _tasks(program: Program, count: int) -> Ready:
     return Ready(partial(run, program, _claimed(program, 1)))
 
 
+def _pure_tasks(program: Program, count: int) -> Ready:
+    program.pure_tasks.start(count)
+    return Ready(partial(run, program, _claimed(program, 1)))
+
+
 def _tasks_replayed(program: Program, count: int) -> Ready:
     started = program.tasks.start(count)
     run_ready(program)
@@ -122,6 +127,12 @@ def _run(program: Program, count: int) -> Ready:
     return Ready(partial(run, program, _claimed(program, count)))
 
 
+def _run_pure(program: Program, count: int) -> Ready:
+    for _ in range(count):
+        program.pure_five.start()
+    return Ready(partial(run, program, _claimed(program, count)))
+
+
 def _result(program: Program, count: int) -> Ready:
     started = [program.five.start() for _ in range(count)]
     run_ready(program)
@@ -158,9 +169,11 @@ COUNTED = (
         for when, ready in (("first", _draws), ("replayed", _draws_replayed))
     ),
     Counted(name="tasks.first", unit="a task", ready=_tasks, kind="length"),
+    Counted(name="tasks.pure", unit="a task", ready=_pure_tasks, kind="length"),
     Counted(name="tasks.replayed", unit="a task", ready=_tasks_replayed, kind="length"),
     Counted(name="five.start", unit="a workflow", ready=_start, kind="times"),
     Counted(name="five.run", unit="a workflow", ready=_run, kind="times"),
+    Counted(name="five.pure", unit="a workflow", ready=_run_pure, kind="times"),
     Counted(name="five.result", unit="a workflow", ready=_result, kind="times"),
     Counted(name="claim.of_one", unit="a claim", ready=_claim_one, kind="times"),
     Counted(name="claim.of_none", unit="a claim", ready=_claim_none, kind="times"),

@@ -17,20 +17,19 @@ from benchmarks.works import (
     wakeups,
 )
 
-WORKS = tuple(
-    module.WORK
-    for module in (
-        limits,
-        draws,
-        tasks,
-        throughput,
-        clients,
-        fleet,
-        latency,
-        resume,
-        growth,
-        crowd,
-        waiting,
-        wakeups,
-    )
+WORKS = (
+    limits.WORK,
+    draws.WORK,
+    tasks.WORK,
+    tasks.PURE,
+    throughput.WORK,
+    throughput.PURE,
+    clients.WORK,
+    fleet.WORK,
+    latency.WORK,
+    resume.WORK,
+    growth.WORK,
+    crowd.WORK,
+    waiting.WORK,
+    wakeups.WORK,
 )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from benchmarks.bench import Bench, Figures, Work
 from benchmarks.places import Place
 from benchmarks.processes import cpu_of_this_process, until
 from benchmarks.program import TASKS_EACH, Program
+from perdure.api.functions import SyncWorkflow
 from perdure.backends.base import InvocationQuery
+
+Choose = Callable[[Program], SyncWorkflow[[], None]]
 
 LOOK_SECONDS = 0.1
 PAGE = 10_000
@@ -31,15 +35,15 @@ def seconds_until_last(program: Program, began: int) -> float:
     return (max(ends) - began) / 1e6
 
 
-def run(bench: Bench) -> Figures:
-    """Three parts, one after the other: starts by one thread, the work, results by one thread."""
+def _measure(bench: Bench, choose: Choose) -> Figures:
     count = bench.sizes.workflows
     with bench.place() as place:
         program = place.program(local_worker=False)
-        program.five.start()  # opens the store
+        five = choose(program)
+        five.start()  # opens the store
         size = _sizes(place)
         start = time.perf_counter()
-        started = [program.five.start() for _ in range(count)]
+        started = [five.start() for _ in range(count)]
         starting = time.perf_counter() - start
         cpu, server = cpu_of_this_process(), place.server_cpu_seconds()
         began = program.app.runtime.backend.now()
@@ -73,6 +77,22 @@ def _sizes(place: Place) -> tuple[int | None, int | None]:
     return place.stored_bytes(), log
 
 
+def run(bench: Bench) -> Figures:
+    """Three parts, one after the other: starts by one thread, the work, results by one thread."""
+    return _measure(bench, lambda program: program.five)
+
+
+def run_pure(bench: Bench) -> Figures:
+    """The same with tasks whose results ride with the commit of each workflow's end."""
+    return _measure(bench, lambda program: program.pure_five)
+
+
+PURE = Work(
+    name="pure_throughput",
+    title=f"Workflows of {TASKS_EACH} pure tasks in one process",
+    run=run_pure,
+    against={"results_per_s": "rows"},
+)
 WORK = Work(
     name="throughput",
     title=f"Workflows of {TASKS_EACH} tasks in one process",

@@ -89,6 +89,7 @@ LEAVING = {
     "start": lambda act: act.start(),
     "memo": lambda act: wf.execute_task(act),
     "record": lambda _: wf.record("seen", lambda: 1),
+    "send": lambda _: wf.invocation().send("hello"),
     "sleep": lambda _: wf.sleep(0.001),
 }
 
@@ -320,7 +321,7 @@ def test_it_cannot_have_a_queue_or_a_key():
 
 
 @pytest.mark.parametrize("way", ["call", "start"])
-def test_it_cannot_start_anything(store, way):
+def test_nothing_can_leave_its_body(store, way):
     app = store.app()
     _, act = look_and_act(app)
 
@@ -332,12 +333,14 @@ def test_it_cannot_start_anything(store, way):
     def starting(what: str) -> None:
         if what == "task":
             act.start()
-        else:
+        elif what == "workflow":
             child.start()
+        else:
+            app.invocation(KEY.invocation_id).send("hello")
 
     def main() -> list[str]:
         said = []
-        for what in ("task", "workflow"):
+        for what in ("task", "workflow", "message"):
             try:
                 starting(what) if way == "call" else starting.start(what).result()
             except OperationRefused as error:
@@ -346,9 +349,10 @@ def test_it_cannot_start_anything(store, way):
 
     handle = start(app, main)
     app.start_worker()
-    first, second = handle.result(LONG)
-    assert "'act' was started inside the task 'start', which is pure=True" in first
-    assert "'child' was started" in second
+    first, second, third = handle.result(LONG)
+    assert "start of 'act' was asked for inside the task 'start', which is pure=True" in first
+    assert "start of 'child'" in second
+    assert "Message 'hello' to 'main'" in third
 
 
 def test_on_a_queue_of_the_call_it_is_an_invocation_like_others(memory_store):

@@ -15,6 +15,7 @@ from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import TERMINAL, InvocationState
 from perdure.engine.committer import until_known
 from perdure.engine.conflicts import conflict
+from perdure.engine.context import TaskContext, WorkflowContext
 from perdure.engine.outcome import recorded_outcome
 from perdure.engine.runtime import Runtime
 from perdure.errors import (
@@ -142,6 +143,22 @@ class Client:
         if codec is None:
             codec = self._codecs[annotation] = codec_for(annotation, self.types)
         return codec
+
+    def refuse_in_pure(self, context: WorkflowContext | TaskContext | None, what: str) -> None:
+        """Refuse what would leave the body of a pure task.
+
+        Raises:
+            OperationRefused: it may follow from values that no journal will ever hold.
+        """
+        if not isinstance(context, TaskContext):
+            return
+        task = self.registry.get(context.template.name)
+        if task is not None and task.pure:
+            raise OperationRefused(
+                f"{what} was asked for inside the task {task.name!r}, which is pure=True. After a "
+                "crash such a body may run again with other arguments, and what left it would "
+                "stay. Do it in the workflow, or leave pure= out."
+            )
 
     # --- starting -------------------------------------------------------------------------------
 

@@ -99,12 +99,13 @@ class Decorators:
                 are defined at the top level of a module.
             pure: True if running it again does no harm, even with other arguments and another
                 result: a calculation, a look at something. What a direct call gives may then be
-                committed later than the workflow gets it, together with what comes after: before
-                the body of a task that is not pure starts, before a function of `wf.record` runs,
-                with whatever else leaves the workflow (a start, a wait, its data, its end), and
-                one second of work later at the latest. After a crash before that it runs again;
-                what it gave before was then seen by nothing but pure tasks and the workflow's own
-                code. It cannot start anything. Not recorded: it may be changed at any time.
+                committed later than the workflow gets it: before the body of a task that is not
+                pure starts, before a function of `wf.record` runs, before or together with
+                whatever else leaves the workflow (a start, a message, a wait, its data, its end),
+                and at once if the last commit is more than a second ago. After a crash before
+                that it runs again and may give another value; the first one was seen by nothing
+                but pure tasks and the workflow's own code. Such a body can neither start nor send
+                anything. The option is not recorded and may be changed at any time.
 
         Raises:
             RegistrationError: not callable, a name that is taken, or no readable signature; or an

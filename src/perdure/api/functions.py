@@ -26,7 +26,7 @@ from perdure.core.retry import seconds
 from perdure.engine import flows
 from perdure.engine.context import TaskContext, WorkflowContext, current
 from perdure.engine.effects import Call
-from perdure.errors import ConfigurationError, NotInWorkflow, OperationRefused, WrongColour
+from perdure.errors import ConfigurationError, NotInWorkflow, WrongColour
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -174,8 +174,7 @@ class Registered(Generic[P, R]):
                 )
             key = context.perform(flows.start(context, call, self._new(call, context)))
             return cast("InvocationKey", key)
-        if isinstance(context, TaskContext):
-            self._refuse_in_pure(context)
+        self._client.refuse_in_pure(context, f"The start of {self.name!r}")
         new = self._new(call, context)
         if not new.invocation_id:
             fresh = (
@@ -185,20 +184,6 @@ class Registered(Generic[P, R]):
             )
             new = msgspec.structs.replace(new, invocation_id=fresh)
         return self._client.start(new, self._options.on_existing)
-
-    def _refuse_in_pure(self, context: TaskContext) -> None:
-        """Refuse a start in the body of a pure task.
-
-        Raises:
-            OperationRefused: its arguments may follow from values that no journal will ever hold.
-        """
-        task = self._client.registry.get(context.template.name)
-        if task is not None and task.pure:
-            raise OperationRefused(
-                f"{self.name!r} was started inside the task {task.name!r}, which is pure=True. "
-                "After a crash such a body may run again with other arguments, and what it "
-                "started would stay. Start it in the workflow, or leave pure= out."
-            )
 
     def _new(self, call: Call, context: WorkflowContext | TaskContext | None) -> NewInvocation:
         options, definition = self._options, self.definition

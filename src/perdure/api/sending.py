@@ -54,6 +54,7 @@ def send(client: Client, key: InvocationKey, name: str, value: object, id_: str)
     """Send from outside of workflows, or as an operation of the workflow that runs here."""
     context = current()
     if not isinstance(context, WorkflowContext):
+        client.refuse_in_pure(context, f"Message {name!r} to {key.invocation_id!r}")
         letter = new_letter(client, name, value, id_)
         found = client.find(key.invocation_id)
         error = letters.refusal(key, found, letter)

@@ -255,8 +255,7 @@ class SQLiteBackend(Audit):
 
     def send(self, key: InvocationKey, letter: Letter) -> Sent:
         """See `Backend.send`."""
-        with self._store.write() as connection:
-            return letters.send(connection, key, letter)
+        return self._store.share(lambda write: letters.send(write, key, letter))
 
     def claim(self, request: ClaimRequest) -> ClaimBatch:
         """See `Backend.claim`. Equally due rows are taken in the order they were started.
@@ -340,7 +339,7 @@ class SQLiteBackend(Audit):
             if any(transition.children for transition in transitions):
                 servers.refuse_old_list(connection, self._list_number)
             applier = Applier(connection, self._seqs, store_id, self._store.now())
-            return [applier.apply(transition) for transition in transitions]
+            return applier.apply(transitions)
 
         return self._store.share(apply)
 

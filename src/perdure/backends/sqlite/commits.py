@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from perdure.backends.base import (
     CommitResult,
     Committed,
-    Disposition,
     Finish,
     InvocationRecord,
     NewInvocation,
@@ -19,7 +18,7 @@ from perdure.backends.base import (
     Suspend,
     Transition,
 )
-from perdure.backends.rows import call_row, claimed_row, ids_of, invocation_row
+from perdure.backends.rows import Row, call_row, claimed_row, ids_of, invocation_row
 from perdure.backends.rules import FIRST_GENERATION, first_record
 from perdure.backends.sqlite import sql
 from perdure.backends.sqlite.letters import post
@@ -75,36 +74,46 @@ class Applier:
         self._seqs = seqs
         self._store_id = store_id
         self._now = now
+        self._entries: list[Row] = []
 
-    def apply(self, asked: Transition) -> CommitResult:
-        """The whole transition, or a refusal that changed nothing."""
+    def apply(self, asked: Sequence[Transition]) -> list[CommitResult]:
+        """Each whole transition, or a refusal that changed nothing. Entries go in one statement."""
+        results = [self._apply(transition) for transition in asked]
+        if self._entries:
+            self._connection.executemany(sql.APPEND, self._entries)
+        return results
+
+    def _apply(self, asked: Transition) -> CommitResult:
         if asked.children and (refusal := self._refuse_children(asked)) is not None:
             return refusal
         seq = self._seqs.get(asked.key) or self._find(asked.key)
         if seq is None or not self._advance(seq, asked):
             return self._refusal(asked)
-        if asked.entries:
-            rows = [entry_row(seq, entry) for entry in asked.entries]
-            self._connection.executemany(sql.APPEND, rows)
+        self._entries += [entry_row(seq, entry) for entry in asked.entries]
+        self._change(seq, asked)
+        touched = self._children(asked)
+        touched += [asked.key for target in asked.watches if self._watch(seq, target)]
+        disposition, state = asked.disposition, InvocationState.RUNNING
+        if isinstance(disposition, Finish):
+            state = disposition.state
+            touched += self._finish(seq, asked.key, disposition)
+        elif disposition is not None:
+            state = self._dispose(seq, disposition)
+            if state is InvocationState.READY:
+                touched.append(asked.key)
+        return Committed(state, tuple(dict.fromkeys(touched)))
+
+    def _change(self, seq: int, asked: Transition) -> None:
+        """What else belongs to this row alone."""
         if asked.consumed:
             rows = [(row_id, seq) for row_id in asked.consumed]
             self._connection.executemany(sql.CONSUME, rows)
         if asked.data:
-            rows = [(seq, name, value) for name, value in asked.data]
-            self._connection.executemany(sql.SET_DATA, rows)
+            values = [(seq, name, value) for name, value in asked.data]
+            self._connection.executemany(sql.SET_DATA, values)
         if asked.foreign_watches:
-            rows = [(*target, server, seq) for target, server in asked.foreign_watches]
-            self._connection.executemany(sql.WATCH_FOREIGN, rows)
-        touched = self._children(asked)
-        touched += [asked.key for target in asked.watches if self._watch(seq, target)]
-        state = InvocationState.RUNNING
-        if asked.disposition is not None:
-            state = self._dispose(seq, asked.disposition)
-            if state in TERMINAL:
-                touched += self._end(seq, asked.key)
-            elif state is InvocationState.READY:
-                touched.append(asked.key)
-        return Committed(state, tuple(dict.fromkeys(touched)))
+            watches = [(*target, server, seq) for target, server in asked.foreign_watches]
+            self._connection.executemany(sql.WATCH_FOREIGN, watches)
 
     def _find(self, key: InvocationKey) -> int | None:
         row = self._run(sql.FIND, key_parameters(key)).fetchone()
@@ -156,14 +165,13 @@ class Applier:
         self._run(sql.WATCH, (row[0], watcher))
         return False
 
-    def _dispose(self, seq: int, disposition: Disposition) -> InvocationState:
+    def _dispose(
+        self, seq: int, disposition: Suspend | RetryLater | Release | Stop
+    ) -> InvocationState:
         match disposition:
             case Suspend(wake_at=wake_at):
                 row = self._run(sql.SUSPEND, {"seq": seq, "wake_at": wake_at}).fetchone()
                 return InvocationState(row[0])
-            case Finish(state=state, outcome=outcome):
-                self._run(sql.FINISH, {"seq": seq, "state": state.value, "outcome": outcome})
-                return state
             case RetryLater(delay=0):
                 self._run(sql.RELEASE, {"seq": seq, "failed": 1})
                 return InvocationState.READY
@@ -177,13 +185,20 @@ class Applier:
                 self._run(sql.STOP, {"seq": seq, "state": state.value, "reason": reason})
                 return state
 
-    def _end(self, seq: int, key: InvocationKey) -> Iterator[InvocationKey]:
-        """Tell the watchers that live; what the ended one would still have read is dropped."""
-        self._run(sql.DROP_INBOX, {"seq": seq})
-        self._run(sql.ENDED_FOR_OTHERS, key_parameters(key))
+    def _finish(self, seq: int, key: InvocationKey, disposition: Finish) -> Iterable[InvocationKey]:
+        """The end; what it would still have read is dropped. Returns who is told of it."""
+        asked = (disposition.state.value, disposition.outcome, seq)
+        watched, elsewhere, unread = self._run(sql.FINISH, asked).fetchone()
+        if unread:
+            self._run(sql.DROP_INBOX, {"seq": seq})
+        if elsewhere:
+            self._run(sql.ENDED_FOR_OTHERS, key_parameters(key))
+        return self._tell(seq, key) if watched else ()
+
+    def _tell(self, seq: int, key: InvocationKey) -> Iterator[InvocationKey]:
+        """Tell the watchers that live."""
         watchers = self._run(sql.WATCHERS, {"seq": seq}).fetchall()
-        if watchers:
-            self._run(sql.UNWATCH, {"seq": seq})
+        self._run(sql.UNWATCH, {"seq": seq})
         for watcher, id_, generation, state in watchers:
             if state not in _TERMINAL:
                 self._run(sql.DELIVER, (watcher, "done", *key))

@@ -103,8 +103,10 @@ class Sharing:
             left = deadline - time.monotonic()
             if left <= 0 and self._take_back(part):
                 raise BackendUnavailable(late("write", self._timeout))
-            with suppress(Empty):
+            try:
                 wake.get(timeout=min(left, LOOK_AGAIN) if left > 0 else LOOK_AGAIN)
+            except Empty:
+                continue
 
     def _take_back(self, part: _Part) -> bool:
         """False if a leader has it, or had it."""
@@ -161,15 +163,16 @@ class Sharing:
     def _take_along(self, connection: sqlite3.Connection, others: list[_Part]) -> None:
         """Do the parts of those who wait now, oldest first."""
         while self._waiting and len(others) < PARTS_MAX:
-            # Who is interrupted takes its part back at any time.
-            with suppress(IndexError):
+            try:
                 part = self._waiting[0]
-                part.taken = True
-                others.append(part)
-                if self._take_back(part):
-                    self._do(connection, part)
-                else:
-                    others.pop()
+            except IndexError:
+                return  # who is interrupted takes its part back at any time
+            part.taken = True
+            others.append(part)
+            if self._take_back(part):
+                self._do(connection, part)
+            else:
+                others.pop()
 
     def _do(self, connection: sqlite3.Connection, part: _Part) -> None:
         self._forget_now()

@@ -82,11 +82,19 @@ WHERE invocation.seq = :seq
 RETURNING state;
 
 -- name: finish
--- A terminal state with its outcome.
+-- A terminal state with its outcome. Also whether anybody waits for it here or on another server,
+-- and whether it has something unread: most ends have nothing of these, and need no more statements.
 UPDATE invocation SET
-    state = :state, outcome = :outcome, finished_at = perdure_now(), owner = '',
-    lease_until = NULL, wake_at = NULL
-WHERE seq = :seq;
+    state = ?, outcome = ?, finished_at = perdure_now(), owner = '', lease_until = NULL,
+    wake_at = NULL
+WHERE seq = ?
+RETURNING
+    EXISTS (SELECT 1 FROM watch WHERE target = seq),
+    EXISTS (
+        SELECT 1 FROM foreign_watcher
+        WHERE target_id = invocation_id AND target_generation = generation
+    ),
+    EXISTS (SELECT 1 FROM inbox WHERE inbox.seq = invocation.seq);
 
 -- name: drop_inbox
 -- What an ended invocation will never read.

@@ -38,7 +38,9 @@ class Audit:
     def audit_findings(self, name: str, limit: int) -> list[Finding]:
         """See `Auditable.audit_findings`."""
         asked = {"limit": limit}
-        rows = self._store.read(lambda transaction: transaction.rows(name, asked))
+        _, rows = self._store.read(
+            lambda transaction: transaction.together(("plan_as_found", None), (name, asked))
+        )
         return [Finding(*row) for row in rows]
 
     def audit_slots(self) -> list[Slots]:

@@ -29,7 +29,7 @@ def examine(store: Store) -> Health:
     """All facts and problems of one store."""
 
     def look(transaction: Transaction) -> tuple[dict[str, str], list[str]]:
-        ((now,),) = transaction.rows("now")
+        _, ((now,),) = transaction.together(("plan_as_found", None), ("now", None))
         problems = [*_server_problems(transaction), *_row_problems(transaction, now)]
         return {"database": store.target.shown} | _facts(transaction), problems
 

@@ -19,6 +19,14 @@ SELECT
     set_config('enable_mergejoin', 'off', %(local)s),
     set_config('jit', 'off', %(local)s);
 
+-- name: plan_as_found
+-- For the rest of a transaction: plans for what the tables hold now, for those who look at all rows.
+SELECT
+    set_config('plan_cache_mode', 'force_custom_plan', true),
+    set_config('enable_seqscan', 'on', true),
+    set_config('enable_hashjoin', 'on', true),
+    set_config('enable_mergejoin', 'on', true);
+
 -- name: set_clock
 -- The clock of a test, for one transaction.
 SELECT set_config('perdure.now', %(now)s, true);

@@ -88,3 +88,7 @@ class Work:
     against: Mapping[str, Limit] = field(default_factory=dict)
     once: bool = False
     needs_processes: bool = False
+
+    def fits(self, bench: Bench) -> bool:
+        """Whether it can be done there."""
+        return not (self.needs_processes and bench.label == "memory")

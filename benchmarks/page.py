@@ -81,6 +81,7 @@ def _how(written: Found) -> str:
         f" at their beginnings: {loads}. At most {sizes['tasks']} tasks in sequence,"
         f" {sizes['workflows']} workflows, {sizes['probes']} probes, {sizes['journals'][0]} resumed"
         " tasks; slow peers do less of it."
+        + ("" if written["finished"] else " The run was stopped before its end.")
     )
 
 

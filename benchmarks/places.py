@@ -44,6 +44,7 @@ class Place(ABC):
         self._folder = tempfile.TemporaryDirectory(prefix="perdure-bench-")
         self.folder = Path(self._folder.name)
         self._apps: list[Perdure] = []
+        self._hurries = False
 
     @property
     @abstractmethod
@@ -53,6 +54,10 @@ class Place(ABC):
     def settings(self) -> dict[str, Any]:
         """Settings of an app beside the URL, which workers get through their environment."""
         return {}
+
+    def hurry(self) -> None:
+        """From now on nothing here waits for the disk: for what is made ready and not timed."""
+        self._hurries = True
 
     def program(self, **settings: Any) -> Program:
         """The workflows on a new app."""

@@ -56,15 +56,10 @@ def facts(server_url: str) -> dict[str, str]:
 
 
 class PostgresPlace(Place):
-    """A store whose commits are as durable as the server's settings say.
+    """A store whose commits are as durable as the server's settings say."""
 
-    Args:
-        hurries: whether programs do not wait for the disk: for what is counted and not timed.
-    """
-
-    def __init__(self, server_url: str, *, hurries: bool = False) -> None:
+    def __init__(self, server_url: str) -> None:
         super().__init__()
-        self._hurries = hurries
         self._server = server_url
         self._url = make_database(server_url)
 

@@ -67,13 +67,17 @@ def write_json(
         {
             "machine": dict(machine),
             "settings": dict(settings),
+            "finished": results.finished,
             "rounds": results.states,
             "failures": results.failures,
             "results": found,
         },
         indent=1,
     )
-    path.write_text(text + "\n", "utf-8")
+    # At once: whoever is stopped while it writes leaves what was there before.
+    half = path.with_name(path.name + ".new")
+    half.write_text(text + "\n", "utf-8")
+    half.replace(path)
 
 
 def _goals(label: str, work: str, runs: Sequence[Figures]) -> dict[str, Any]:

@@ -18,11 +18,13 @@ class Results:
 
     Attributes:
         failures: what went wrong, as text; a work that failed has no figures of that run.
+        finished: whether all rounds were made.
     """
 
     runs: dict[str, dict[str, list[Figures]]] = field(default_factory=dict)
     states: list[dict[str, float]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    finished: bool = False
 
 
 Side = Bench | PeerSide
@@ -57,7 +59,7 @@ def run_all(
     """Run all works on all benches and peers, round by round.
 
     Args:
-        after_each: told after each round, so that nothing is lost when a later one is stopped.
+        after_each: told after each work of each side, so that nothing is lost when it is stopped.
         missing: what could not even be started, told among the failures.
     """
     results = Results(failures=list(missing))
@@ -68,14 +70,16 @@ def run_all(
             for bench in benches:
                 if not (work.once and number) and _does(bench, work):
                     _run_one(bench, work, number, results)
-        after_each(results)
+                    after_each(results)
+    results.finished = True
+    after_each(results)
     return results
 
 
 def _does(bench: Side, work: Work) -> bool:
     if isinstance(bench, PeerSide):
         return bench.does(work.name)
-    return not (work.needs_processes and bench.label == "memory")
+    return work.fits(bench)
 
 
 def _run_one(bench: Side, work: Work, number: int, results: Results) -> None:

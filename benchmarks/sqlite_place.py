@@ -33,7 +33,7 @@ class SQLitePlace(Place):
         return f"sqlite:///{self.path}"
 
     def settings(self) -> dict[str, Any]:
-        return {"synchronous": self._synchronous}
+        return {"synchronous": "normal" if self._hurries else self._synchronous}
 
     def _raw_file(self) -> sqlite3.Connection:
         self._raw += 1

@@ -43,14 +43,14 @@ def _opened(backend: str) -> Generator[tuple[Place, Trace | None]]:
             from benchmarks.counts.postgres_trace import PostgresTrace  # its driver is an extra
             from benchmarks.postgres_place import PostgresPlace, server
 
-            place: Place = PostgresPlace(stack.enter_context(server()), hurries=True)
+            place: Place = PostgresPlace(stack.enter_context(server()))
             trace: Trace | None = PostgresTrace()
         elif backend == "sqlite":
-            # Its syncs take time and are no statements.
-            place, trace = SQLitePlace("normal"), SQLiteTrace()
+            place, trace = SQLitePlace("full"), SQLiteTrace()
         else:
             place, trace = MemoryPlace(), None
         stack.callback(place.close)
+        place.hurry()  # syncs take time and are no statements
         if trace is not None:
             stack.enter_context(trace.listening())
         yield place, trace

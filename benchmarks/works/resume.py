@@ -14,6 +14,7 @@ def run(bench: Bench) -> Figures:
     lengths = bench.sizes.journals
 
     def record(place: Place) -> Program:
+        place.hurry()
         program = place.program()
         for length in lengths:
             program.tasks.options(id=f"journal-{length}").start(length).result()

@@ -16,6 +16,7 @@ def run(bench: Bench) -> Figures:
     figures: Figures = {}
     for count in bench.sizes.sleepers:
         with bench.place() as place:
+            place.hurry()
             program = place.program(local_worker=False)
             program.app.queues()  # makes the schema
             with Workers(1, place.environment(grace=0.0), place.folder) as workers:

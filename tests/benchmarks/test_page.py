@@ -29,6 +29,7 @@ def written() -> dict[str, Any]:
         "machine": {
             "cpu": "some", "cpus": "2", "file_system": "ext4", "python": "3.11", "sqlite": "3.40",
         },
+        "finished": True,
         "rounds": [{"load_1_min": 3.25}],
         "settings": {
             "sizes": {"tasks": 200, "workflows": 150, "probes": 40, "journals": [500]},
@@ -50,6 +51,12 @@ def test_medians_goals_settings_and_failures_are_there() -> None:
     assert "| dbos sqlite | synchronous=FULL | 20 |" in text
     assert "- Not measured or failed: pynenc sqlite is not measured: no wheel" in text
     assert "load at their beginnings: 3.2" in text
+
+
+def test_run_that_was_stopped_is_told() -> None:
+    told = "stopped before its end"
+    assert told not in page(written())
+    assert told in page(written() | {"finished": False})
 
 
 def test_tables_are_put_in_their_place() -> None:

@@ -82,6 +82,24 @@ def test_rounds_are_interleaved_and_long_works_run_once() -> None:
     assert len(results.states) == 2
 
 
+def test_run_that_is_stopped_keeps_what_it_has(tmp_path: Path) -> None:
+    file = tmp_path / "out.json"
+
+    def stopped(_: Bench) -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    works = [
+        Work(name="latency", title="good", run=lambda _: {"idle_p50_ms": 0.5}),
+        Work(name="tasks", title="stopped", run=stopped),
+    ]
+    with opened(["memory"], SMALLEST) as (benches, _), pytest.raises(KeyboardInterrupt):
+        run_all(benches, works, 1, after_each=lambda results: write_json(file, results, {}, {}))
+    written = json.loads(file.read_text())
+    assert written["results"]["memory"]["latency"]["medians"] == {"idle_p50_ms": 0.5}
+    assert not written["finished"]
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_work_that_fails_is_told_and_the_others_run() -> None:
     def broken(_: Bench) -> dict[str, float]:
         raise RuntimeError("no disk")

@@ -14,6 +14,7 @@ from benchmarks.peers.catalogue import NAMES, PEERS
 from benchmarks.peers.environments import cache_folder
 from benchmarks.peers.opening import Asked, opened_peers
 from benchmarks.places import CONCURRENCY
+from benchmarks.profiles import run_profiled
 from benchmarks.report import as_text, write_json
 from benchmarks.runner import Results, run_all
 from benchmarks.sizes import FULL, QUICK
@@ -42,7 +43,16 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--runs", type=int, default=3, help="interleaved runs (default: 3)")
     made.add_argument("--quick", action="store_true", help="small sizes: minutes, not an hour")
     _add_peer_options(made)
-    made.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every run")
+    made.add_argument(
+        "--json", type=Path, metavar="FILE", help="every figure of every run, written after each"
+    )
+    made.add_argument(
+        "--profile",
+        type=Path,
+        metavar="FOLDER",
+        help="at the end run each work of perdure once more and write where its time goes, a file"
+        " for each work and backend: by py-spy if it is installed, else by cProfile",
+    )
     return made
 
 
@@ -103,7 +113,9 @@ def main() -> int:
                 write_json(options.json, results, settings, facts)
 
         results = run_all([*benches, *peers], works, options.runs, after_each=keep, missing=missing)
-    print(as_text(results, works))
+        print(as_text(results, works), flush=True)
+        if options.profile:
+            run_profiled(benches, works, options.profile)
     return 1 if results.failures else 0
 
 

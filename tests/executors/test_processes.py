@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from perdure import InvocationState, Perdure
+from perdure.backends.memory import MemoryBackend
 from perdure.core.identity import InvocationKey
 from perdure.errors import (
     ConfigurationError,
@@ -260,6 +261,22 @@ def test_a_body_that_always_ends_its_process_is_dead_by_name_and_others_go_on(ma
             dead.result(LONG)
     assert 1 <= len(list(tmp_path.iterdir())) <= 3
     assert task["where"].start(0).result(LONG)[0] != os.getpid()
+
+
+def test_a_pure_body_that_always_ends_its_process_is_dead_by_name(tmp_path):
+    """What others gave before is held back when it dies, and they must not be blamed for it."""
+    with Perdure(backend=MemoryBackend(), lease=1.0, crash_limit=3) as app:
+        where = app.task(name="where", executor="process", pure=True)(tasks.where)
+        die = app.task(name="die", executor="process", pure=True)(tasks.die)
+
+        @app.workflow(name="poisoned")
+        def poisoned() -> int:
+            assert os.getpid() not in {where(1)[0], where(2)[0]}
+            return die(tmp_path, 99, "kill")
+
+        with pytest.raises(InvocationDead, match="'die'"):
+            poisoned.start().result(LONG)
+    assert 3 <= len(list(tmp_path.iterdir())) <= 5
 
 
 def test_who_waits_is_told_that_its_process_keeps_ending(made, tmp_path):

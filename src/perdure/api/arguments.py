@@ -85,7 +85,7 @@ class Binder:
         Digits as names are positional arguments of a start that had no signature at hand; values
         that are missing take their present default, as the function itself would.
         """
-        if self._simple and values.keys() == self._every:
+        if self._simple and len(values) == len(self._all) and self._every.issuperset(values):
             return [], dict(values)
         if any(name.isdigit() for name in values):
             numbered = [values[name] for name in sorted(values, key=_number) if name.isdigit()]

@@ -71,8 +71,6 @@ def _plain_form(
     parameters: Mapping[str, Codec], values: Mapping[str, object], untyped: Codec, limit: int
 ) -> bytes | None:
     """All of them at once, where each would be written as it stands; None if one may not be."""
-    if type(values) is not dict:
-        return None
     for name, value in values.items():
         codec = parameters.get(name, untyped)
         if name[:1] == "$" or not codec.stands(value):

@@ -21,6 +21,7 @@ from perdure.values.equality import EXACT, compare
 from perdure.values.limits import SMALL, Refusal, check
 from perdure.values.plain import INT_MAX, INT_MIN, is_plain
 from perdure.values.registry import TypeRegistry
+from perdure.values.shapes import class_of
 from perdure.values.tagged import OPENING, Writer, from_json, read, to_json, wrap
 
 _UNANNOTATED: Final = (Any, object, inspect.Signature.empty)
@@ -130,7 +131,7 @@ class Codec:
         """Whether it is written and read as it stands, by its type alone. False decides nothing."""
         if self.engine is None:
             return is_plain(value)
-        kind = type(value)
+        kind = class_of(value)
         return kind is self.identical and (kind is not int or INT_MIN <= value <= INT_MAX)
 
     def _plain(self, value: Any) -> tuple[bytes, Any] | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import isfinite
 from typing import Any, Final
 
+from perdure.values.shapes import class_of
+
 INT_MIN: Final = -(1 << 63)
 INT_MAX: Final = (1 << 63) - 1
 """Integers outside of these are written with a tag."""
@@ -21,7 +23,7 @@ def is_plain(value: Any, levels: int = _LEVELS) -> bool:
     By exact types, for a subclass would come back as its base. A text that UTF-8 cannot hold passes
     here; the encoder refuses it.
     """
-    kind = type(value)
+    kind = class_of(value)
     if kind is int:
         return bool(INT_MIN <= value <= INT_MAX)
     if kind is float:

@@ -34,9 +34,11 @@ GIVEN = [each for each in ALL if "given" in str(each.id) and each not in SOME]
 """Those whose children may live on another server."""
 
 
-def maker(program: Program, grace: float) -> MakeApp:
+def maker(program: Program, grace: float, *, local_worker: bool = True) -> MakeApp:
     def make_app(backend: Backend, env: Env) -> Perdure:
-        app = Perdure(backend=backend, env=env, name="crash", grace=grace)
+        app = Perdure(
+            backend=backend, env=env, name="crash", grace=grace, local_worker=local_worker
+        )
         program.build(app)
         return app
 
@@ -92,6 +94,21 @@ def test_on_sqlite(program: Program, tmp_path: Path) -> None:
         seed=2,
     )
     report.raise_problems()
+
+
+@pytest.mark.parametrize("program", ALL if PAIRS > 10 else SOME)
+def test_beside_a_worker_that_claims_what_is_started(program: Program) -> None:
+    """The start is a claim here: another boundary than a start and a claim are."""
+    report = crash_everywhere(
+        maker(program, 0.0, local_worker=False),
+        "main",
+        program.args,
+        make_store=MemoryBackend,
+        pairs=PAIRS // 3,
+        seed=5,
+    )
+    report.raise_problems()
+    assert {mode for call, mode in report.struck if call == "start"} == set(Mode)
 
 
 def two_servers() -> Backend:

@@ -136,6 +136,11 @@ class LeaseTable:
 class Starter(Protocol):
     """A worker of this process that may take what is started beside it."""
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it would take one, as far as its slots and its last look tell."""
+        ...
+
     def start(self, new: NewInvocation, on_existing: OnExisting) -> Started | None:
         """Start it claimed, and run it; None if that may not be, and nothing happened then."""
         ...

@@ -57,6 +57,9 @@ MakeApp = Callable[[Backend, Env], Perdure]
 WORKFLOW_ID = "crash-everywhere"
 RESULT_SECONDS = 30.0
 """A workflow under test that has not ended by then hangs."""
+LOOK_SECONDS = 0.001
+LOOKS_MAX = 1_000
+"""How often it is looked whether a standing worker has made its first claim."""
 PROBLEMS_MAX = 5
 """One mistake shows at many boundaries; after so many it has been seen."""
 
@@ -207,6 +210,8 @@ class _Process:
     def run(self, workflow: str, args: tuple[Any, ...]) -> Outcome | None:
         """Start the workflow, or find it, and wait for its end; None if the process died."""
         try:
+            if not self.app.settings.local_worker:
+                self._start_worker()
             named = self.app.named(workflow).options(id=WORKFLOW_ID)
             handle = named.start(*args)
             try:
@@ -217,6 +222,14 @@ class _Process:
                 return Outcome(error=f"{type(error).__name__}: {error}")
         except SimulatedCrash:
             return None
+
+    def _start_worker(self) -> None:
+        """Have a standing worker that knows what there is, so that it may claim what is started."""
+        self.app.start_worker()
+        for _ in range(LOOKS_MAX):
+            if all(starter.is_ready for starter in self.app.runtime.starters):
+                return
+            self.env.signal().wait(LOOK_SECONDS)
 
     def end(self) -> None:
         """Let go of everything, the way a process does."""
@@ -440,7 +453,9 @@ def crash_everywhere(
     may order concurrent calls differently, so that call number 7 need not be the same one twice.
 
     Args:
-        make_app: makes the app of one "process" on the backend and env that it is given.
+        make_app: makes the app of one "process" on the backend and env that it is given. With
+            `local_worker=False` each process starts a standing worker first, which may claim what
+            is started beside it in the same transaction.
         workflow: registered name.
         args: its arguments.
         make_store: an empty state backend for each scenario; default: in memory.

@@ -29,6 +29,11 @@ from perdure.engine.runtime import Runtime
 class Slots(Protocol):
     """What a worker has for what is started beside it."""
 
+    @property
+    def has_room(self) -> bool:
+        """Whether there is a slot for what is started now."""
+        ...
+
     def reserve(self, new: NewInvocation) -> bool:
         """Take a slot, if a claim at this instant would take this one and nothing before it."""
         ...
@@ -56,6 +61,11 @@ class ClaimingStarts:
         """Start nothing yet."""
         self._runtime = runtime
         self._slots = slots
+
+    @property
+    def is_ready(self) -> bool:
+        """See `Starter.is_ready`."""
+        return self._slots.has_room
 
     def start(self, new: NewInvocation, on_existing: OnExisting) -> Started | None:
         """Start it claimed, and run it; None if this worker may not, and nothing happened.

@@ -418,10 +418,7 @@ class Worker:
     # --- what is started beside it (perdure.worker.starting) -------------------------------------
 
     def reserve(self, new: NewInvocation) -> bool:
-        """Take a slot, if a claim at this instant would take this one and nothing before it.
-
-        Nothing is before it once a look has taken all there was and nobody has poked since.
-        """
+        """See `Slots.reserve`."""
         roots = None if self._roots is None else self._roots()
         served = self._serves.takes(new.queue)
         if not (new.name in self._functions and served and fits_start(new, roots)):
@@ -429,18 +426,23 @@ class Worker:
         if self._serves.is_limited(new.queue, new.limit_key):
             return False
         with self._lock:
-            if (
-                self._behind
-                or self._wake.is_set()
-                or self._running >= self._concurrency
-                or self._last_chance is not None
-                or self._runtime.stopping.is_set()
-                or not self.alive
-            ):
+            if not self.has_room:
                 return False
             self._running += 1
             self._idle.clear()
             return True
+
+    @property
+    def has_room(self) -> bool:
+        """See `Slots.has_room`. Nothing comes first once a look took all and nobody poked since."""
+        return not (
+            self._behind
+            or self._wake.is_set()
+            or self._running >= self._concurrency
+            or self._last_chance is not None
+            or self._runtime.stopping.is_set()
+            or not self.alive
+        )
 
     def give_up_slot(self) -> None:
         """See `Slots.give_up_slot`."""

@@ -19,7 +19,7 @@ from psycopg import errors
 from perdure import Perdure
 from perdure.backends.base import Committed, Finish
 from perdure.backends.postgres import PostgresBackend, schema, sql, store
-from perdure.backends.postgres.connections import parse
+from perdure.backends.postgres.connections import Session, parse
 from perdure.backends.postgres.failures import masked, translate
 from perdure.core.lifecycle import InvocationState
 from perdure.errors import (
@@ -312,7 +312,7 @@ def cut(url, *, state="%"):
     """End every other session in this database, as an administrator or a crash would."""
     return execute(
         url,
-        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+        "SELECT count(pg_terminate_backend(pid, 30000)) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid() AND state LIKE %s",
         state,
     )
@@ -327,24 +327,18 @@ def test_connections_that_died_while_idle_are_replaced_unseen(postgres_url, worl
     assert record.head == 3
 
 
-def test_a_connection_that_dies_in_a_transaction_leaves_nothing(postgres_url, world, monkeypatch):
+def test_a_connection_that_dies_in_a_commit_leaves_nothing(postgres_url, world, monkeypatch):
     record = world.running()
-    original = type(world.backend._store)._once
+    original = Session.call
     cuts: list[bool] = []
 
-    def once(self, connection, work, *, reads):
-        def cut_within(transaction):
-            result = work(transaction)
-            if not cuts:
-                cuts.append(True)
-                execute(
-                    postgres_url, "SELECT pg_terminate_backend(%s)", connection.info.backend_pid
-                )
-            return result
+    def call(self, *asked):
+        if not cuts:
+            cuts.append(True)
+            execute(postgres_url, "SELECT pg_terminate_backend(%s, 30000)", self.info.backend_pid)
+        return original(self, *asked)
 
-        return original(self, connection, cut_within, reads=reads)
-
-    monkeypatch.setattr(type(world.backend._store), "_once", once)
+    monkeypatch.setattr(Session, "call", call)
     with pytest.raises(CommitUnknown, match="may or may not"):
         world.try_commit(record, b"1")
     # What the caller does then: read under the lock, and try again.
@@ -497,7 +491,8 @@ def test_damage_is_told_by_the_doctor(postgres_url, world):
     assert any("checksum" in each for each in world.backend.health().problems)
 
 
-def test_a_batch_costs_two_trips_whatever_its_size(world, monkeypatch):
+def test_a_batch_costs_one_trip_whatever_its_size(world, monkeypatch):
+    world.step(world.running(), b"1")  # prepares the statement
     for number in range(50):
         world.start(f"i{number}")
     records = world.claim().records
@@ -510,13 +505,23 @@ def test_a_batch_costs_two_trips_whatever_its_size(world, monkeypatch):
 
         return send
 
-    for name in ("sync", "__exit__"):
-        monkeypatch.setattr(psycopg.Pipeline, name, counted(getattr(psycopg.Pipeline, name)))
-    batch = [
-        world.transition(record, b"1", children=(world.new(f"child of {record.key[0]}"),))
-        for record in records
-    ]
-    results = world.backend.commit(batch)
+    for kind, name in (
+        (psycopg.Pipeline, "sync"),
+        (psycopg.Pipeline, "__exit__"),
+        (psycopg.Connection, "wait"),
+    ):
+        monkeypatch.setattr(kind, name, counted(getattr(kind, name)))
+    results = world.backend.commit([world.transition(record, b"1") for record in records])
     assert all(isinstance(each, Committed) for each in results)
     # Hints are told on a thread of their own, after it.
-    assert trips.count(threading.current_thread()) == 2
+    assert trips.count(threading.current_thread()) == 1
+    batch = [
+        world.transition(
+            world.read(record.key), b"2", children=(world.new(f"child of {record.key[0]}"),)
+        )
+        for record in records
+    ]
+    trips.clear()
+    results = world.backend.commit(batch)
+    assert all(isinstance(each, Committed) for each in results)
+    assert trips.count(threading.current_thread()) == 2, "one of them prepares the statement"

@@ -104,7 +104,7 @@ def stop_in_a_commit(fleet: Fleet, server: PostgresServer) -> None:
     """COMMIT was sent, and nobody will ever tell what became of it."""
     with locked(fleet.url, "LOCK perdure.entry IN EXCLUSIVE MODE") as connection:
         fleet.start_jobs(2)
-        until(lambda: waiting_in(connection, "INSERT INTO perdure.entry"), "a commit that waits")
+        until(lambda: waiting_in(connection, "perdure.commit("), "a commit that waits")
         server.stop(signal.SIGQUIT)
 
 
@@ -137,7 +137,7 @@ def test_commits_cut(make_postgres_fleet: MakeFleet) -> None:
 
 MOMENTS = {
     "claim": ("LOCK perdure.invocation IN EXCLUSIVE MODE", "owner ="),
-    "commit": ("LOCK perdure.entry IN EXCLUSIVE MODE", "INSERT INTO perdure.entry"),
+    "commit": ("LOCK perdure.entry IN EXCLUSIVE MODE", "perdure.commit("),
     "renew": ("LOCK perdure.invocation IN EXCLUSIVE MODE", "lease_until ="),
 }
 

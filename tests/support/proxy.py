@@ -16,10 +16,11 @@ from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
 Choose = Callable[[str], str]
-"""Asked at each COMMIT of a transaction that appended an "entry" or granted a "claim": "pass", or
-whether to cut it "before" or "after" it has happened."""
+"""Asked at each COMMIT of a transaction that appended an "entry" or granted a "claim", and at each
+statement that does so and commits by itself: "pass", or whether to cut it "before" or "after" it
+has happened."""
 _WRITES = {
-    b"INSERT INTO perdure.entry": "entry",
+    b"perdure.commit(": "entry",
     b"crashes = crashes + CASE": "claim",
 }
 
@@ -94,6 +95,7 @@ class _Link:
         self._server = server
         self._texts: dict[bytes, bytes] = {}
         self._wrote = ""
+        self._in_transaction = False
         self._muted = False
         self._freezing = False
         self._is_frozen = False
@@ -166,8 +168,12 @@ class _Link:
         text = self._texts.get(name, b"")
         if text.startswith((b"BEGIN", b"ROLLBACK")):
             self._wrote = ""
+            self._in_transaction = text.startswith(b"BEGIN")
         self._wrote = next((what for part, what in _WRITES.items() if part in text), self._wrote)
-        return self._wrote if text.startswith(b"COMMIT") else ""
+        if self._in_transaction and not text.startswith(b"COMMIT"):
+            return ""
+        self._in_transaction, wrote, self._wrote = False, self._wrote, ""
+        return wrote
 
     def _backward(self) -> None:
         with suppress(OSError):
@@ -176,7 +182,8 @@ class _Link:
                 if self._is_frozen and kind == b"Z":
                     self._proxy.frozen.set()
                 if self._muted:
-                    if kind == b"C" and body.startswith(b"COMMIT"):
+                    # A statement that commits by itself has done so when the server is ready.
+                    if kind == b"Z":
                         self._committed.set()
                 else:
                     self._client.sendall(kind + struct.pack("!I", len(body) + 4) + body)

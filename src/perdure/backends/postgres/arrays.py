@@ -26,11 +26,30 @@ class Numbers(tuple[int | None, ...]):
 
     __slots__ = ()
 
+    def binary(self) -> bytes:
+        """As the server takes it. int8 is type 20 (pg_type.dat of the server).
+
+        Raises:
+            psycopg.DataError: a number that is no bigint.
+        """
+        if not self:
+            return _EMPTY.pack(0, 0, 20)
+        pieces = [_DIMENSION.pack(1, None in self, 20, len(self), 1)]
+        try:
+            pieces += [_NULL if each is None else _NUMBER.pack(8, each) for each in self]
+        except struct.error as error:
+            raise psycopg.DataError(f"a number of {tuple(self)!r} is no bigint") from error
+        return b"".join(pieces)
+
 
 class Texts(tuple[str | None, ...]):
     """A column of text."""
 
     __slots__ = ()
+
+    def binary(self) -> bytes:
+        """As the server takes it on our connections, which speak UTF-8. text is type 25."""
+        return _array(25, [None if each is None else each.encode() for each in self])
 
 
 class Blobs(tuple[bytes | None, ...]):
@@ -38,68 +57,40 @@ class Blobs(tuple[bytes | None, ...]):
 
     __slots__ = ()
 
+    def binary(self) -> bytes:
+        """As the server takes it. bytea is type 17."""
+        return _array(17, self)
+
 
 Column = Numbers | Texts | Blobs
-
-
-def column(values: Sequence[object]) -> Column:
-    """The values as a column of the type that they have; one of NULLs alone passes as text."""
-    first = next((value for value in values if value is not None), None)
-    if isinstance(first, int):
-        return Numbers(values)  # type: ignore[arg-type] # the dumpers refuse what does not fit
-    if isinstance(first, bytes):
-        return Blobs(values)  # type: ignore[arg-type] # the same
-    return Texts(values)  # type: ignore[arg-type] # the same
 
 
 def _array(element: int, parts: Sequence[bytes | None]) -> bytes:
     if not parts:
         return _EMPTY.pack(0, 0, element)
-    has_nulls = None in parts
-    pieces = [_DIMENSION.pack(1, has_nulls, element, len(parts), 1)]
+    pieces = [_DIMENSION.pack(1, None in parts, element, len(parts), 1)]
     for part in parts:
         pieces += (_NULL,) if part is None else (_LENGTH.pack(len(part)), part)
     return b"".join(pieces)
 
 
-class _Numbers(Dumper):
-    """int8 is type 20, an array of it 1016 (pg_type.dat of the server)."""
-
+class _Binary(Dumper):
     format = Format.BINARY
-    oid = 1016
 
-    def dump(self, obj: Numbers) -> bytes:
-        if not obj:
-            return _EMPTY.pack(0, 0, 20)
-        pieces = [_DIMENSION.pack(1, None in obj, 20, len(obj), 1)]
-        try:
-            pieces += [_NULL if each is None else _NUMBER.pack(8, each) for each in obj]
-        except struct.error as error:
-            raise psycopg.DataError(f"a number of {tuple(obj)!r} is no bigint") from error
-        return b"".join(pieces)
+    def dump(self, obj: Column) -> bytes:
+        return obj.binary()
 
 
-class _Texts(Dumper):
-    """text is type 25, an array of it 1009."""
+class _Numbers(_Binary):
+    oid = 1016  # an array of int8, and so on
 
-    format = Format.BINARY
+
+class _Texts(_Binary):
     oid = 1009
 
-    def dump(self, obj: Texts) -> bytes:
-        encoding = "ascii"  # what nearly every column is; a look at the session costs more
-        if self.connection and not all(each is None or each.isascii() for each in obj):
-            encoding = self.connection.info.encoding
-        return _array(25, [None if each is None else each.encode(encoding) for each in obj])
 
-
-class _Blobs(Dumper):
-    """bytea is type 17, an array of it 1001."""
-
-    format = Format.BINARY
+class _Blobs(_Binary):
     oid = 1001
-
-    def dump(self, obj: Blobs) -> bytes:
-        return _array(17, obj)
 
 
 def teach(connection: psycopg.Connection) -> None:

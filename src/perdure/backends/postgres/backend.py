@@ -31,7 +31,7 @@ from perdure.backends.postgres import letters, servers
 from perdure.backends.postgres.audit import Audit
 from perdure.backends.postgres.claims import Claim
 from perdure.backends.postgres.clock import ServerClock, moment
-from perdure.backends.postgres.commits import Batch, LockMissed
+from perdure.backends.postgres.commits import Wave, waves
 from perdure.backends.postgres.connections import parse
 from perdure.backends.postgres.health import examine
 from perdure.backends.postgres.hints import Hints
@@ -60,12 +60,8 @@ from perdure.backends.versions import SchemaStatus
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState
-from perdure.errors import BackendUnavailable
 
 T = TypeVar("T")
-
-LOOKS_MAX = 20
-"""How often a batch is looked at anew because somebody began to watch what it ends."""
 
 LIMITED_MAX = 10_000
 """Rows of our own claims under limits that are remembered; the end of a forgotten one is not told,
@@ -309,26 +305,37 @@ class PostgresBackend(Audit):
         )
 
     def commit(self, transitions: Sequence[Transition]) -> list[CommitResult]:
-        """See `Backend.commit`. Two trips with work, whatever the size of the batch."""
+        """See `Backend.commit`. One trip, whatever the size of the batch."""
         for transition in transitions:
             check_transition(transition)
-        store_id = self.store_id()
-        for _ in range(LOOKS_MAX):
-            try:
-                results = self._store.write(
-                    lambda transaction: Batch(
-                        transaction, transitions, store_id, self._list_number
-                    ).run()
-                )
-            except LockMissed:
-                continue
-            touched = any(isinstance(result, Committed) and result.touched for result in results)
-            if self._frees_a_slot(transitions, results) or touched:
-                self._hints.tell()
-            return results
-        raise BackendUnavailable(
-            f"A commit met new watchers {LOOKS_MAX} times in a row. Nothing was recorded."
-        )
+        if not transitions:
+            return []
+        results = self._committed(transitions)
+        touched = any(isinstance(result, Committed) and result.touched for result in results)
+        if self._frees_a_slot(transitions, results) or touched:
+            self._hints.tell()
+        return results
+
+    def _committed(self, transitions: Sequence[Transition]) -> list[CommitResult]:
+        store_id, list_number = self.store_id(), self._list_number
+        order = waves(transitions)
+        if len(order) == 1:
+            wave = Wave(transitions)
+            return wave.results(self._store.call(*wave.call(store_id, list_number)), list_number)
+        numbered = [(numbers, Wave([transitions[each] for each in numbers])) for numbers in order]
+
+        def work(transaction: Transaction) -> dict[int, CommitResult]:
+            # No wave may be refused for an old list when another one is written already.
+            _, kept = transaction.together(*servers.LIST_LOOK)
+            servers.refuse_old_list(kept, list_number)
+            found: dict[int, CommitResult] = {}
+            for numbers, wave in numbered:
+                rows = transaction.rows(*wave.call(store_id, list_number))
+                found |= zip(numbers, wave.results(rows, list_number), strict=True)
+            return found
+
+        found = self._store.write(work)
+        return [found[number] for number in range(len(transitions))]
 
     def _frees_a_slot(
         self, transitions: Sequence[Transition], results: Sequence[CommitResult]

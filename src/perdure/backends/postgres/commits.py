@@ -1,15 +1,12 @@
-"""A batch of transitions: one look that locks, a decision in memory, one write of what changed.
+"""A batch of transitions as calls of the server's function `perdure.commit`, and what came of it.
 
-All rows that the batch may touch are locked in the order of seq before anything is decided, so the
-decision is exact, and no two batches wait for each other crosswise. It is taken transition by
-transition, as if each were alone, on a copy of the locked rows; what changed is then written with
-one statement per kind of change, whatever the size of the batch.
+The function locks, decides and writes; see migration 3. Here transitions become its arrays, and its
+rows become results. Nothing is decided here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from perdure.backends.base import (
@@ -17,7 +14,7 @@ from perdure.backends.base import (
     Committed,
     Disposition,
     Finish,
-    InvocationRecord,
+    NewInvocation,
     Refusal,
     Release,
     RetryLater,
@@ -25,328 +22,179 @@ from perdure.backends.base import (
     Suspend,
     Transition,
 )
-from perdure.backends.postgres import servers
-from perdure.backends.postgres.arrays import Column, Numbers, Texts, column
-from perdure.backends.postgres.store import Transaction
+from perdure.backends.postgres.arrays import Blobs, Column, Numbers, Texts
+from perdure.backends.postgres.store import Call
 from perdure.backends.rows import Row, call_row, entry_columns, ids_of, invocation_row
 from perdure.backends.rules import FIRST_GENERATION, first_record
+from perdure.backends.server import refuse_old
 from perdure.core.identity import InvocationKey
-from perdure.core.lifecycle import TERMINAL, InvocationState
-from perdure.errors import InternalError
+from perdure.core.lifecycle import InvocationState
 
-_S = InvocationState
+_NO_FATE = (None, None, None, None, None)
+_STATES = {state.value: state for state in InvocationState}
+_REFUSALS = {refusal.value: refusal for refusal in Refusal}
 
+Kinds = tuple[type[Column], ...]
+"""What the columns of some rows hold."""
 
-@dataclass(slots=True)
-class _Row:
-    """What a commit sees and changes of a locked row."""
-
-    seq: int
-    key: InvocationKey
-    state: InvocationState
-    epoch: int
-    head: int
-    head_hash: bytes
-    owner: str
-    lease_until: int | None
-    wake_at: int | None
-    ready_since: int
-    attempts: int
-    crashes: int
-    last_token: bytes | None = None
-    finished_at: int | None = None
-    reason: str = ""
-    outcome: bytes | None = None
-    is_new: bool = False
-
-
-@dataclass(slots=True)
-class _Changes:
-    """What the batch writes, in the order it came about."""
-
-    rows: dict[int, _Row] = field(default_factory=dict[int, _Row])
-    entries: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
-    epochs: dict[int, int] = field(default_factory=dict[int, int])
-    children: list[tuple[int, InvocationRecord]] = field(
-        default_factory=list[tuple[int, InvocationRecord]]
-    )
-    consumed: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
-    data: dict[tuple[int, str], bytes] = field(default_factory=dict[tuple[int, str], bytes])
-    watches: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
-    foreign_watches: list[Row] = field(default_factory=list[Row])
-    ended: list[int] = field(default_factory=list[int])
-    delivered: list[tuple[int, str, int]] = field(default_factory=list[tuple[int, str, int]])
+# In the order of the parameters of `perdure.commit`.
+_MEMBER: Kinds = (
+    Texts, Numbers, Numbers, Numbers, Numbers, Blobs, Blobs, Numbers, Texts, Texts, Numbers, Blobs,
+    Texts,
+)  # fmt: skip
+_ENTRY: Kinds = (
+    Numbers, Numbers, Texts, Texts, Numbers, Texts, Texts, Blobs, Blobs, Blobs, Numbers, Numbers,
+    Blobs, Blobs, Texts, Texts,
+)  # fmt: skip
+_CHILD: Kinds = (
+    Numbers, Numbers, Texts, Texts, Texts, Texts, Texts, Numbers, Texts, Numbers, Texts, Texts,
+    Numbers, Numbers, Blobs, Blobs, Texts, Texts, Numbers, Blobs, Texts, Blobs, Numbers, Numbers,
+)  # fmt: skip
+_WATCH: Kinds = (Numbers, Texts, Numbers)
+_FOREIGN_WATCH: Kinds = (Numbers, Texts, Numbers, Numbers)
+_READ: Kinds = (Numbers, Numbers)
+_DATA: Kinds = (Numbers, Texts, Blobs)
 
 
-class LockMissed(Exception):
-    """A watcher came between the look and the locks; the batch must be looked at anew."""
+class Wave:
+    """Transitions that one call takes together: no row twice, and no id of a child twice."""
 
-
-class Batch:
-    """The transitions of one batch in one transaction."""
-
-    def __init__(
-        self,
-        transaction: Transaction,
-        transitions: Sequence[Transition],
-        store_id: bytes,
-        list_number: int,
-    ) -> None:
-        self._transaction = transaction
+    def __init__(self, transitions: Sequence[Transition]) -> None:
         self._transitions = transitions
-        self._store_id = store_id
-        self._list_number = list_number
-        self._changes = _Changes()
 
-    def run(self) -> list[CommitResult]:
-        """Lock and look, decide each transition, write what changed with the commit.
+    def call(self, store_id: bytes, list_number: int) -> Call:
+        """The call that applies each of them alone; children are begun under this list."""
+        placed = list(enumerate(self._transitions, 1))
+        members = [_member(each) for each in self._transitions]
+        entries = [
+            (place, entry.position, *entry_columns(entry))
+            for place, each in placed
+            for entry in each.entries
+        ]
+        columns = [*_columns(_MEMBER, members), *_columns(_ENTRY, entries)]
+        if all(_is_plain(each) for each in self._transitions):
+            return "apply_plain", columns
+        children = [
+            (place, list_number, *_child(child, store_id))
+            for place, each in placed
+            for child in each.children
+        ]
+        watches = [(place, *target) for place, each in placed for target in each.watches]
+        foreign_watches = [
+            (place, *target, server)
+            for place, each in placed
+            for target, server in each.foreign_watches
+        ]
+        read = [(place, row_id) for place, each in placed for row_id in each.consumed]
+        # The last value of a name counts.
+        data = [(place, *item) for place, each in placed for item in dict(each.data).items()]
+        return "apply", [
+            *columns,
+            *_columns(_CHILD, children),
+            *_columns(_WATCH, watches),
+            *_columns(_FOREIGN_WATCH, foreign_watches),
+            *_columns(_READ, read),
+            *_columns(_DATA, data),
+        ]
+
+    def results(self, rows: Iterable[Row], list_number: int) -> list[CommitResult]:
+        """What the call's rows say of each transition.
 
         Raises:
-            LockMissed: nothing was written; begin again.
+            ServerListMismatch: a newer list of servers was published; nothing was written.
         """
-        self._look()
-        results = [self._refusal(each) or self._apply(each) for each in self._transitions]
-        self._write()
-        return results
-
-    # --- looking ---------------------------------------------------------------------------------
-
-    def _look(self) -> None:
-        named = [each.key for each in self._transitions]
-        named += [target for each in self._transitions for target in each.watches]
-        ending = [each.key for each in self._transitions if isinstance(each.disposition, Finish)]
-        waiting = [each.key for each in self._transitions if isinstance(each.disposition, Suspend)]
-        children = [child for each in self._transitions for child in each.children]
-        endings = _keys("ending_ids", "ending_generations", ending)
-        locked, watchers, unread, taken, seqs, *lists = self._transaction.together(
-            ("lock_rows", _keys("ids", "generations", named) | endings),
-            ("watchers", endings) if ending else None,
-            ("unread", _keys("ids", "generations", waiting)) if waiting else None,
-            ("any_taken", {"ids": ids_of(children)}) if children else None,
-            ("take_seqs", {"count": len(children)}) if children else None,
-            *(servers.LIST_LOOK if children else ()),
-        )
-        if lists:
-            servers.refuse_old_list(lists[-1], self._list_number)
-        self._rows = {row[0]: _row_of(row) for row in locked}
-        self._by_key = {row.key: row for row in self._rows.values()}
-        self._now: int = locked[0][13] if locked else 0
-        self._watchers: dict[int, list[int]] = {}
-        for target, watcher in watchers:
-            if watcher not in self._rows:
-                raise LockMissed
-            self._watchers.setdefault(target, []).append(watcher)
-        self._unread: dict[int, set[int]] = {}
-        for seq, row_id in unread:
-            self._unread.setdefault(seq, set()).add(row_id)
-        self._taken = {id_ for (id_,) in taken}
-        self._seqs = sorted((seq for (seq,) in seqs), reverse=True)
-
-    # --- deciding --------------------------------------------------------------------------------
-
-    def _refusal(self, asked: Transition) -> Refusal | None:
-        row = self._by_key.get(asked.key)
-        if row is None or row.state is not _S.RUNNING or row.epoch != asked.epoch:
-            return Refusal.STALE
-        if row.head != asked.head:
-            return Refusal.WRONG_HEAD
-        ids = ids_of(asked.children)
-        if len(set(ids)) < len(ids) or not self._taken.isdisjoint(ids):
-            return Refusal.CHILD_EXISTS
-        return None
-
-    def _apply(self, asked: Transition) -> Committed:
-        """Entries, what they consumed, data, children, watches, and last what becomes of it."""
-        row, changes = self._by_key[asked.key], self._changes
-        changes.rows[row.seq] = row
-        changes.entries += [
-            (row.seq, entry.position, *entry_columns(entry)) for entry in asked.entries
+        verdicts: dict[int, str] = {}
+        told: dict[int, list[InvocationKey]] = {}
+        for place, verdict, id_, generation in rows:
+            if not int(place):
+                refuse_old(int(verdict), list_number)
+            if id_ is None:
+                verdicts[int(place)] = verdict
+            else:
+                told.setdefault(int(place), []).append(InvocationKey(id_, int(generation)))
+        return [
+            _REFUSALS.get(verdicts[place])
+            or _committed(each, _STATES[verdicts[place]], told.get(place, []))
+            for place, each in enumerate(self._transitions, 1)
         ]
-        changes.epochs[row.seq] = row.epoch
-        row.head = asked.head + len(asked.entries)
-        row.head_hash = asked.head_hash if asked.entries else row.head_hash
-        row.last_token = asked.token
-        row.crashes = 0 if asked.reset_crashes else row.crashes
-        changes.consumed += [(row_id, row.seq) for row_id in asked.consumed]
-        self._unread.get(row.seq, set()).difference_update(asked.consumed)
-        changes.data |= {(row.seq, name): value for name, value in asked.data}
-        changes.foreign_watches += [
-            (*target, server, row.seq) for target, server in asked.foreign_watches
-        ]
-        touched = self._insert(asked)
-        touched += [asked.key for target in asked.watches if self._watch(row, target)]
-        if asked.disposition is not None:
-            touched += self._dispose(row, asked.disposition)
-        if row.state is _S.READY:
-            touched.append(asked.key)
-        return Committed(row.state, tuple(dict.fromkeys(touched)))
-
-    def _insert(self, asked: Transition) -> list[InvocationKey]:
-        """The children; gives those that are claimable now."""
-        claimable: list[InvocationKey] = []
-        for child in asked.children:
-            record = first_record(child, FIRST_GENERATION, self._store_id, self._now)
-            seq = self._seqs.pop()
-            self._changes.children.append((seq, record))
-            self._taken.add(child.invocation_id)
-            row = _Row(
-                seq=seq,
-                key=record.key,
-                state=record.state,
-                epoch=0,
-                head=0,
-                head_hash=b"",
-                owner="",
-                lease_until=None,
-                wake_at=record.wake_at,
-                ready_since=record.created_at,
-                attempts=0,
-                crashes=0,
-                is_new=True,
-            )
-            self._rows[seq] = self._by_key[record.key] = row
-            if record.wake_at is None:
-                claimable.append(record.key)
-        return claimable
-
-    def _watch(self, watcher: _Row, target: InvocationKey) -> bool:
-        """One watch, one inbox row: at once (True) when there is nothing left to wait for."""
-        row = self._by_key.get(target)
-        if row is None or row.state in TERMINAL:
-            self._deliver(watcher, target)
-            return True
-        self._changes.watches.append((row.seq, watcher.seq))
-        self._watchers.setdefault(row.seq, []).append(watcher.seq)
-        return False
-
-    def _dispose(self, row: _Row, disposition: Disposition) -> list[InvocationKey]:
-        """What becomes of the lease; gives the watchers that were told of an end."""
-        row.owner, row.lease_until, row.wake_at = "", None, None
-        match disposition:
-            case Suspend(wake_at=wake_at):
-                woken = self._unread.get(row.seq) or (wake_at is not None and wake_at <= self._now)
-                row.state = _S.READY if woken else _S.WAITING
-                row.wake_at = None if woken else wake_at
-                row.ready_since = self._now
-            case Finish(state=state, outcome=outcome):
-                row.state, row.outcome, row.finished_at = state, outcome, self._now
-                return self._end(row)
-            case RetryLater(delay=delay):
-                row.attempts += 1
-                row.state = _S.WAITING if delay else _S.READY
-                row.wake_at = self._now + delay if delay else None
-                row.ready_since = self._now
-            case Release():
-                row.state, row.ready_since = _S.READY, self._now
-            case Stop(state=state, reason=reason):
-                # A text of PostgreSQL has no NUL; the reason is for people.
-                row.state, row.reason = state, reason.replace("\0", "\\0")
-        return []
-
-    def _end(self, row: _Row) -> list[InvocationKey]:
-        """Tell the watchers that live; what the ended one would still have read is dropped."""
-        self._changes.ended.append(row.seq)
-        told: list[InvocationKey] = []
-        for seq in self._watchers.pop(row.seq, ()):
-            watcher = self._rows[seq]
-            if watcher.state not in TERMINAL:
-                self._deliver(watcher, row.key)
-                told.append(watcher.key)
-        return told
-
-    def _deliver(self, watcher: _Row, source: InvocationKey) -> None:
-        """An inbox row, and READY if it was waiting, in one transaction: no wake-up is lost."""
-        self._changes.delivered.append((watcher.seq, source.invocation_id, source.generation))
-        self._unread.setdefault(watcher.seq, set()).add(-len(self._changes.delivered))
-        if watcher.state is _S.WAITING:
-            watcher.state, watcher.wake_at, watcher.ready_since = _S.READY, None, self._now
-            self._changes.rows[watcher.seq] = watcher
-
-    # --- writing ---------------------------------------------------------------------------------
-
-    def _write(self) -> None:
-        changes, later = self._changes, self._transaction.later
-        if changes.children:
-            hot = [(seq, *invocation_row(record)) for seq, record in changes.children]
-            later("insert_children", _columns_of(hot, 16))
-            cold = [call_row(seq, record) for seq, record in changes.children]
-            later("insert_calls", _columns_of(cold, 11))
-        if changes.entries:
-            holders = _columns_of(list(changes.epochs.items()), 2)
-            later("append", [*_columns_of(changes.entries, 16), *holders])
-        if changes.consumed:
-            later("consume", _columns_of(changes.consumed, 2))
-        if changes.data:
-            rows = [(*place, value) for place, value in changes.data.items()]
-            later("set_data", _columns_of(rows, 3))
-        self._write_waits()
-        if changes.ended:
-            over = [self._rows[seq].key for seq in changes.ended]
-            targets = {"targets": changes.ended}
-            later("unwatch", targets | _keys("ids", "generations", over))
-            later("drop_inbox", {"seqs": changes.ended})
-        if changes.rows:
-            if any(row.is_new for row in changes.rows.values()):
-                raise InternalError("A child was changed in the batch that made it.")
-            later("advance", _columns_of([_changed(row) for row in changes.rows.values()], 15))
-
-    def _write_waits(self) -> None:
-        """Who waits for what, and what has come for whom."""
-        changes, later = self._changes, self._transaction.later
-        if changes.watches:
-            later("watch", _columns_of(changes.watches, 2))
-        if changes.foreign_watches:
-            later("watch_foreign", _columns_of(changes.foreign_watches, 4))
-        if changes.delivered:
-            later("deliver", _columns_of(changes.delivered, 3))
 
 
-def _keys(ids: str, generations: str, keys: Sequence[InvocationKey]) -> dict[str, Column]:
-    return {
-        ids: Texts(key.invocation_id for key in keys),
-        generations: Numbers(key.generation for key in keys),
-    }
+def waves(transitions: Sequence[Transition]) -> list[list[int]]:
+    """Which transitions, by index, go into one call, and which have to wait for one before.
+
+    Mostly there is one wave: who commits for a row waits for the outcome.
+    """
+    if len(transitions) == 1:
+        return [[0]]
+    found: list[list[int]] = []
+    waits: dict[str | InvocationKey, int] = {}
+    for index, each in enumerate(transitions):
+        names: list[str | InvocationKey] = [each.key, *ids_of(each.children)]
+        number = max(waits.get(name, 0) for name in names)
+        for name in names:
+            waits[name] = number + 1
+        found += [[]] if number == len(found) else []
+        found[number].append(index)
+    return found
 
 
-def _columns_of(rows: Sequence[tuple[Any, ...]], count: int) -> list[Column]:
-    """Rows turned into one array per column, for `unnest`."""
-    if any(len(row) != count for row in rows):
-        raise InternalError(f"A row of {count} columns was expected.")
-    return [column(values) for values in zip(*rows, strict=True)]
+def _columns(kinds: Kinds, rows: Sequence[tuple[Any, ...]]) -> list[Column]:
+    """Rows turned into one array for each column, for `unnest`."""
+    if not rows:
+        return [kind() for kind in kinds]
+    return [kind(values) for kind, values in zip(kinds, zip(*rows, strict=True), strict=True)]
 
 
-def _row_of(row: tuple[Any, ...]) -> _Row:
-    return _Row(
-        seq=row[0],
-        key=InvocationKey(row[1], row[2]),
-        state=InvocationState(row[3]),
-        epoch=row[4],
-        head=row[5],
-        head_hash=row[6],
-        owner=row[7],
-        lease_until=row[8],
-        wake_at=row[9],
-        ready_since=row[10],
-        attempts=row[11],
-        crashes=row[12],
+def _is_plain(asked: Transition) -> bool:
+    return not (
+        asked.children or asked.watches or asked.foreign_watches or asked.consumed or asked.data
     )
 
 
-def _changed(row: _Row) -> tuple[Any, ...]:
+def _member(asked: Transition) -> tuple[Any, ...]:
+    disposition = asked.disposition
     return (
-        row.seq,
-        row.epoch,
-        row.state.value,
-        row.owner,
-        row.lease_until,
-        row.wake_at,
-        row.ready_since,
-        row.head,
-        row.head_hash,
-        row.last_token,
-        row.attempts,
-        row.crashes,
-        row.finished_at,
-        row.reason,
-        row.outcome,
+        *asked.key,
+        asked.epoch,
+        asked.head,
+        asked.head + len(asked.entries),
+        asked.head_hash,
+        asked.token,
+        int(asked.reset_crashes),
+        *(_NO_FATE if disposition is None else _fate(disposition)),
     )
+
+
+def _fate(disposition: Disposition) -> tuple[Any, ...]:
+    """What becomes of the lease: word, state, moment, outcome, reason."""
+    match disposition:
+        case Suspend(wake_at=wake_at):
+            return "suspend", None, wake_at, None, None
+        case Finish(state=state, outcome=outcome):
+            return "finish", state.value, None, outcome, None
+        case RetryLater(delay=delay):
+            return "retry", None, delay, None, None
+        case Release():
+            return "release", None, None, None, None
+        case Stop(state=state, reason=reason):
+            # A text of PostgreSQL has no NUL; the reason is for people.
+            return "stop", state.value, None, None, reason.replace("\0", "\\0")
+
+
+def _child(child: NewInvocation, store_id: bytes) -> Row:
+    """Its hot and its cold row, but for what the server knows: number and times."""
+    record = first_record(child, FIRST_GENERATION, store_id, 0)
+    id_, _, *hot, delay, _, _ = invocation_row(record)
+    return (id_, *hot, delay, *call_row(0, record)[1:])
+
+
+def _committed(
+    asked: Transition, state: InvocationState, told: Iterable[InvocationKey]
+) -> Committed:
+    claimable = [
+        InvocationKey(child.invocation_id, FIRST_GENERATION)
+        for child in asked.children
+        if not child.delay
+    ]
+    ready = [asked.key] if state is InvocationState.READY else []
+    return Committed(state, tuple(dict.fromkeys([*claimable, *told, *ready])))

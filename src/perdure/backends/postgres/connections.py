@@ -7,16 +7,20 @@ closes, what its parent opened: closing would end the parent's session.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import TransactionStatus
+from psycopg.errors import error_from_result
+from psycopg.generators import execute
+from psycopg.pq import ExecStatus, Format, TransactionStatus
+from psycopg.pq.abc import PGresult
 
-from perdure.backends.postgres.arrays import teach
+from perdure.backends.postgres.arrays import Column, teach
 from perdure.backends.postgres.failures import translate_connect
+from perdure.backends.rows import Row
 from perdure.errors import BackendUnavailable, ConfigurationError
 
 CONNECTIONS_MAX = 8
@@ -29,6 +33,68 @@ POOLER_PARAMETER = "pooler"
 """Our own parameter in the URL: `?pooler=transaction` says that PgBouncer or the like is between us
 and the server, which gives each transaction another session."""
 _POOLED = f"{POOLER_PARAMETER}=transaction"
+
+
+class Session(psycopg.Connection[Row]):
+    """A connection that can also call: a statement that is prepared by name and sent as it is.
+
+    For the few statements that everything waits for. The driver's own way makes a cursor, looks at
+    each parameter to find out its type, and at each column of the rows; that costs more than the
+    rest of a commit.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._called: set[str] = set()
+
+    def refuse_if_dead(self) -> None:
+        """Find out, without a trip, that the server hung up while the connection was idle.
+
+        Raises:
+            psycopg.OperationalError: it did; the connection is closed.
+        """
+        try:
+            self.pgconn.consume_input()
+            self.pgconn.consume_input()  # the first may read the server's last words
+        except psycopg.OperationalError:
+            self.close()
+            raise
+
+    def call(self, name: str, query: bytes, columns: Sequence[Column]) -> list[Row]:
+        """The rows of a statement outside of any transaction, each value as text or None.
+
+        Raises:
+            psycopg.Error: the statement failed, or nobody knows what became of it.
+        """
+        prepared, pgconn = name.encode(), self.pgconn
+        if name not in self._called:
+            pgconn.send_prepare(prepared, query)
+            self._results()
+            self._called.add(name)
+        pgconn.send_query_prepared(
+            prepared, [each.binary() for each in columns], [Format.BINARY] * len(columns)
+        )
+        (result,) = self._results()
+        across = range(result.nfields)
+        return [
+            tuple(_text(result.get_value(row, column)) for column in across)
+            for row in range(result.ntuples)
+        ]
+
+    def _results(self) -> list[PGresult]:
+        """Of what was sent, when all of it is over: also what comes behind the rows, the commit."""
+        results: list[PGresult] = self.wait(execute(self.pgconn))
+        for result in results:
+            if result.status not in _GOOD:
+                raise error_from_result(result)
+        return results
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode()
+
+
+_GOOD = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
 
 _forked_away: list[psycopg.Connection] = []
 """Connections of a parent process. They must not be closed here, and garbage would be."""
@@ -86,18 +152,19 @@ def parse(url: str) -> Target:
     return Target(plain, shown, bool(poolers))
 
 
-def connect(target: Target) -> psycopg.Connection:
+def connect(target: Target) -> Session:
     """A new connection, outside of any transaction.
 
     Raises:
         BackendUnavailable: the server is away or refuses; the password is not in the message.
     """
     try:
-        connection = psycopg.connect(
+        connection = Session.connect(
             target.conninfo,
             autocommit=True,  # transactions are begun by name, in one trip with their first work
             connect_timeout=CONNECT_SECONDS,
             application_name="perdure",
+            client_encoding="UTF8",  # what columns are written in
             # A peer that vanished without a word is noticed within about half a minute.
             keepalives=1,
             keepalives_idle=10,
@@ -117,16 +184,16 @@ def connect(target: Target) -> psycopg.Connection:
 class Pool:
     """Idle connections, newest used first; at most `size` are open."""
 
-    def __init__(self, open_one: Callable[[], psycopg.Connection], size: int) -> None:
+    def __init__(self, open_one: Callable[[], Session], size: int) -> None:
         self._open_one = open_one
         self._size = size
         self._changed = threading.Condition(threading.Lock())
-        self._idle: list[psycopg.Connection] = []
-        self._lent: set[psycopg.Connection] = set()
+        self._idle: list[Session] = []
+        self._lent: set[Session] = set()
         self._opening = 0
         self._closed = False
 
-    def take(self, timeout: float) -> tuple[psycopg.Connection, bool]:
+    def take(self, timeout: float) -> tuple[Session, bool]:
         """A connection, and whether it was used before (and may have died since).
 
         Raises:
@@ -158,7 +225,7 @@ class Pool:
             self._lent.add(connection)
         return connection, False
 
-    def give(self, connection: psycopg.Connection) -> None:
+    def give(self, connection: Session) -> None:
         """Back among the idle ones, or closed if it is in doubt."""
         sound = not connection.closed and (
             connection.info.transaction_status is TransactionStatus.IDLE

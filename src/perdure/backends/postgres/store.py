@@ -19,14 +19,22 @@ from psycopg.pq import ExecStatus, TransactionStatus
 
 from perdure.backends.forks import watch_forks
 from perdure.backends.postgres import schema
-from perdure.backends.postgres.connections import CONNECTIONS_MAX, Pool, Target, close, connect
+from perdure.backends.postgres.arrays import Column
+from perdure.backends.postgres.connections import (
+    CONNECTIONS_MAX,
+    Pool,
+    Session,
+    Target,
+    close,
+    connect,
+)
 from perdure.backends.postgres.failures import (
     is_worth_repeating,
     translate,
     translate_commit,
     translate_connect,
 )
-from perdure.backends.postgres.sql import text
+from perdure.backends.postgres.sql import numbered, text
 from perdure.backends.rows import Row
 from perdure.backends.versions import SchemaStatus
 from perdure.errors import BackendUnavailable
@@ -56,6 +64,9 @@ logger = logging.getLogger("perdure.postgres")
 
 Asked = tuple[str, Parameters | None]
 """A named statement and its parameters."""
+
+Call = tuple[str, Sequence[Column]]
+"""A named statement whose parameters are columns only."""
 
 
 class Transaction:
@@ -103,6 +114,13 @@ class Transaction:
         self._enter()
         self._send([*self._later, ("commit", None)])
         self._entered.close()
+
+    def only(self, name: str, parameters: Parameters) -> list[Row]:
+        """The whole transaction in one trip: a named statement and COMMIT; its rows."""
+        self._enter()
+        *_, cursor, _ = self._send([*self._prologue, (name, parameters), ("commit", None)])
+        self._entered.close()
+        return _all_rows(cursor)
 
     def leave(self) -> None:
         """Send nothing more; the transaction is still to be rolled back if the connection lives."""
@@ -174,17 +192,51 @@ class Store:
             CommitUnknown: it may or may not have happened.
             BackendError: it did not happen.
         """
+        self._refuse_to_write()
+        pool = self._renewals if renewal else self._pool
+        return self._run(lambda connection: self._once(connection, work, reads=False), pool)
+
+    def _refuse_to_write(self) -> None:
         if self.read_only:
             raise BackendUnavailable(
                 f"The database {self.target.shown} was opened with read_only=True. Open it without "
                 "read_only to write."
             )
-        pool = self._renewals if renewal else self._pool
-        return self._run(lambda connection: self._once(connection, work, reads=False), pool)
 
     def read(self, work: Callable[[Transaction], T]) -> T:
         """Run `work`, which only reads, in a transaction; all its statements see one commit."""
         return self._run(lambda connection: self._once(connection, work, reads=True), self._pool)
+
+    def call(self, name: str, columns: Sequence[Column]) -> list[Row]:
+        """Run one statement that writes, as a transaction of its own; its rows, maybe as text.
+
+        It is one trip, and mostly nothing goes along: begin and commit are the server's affair.
+
+        Raises:
+            CommitUnknown: it may or may not have happened.
+            BackendError: it did not happen.
+        """
+        self._refuse_to_write()
+
+        def alone(connection: Session) -> list[Row]:
+            connection.refuse_if_dead()
+            try:
+                if self.target.pooled or self._now is not None:
+                    return self._only(connection, name, columns)
+                return connection.call(name, numbered(name), columns)
+            except psycopg.Error as error:
+                if _is_certain(connection, error):
+                    raise
+                raise translate_commit(error, self.target.shown) from _safe(error)
+
+        return self._run(alone, self._pool)
+
+    def _only(self, connection: Session, name: str, columns: Sequence[Column]) -> list[Row]:
+        transaction = Transaction(connection, self._prologue("begin"))
+        try:
+            return transaction.only(name, columns)
+        finally:
+            transaction.leave()
 
     def look(self, name: str, parameters: Parameters | None = None) -> list[Row]:
         """The rows of one statement that only reads.
@@ -193,14 +245,14 @@ class Store:
         something must be set for it.
         """
 
-        def alone(connection: psycopg.Connection) -> list[Row]:
+        def alone(connection: Session) -> list[Row]:
             if self.target.pooled or self._now is not None:
                 return self._once(connection, lambda each: each.rows(name, parameters), reads=True)
             return _all_rows(connection.execute(text(name), parameters))
 
         return self._run(alone, self._pool)
 
-    def _run(self, run: Callable[[psycopg.Connection], T], pool: Pool) -> T:
+    def _run(self, run: Callable[[Session], T], pool: Pool) -> T:
         self._open()
         repeats = 0
         while True:
@@ -224,15 +276,8 @@ class Store:
                 pool.give(connection)
             time.sleep(random.uniform(0, 0.002 * 2**repeats))  # noqa: S311 - jitter, no secret
 
-    def _once(
-        self, connection: psycopg.Connection, work: Callable[[Transaction], T], *, reads: bool
-    ) -> T:
-        prologue: list[Asked] = [("begin_reading" if reads else "begin", None)]
-        if self.target.pooled:
-            prologue.append(("limits", _LIMITS | {"local": True}))
-            prologue.append(("plans", {"local": True}))
-        if self._now is not None:
-            prologue.append(("set_clock", {"now": str(self._now())}))
+    def _once(self, connection: Session, work: Callable[[Transaction], T], *, reads: bool) -> T:
+        prologue = self._prologue("begin_reading" if reads else "begin")
         transaction = Transaction(connection, prologue)
         try:
             result = work(transaction)
@@ -241,23 +286,32 @@ class Store:
             transaction.leave()
         return result
 
+    def _prologue(self, begin: str) -> list[Asked]:
+        """What goes in front of a transaction, in the trip of its first statement."""
+        prologue: list[Asked] = [(begin, None)]
+        if self.target.pooled:
+            prologue.append(("limits", _LIMITS | {"local": True}))
+            prologue.append(("plans", {"local": True}))
+        if self._now is not None:
+            prologue.append(("set_clock", {"now": str(self._now())}))
+        return prologue
+
     def _commit(self, transaction: Transaction, *, reads: bool) -> None:
         try:
             transaction.commit()
         except psycopg.Error as error:
-            # An error that the server itself tells of is certain: the transaction was rolled back.
-            if reads or (error.sqlstate and not transaction.connection.closed):
+            if reads or _is_certain(transaction.connection, error):
                 raise
             raise translate_commit(error, self.target.shown) from _safe(error)
 
-    def _come_to_rest(self, connection: psycopg.Connection) -> None:
+    def _come_to_rest(self, connection: Session) -> None:
         """No transaction is left open, whatever happened."""
         if connection.closed or connection.info.transaction_status is TransactionStatus.IDLE:
             return
         with suppress(psycopg.Error):
             connection.execute(text("rollback"))
 
-    def _connect(self) -> psycopg.Connection:
+    def _connect(self) -> Session:
         """A new connection with our bounds. Behind a pooler each transaction brings them along.
 
         A pooler is recognised before anything is set for the session. A standby is refused each
@@ -292,7 +346,7 @@ class Store:
             self._visit(self._prepare)
             self._opened = True
 
-    def _prepare(self, connection: psycopg.Connection) -> None:
+    def _prepare(self, connection: Session) -> None:
         schema.prepare(
             connection,
             self.target.shown,
@@ -310,7 +364,7 @@ class Store:
         """What is in the database, and what is missing. Nothing is made or migrated."""
         return self._visit(lambda connection: schema.status(connection, self.target.shown))
 
-    def _visit(self, look: Callable[[psycopg.Connection], T]) -> T:
+    def _visit(self, look: Callable[[Session], T]) -> T:
         """Run `look` on a connection, outside of any transaction and before the schema is known."""
         connection, _ = self._pool.take(LOCK_SECONDS)
         try:
@@ -348,6 +402,11 @@ class Store:
 def _is_behind_a_pooler(connection: psycopg.Connection, session: int) -> bool:
     """Whether the session that answers is another than the one we were told of."""
     return session != connection.info.backend_pid
+
+
+def _is_certain(connection: psycopg.Connection, error: psycopg.Error) -> bool:
+    """Whether nothing was kept, though COMMIT was under way: the server itself tells of it."""
+    return bool(error.sqlstate) and not connection.closed
 
 
 def _safe(error: psycopg.Error) -> psycopg.Error | None:

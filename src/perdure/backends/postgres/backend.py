@@ -31,7 +31,7 @@ from perdure.backends.postgres import letters, servers
 from perdure.backends.postgres.audit import Audit
 from perdure.backends.postgres.claims import Claim
 from perdure.backends.postgres.clock import ServerClock, moment
-from perdure.backends.postgres.commits import Wave, waves
+from perdure.backends.postgres.commits import Wave, start_call, waves
 from perdure.backends.postgres.connections import parse
 from perdure.backends.postgres.health import examine
 from perdure.backends.postgres.hints import Hints
@@ -55,7 +55,7 @@ from perdure.backends.rules import (
     first_record,
     looks_at_due_rows,
 )
-from perdure.backends.server import FIRST_LIST, Outbox, ServerList
+from perdure.backends.server import FIRST_LIST, Outbox, ServerList, refuse_old
 from perdure.backends.versions import SchemaStatus
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
@@ -230,8 +230,23 @@ class PostgresBackend(Audit):
     def start(
         self, new: NewInvocation, on_existing: OnExisting, claim: StartClaim | None = None
     ) -> Started:
-        """See `Backend.start`."""
+        """See `Backend.start`. One trip for a new id that nothing comes along with."""
         check_claim(new, claim)
+        if new.letters or claim is not None:
+            return self._start_by_steps(new, on_existing, claim)
+        store_id, list_number = self.store_id(), self._list_number
+        ((newer, now),) = self._store.call(*start_call(new, store_id, list_number))
+        if newer is not None:
+            refuse_old(int(newer), list_number)
+        if now is None:
+            return self._start_by_steps(new, on_existing, claim)
+        self._hints.tell()
+        return Started(first_record(new, FIRST_GENERATION, store_id, int(now)), created=True)
+
+    def _start_by_steps(
+        self, new: NewInvocation, on_existing: OnExisting, claim: StartClaim | None
+    ) -> Started:
+        """Look, then write: the id is taken, or letters or a claim come along."""
         store_id = self.store_id()
 
         def work(transaction: Transaction) -> Started | None:

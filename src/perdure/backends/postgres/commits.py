@@ -1,7 +1,7 @@
-"""A batch of transitions as calls of the server's function `perdure.commit`, and what came of it.
+"""Batches of transitions, and starts, as calls of the server's functions, and what came of them.
 
-The function locks, decides and writes; see migration 3. Here transitions become its arrays, and its
-rows become results. Nothing is decided here.
+The functions lock, decide and write; see migration 3. Here what is asked becomes their arrays, and
+their rows become results. Nothing is decided here.
 """
 
 from __future__ import annotations
@@ -117,6 +117,11 @@ class Wave:
             or _committed(each, _STATES[verdicts[place]], told.get(place, []))
             for place, each in enumerate(self._transitions, 1)
         ]
+
+
+def start_call(new: NewInvocation, store_id: bytes, list_number: int) -> Call:
+    """The call that makes the first generation of an id, if nobody has taken it."""
+    return "start", _columns(_CHILD[1:], [(list_number, *_child(new, store_id))])
 
 
 def waves(transitions: Sequence[Transition]) -> list[list[int]]:

@@ -1,7 +1,98 @@
 -- min_reader: 1
 -- min_writer: 2
--- A batch of commits as one call, so that it takes one trip to the server. What it may write is as
--- before, and it takes the same locks in the same order, so older programs may go on writing.
+-- A start and a batch of commits as one call each, so that each takes one trip to the server. What
+-- they may write is as before, and they take the same locks in the same order, so older programs
+-- may go on writing.
+
+-- The number of a list of servers that is newer than one of these, or NULL. Whatever begins
+-- something shares this lock until its end, so a list is published before or after it.
+CREATE FUNCTION perdure.newer_list(lists bigint[]) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(1886545013, 1);
+    RETURN (
+        SELECT length(stores) / 16 FROM perdure.server_list
+        WHERE length(stores) / 16 > ANY(lists)
+    );
+END
+$$;
+
+-- The hot and the cold rows of new invocations, numbered in their order: ready, epoch 0, an empty
+-- journal. Only the chosen ones; an id that is taken fails all.
+CREATE FUNCTION perdure.insert_invocations(
+    chosen boolean[], store_now bigint, ids text[], apps text[], kinds text[], names text[],
+    parent_ids text[], parent_generations bigint[], root_ids text[], root_generations bigint[],
+    queues text[], limit_keys text[], priorities bigint[], delays bigint[], arguments bytea[],
+    fingerprints bytea[], call_ids text[], workflow_ids text[], workflow_generations bigint[],
+    options bytea[], code_versions text[], seeds bytea[], draw_algorithms bigint[],
+    segments bigint[]
+) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    seqs CONSTANT bigint[] := ARRAY(
+        SELECT nextval('perdure.invocation_seq') FROM generate_series(1, cardinality(ids))
+    );
+BEGIN
+    INSERT INTO perdure.invocation (
+        seq, invocation_id, generation, app, kind, name, parent_id, parent_generation, root_id,
+        root_generation, queue, limit_key, priority, wake_at, created_at, ready_since, state,
+        epoch, owner, head, head_hash, last_token, attempts, crashes, reason
+    )
+    SELECT
+        new.seq, new.id, 1, new.app, new.kind, new.name, new.parent_id, new.parent_generation,
+        new.root_id, new.root_generation, new.queue, new.limit_key, new.priority,
+        store_now + new.delay, store_now, store_now, 'ready', 0, '', 0, ''::bytea, ''::bytea,
+        0, 0, ''
+    FROM unnest(
+        chosen, seqs, ids, apps, kinds, names, parent_ids, parent_generations, root_ids,
+        root_generations, queues, limit_keys, priorities, delays
+    ) AS new (
+        is_chosen, seq, id, app, kind, name, parent_id, parent_generation, root_id,
+        root_generation, queue, limit_key, priority, delay
+    )
+    WHERE new.is_chosen;
+    INSERT INTO perdure.call (
+        seq, arguments, fingerprint, call_id, workflow_id, workflow_generation, options,
+        code_version, seed, draw_algorithm, segment
+    )
+    SELECT
+        new.seq, new.arguments, new.fingerprint, new.call_id, new.workflow_id,
+        new.workflow_generation, new.options, new.code_version, new.seed, new.draw_algorithm,
+        new.segment
+    FROM unnest(
+        chosen, seqs, arguments, fingerprints, call_ids, workflow_ids, workflow_generations,
+        options, code_versions, seeds, draw_algorithms, segments
+    ) AS new (
+        is_chosen, seq, arguments, fingerprint, call_id, workflow_id, workflow_generation, options,
+        code_version, seed, draw_algorithm, segment
+    )
+    WHERE new.is_chosen;
+END
+$$;
+
+-- The first generation of one id (arrays of one element). It gives when that was; no time if the id
+-- is taken; or the number of a newer list of servers. Only with a time was anything written.
+CREATE FUNCTION perdure.start(
+    lists bigint[], ids text[], apps text[], kinds text[], names text[], parent_ids text[],
+    parent_generations bigint[], root_ids text[], root_generations bigint[], queues text[],
+    limit_keys text[], priorities bigint[], delays bigint[], arguments bytea[],
+    fingerprints bytea[], call_ids text[], workflow_ids text[], workflow_generations bigint[],
+    options bytea[], code_versions text[], seeds bytea[], draw_algorithms bigint[],
+    segments bigint[], OUT newer_list bigint, OUT started_at bigint
+) LANGUAGE plpgsql AS $$
+BEGIN
+    newer_list := perdure.newer_list(lists);
+    IF newer_list IS NULL
+        AND NOT EXISTS (SELECT FROM perdure.invocation WHERE invocation_id = ids[1])
+    THEN
+        started_at := perdure.now();
+        PERFORM perdure.insert_invocations(
+            '{t}', started_at, ids, apps, kinds, names, parent_ids, parent_generations, root_ids,
+            root_generations, queues, limit_keys, priorities, delays, arguments, fingerprints,
+            call_ids, workflow_ids, workflow_generations, options, code_versions, seeds,
+            draw_algorithms, segments
+        );
+    END IF;
+END
+$$;
 
 -- Rows are locked first, in the order of seq, so no two batches wait for each other crosswise. Each
 -- statement that follows has a new picture of the database, which holds what was committed before
@@ -66,13 +157,9 @@ DECLARE
     told bigint[];
     late bigint[];
     found bigint;
-    child_seqs bigint[];
 BEGIN
     IF cardinality(child_ids) > 0 THEN
-        -- Whatever begins something shares this lock: a list is published before or after it.
-        PERFORM pg_advisory_xact_lock_shared(1886545013, 1);
-        SELECT length(stores) / 16 INTO newer_list FROM perdure.server_list
-        WHERE length(stores) / 16 > ANY(child_lists);
+        newer_list := perdure.newer_list(child_lists);
         IF newer_list IS NOT NULL THEN
             RETURN QUERY SELECT 0::bigint, newer_list::text, NULL::text, NULL::bigint;
             RETURN;
@@ -179,46 +266,18 @@ BEGIN
 
     -- Children. An id that somebody else takes meanwhile fails the batch; it is then begun anew.
     IF cardinality(child_ids) > 0 THEN
-        child_seqs := ARRAY(
-            SELECT nextval('perdure.invocation_seq')
-            FROM generate_series(1, cardinality(child_ids))
+        PERFORM perdure.insert_invocations(
+            ARRAY(
+                SELECT verdicts[child.place] = ''
+                FROM unnest(child_places) WITH ORDINALITY AS child (place, number)
+                ORDER BY child.number
+            ),
+            store_now, child_ids, child_apps, child_kinds, child_names, child_parent_ids,
+            child_parent_generations, child_root_ids, child_root_generations, child_queues,
+            child_limit_keys, child_priorities, child_delays, child_arguments, child_fingerprints,
+            child_call_ids, child_workflow_ids, child_workflow_generations, child_options,
+            child_code_versions, child_seeds, child_draw_algorithms, child_segments
         );
-        INSERT INTO perdure.invocation (
-            seq, invocation_id, generation, app, kind, name, parent_id, parent_generation, root_id,
-            root_generation, queue, limit_key, priority, wake_at, created_at, ready_since, state,
-            epoch, owner, head, head_hash, last_token, attempts, crashes, reason
-        )
-        SELECT
-            new.seq, new.id, 1, new.app, new.kind, new.name, new.parent_id, new.parent_generation,
-            new.root_id, new.root_generation, new.queue, new.limit_key, new.priority,
-            store_now + new.delay, store_now, store_now, 'ready', 0, '', 0, ''::bytea, ''::bytea,
-            0, 0, ''
-        FROM unnest(
-            child_seqs, child_places, child_ids, child_apps, child_kinds, child_names,
-            child_parent_ids, child_parent_generations, child_root_ids, child_root_generations,
-            child_queues, child_limit_keys, child_priorities, child_delays
-        ) AS new (
-            seq, place, id, app, kind, name, parent_id, parent_generation, root_id,
-            root_generation, queue, limit_key, priority, delay
-        )
-        WHERE verdicts[new.place] = '';
-        INSERT INTO perdure.call (
-            seq, arguments, fingerprint, call_id, workflow_id, workflow_generation, options,
-            code_version, seed, draw_algorithm, segment
-        )
-        SELECT
-            new.seq, new.arguments, new.fingerprint, new.call_id, new.workflow_id,
-            new.workflow_generation, new.options, new.code_version, new.seed, new.draw_algorithm,
-            new.segment
-        FROM unnest(
-            child_seqs, child_places, child_arguments, child_fingerprints, child_call_ids,
-            child_workflow_ids, child_workflow_generations, child_options, child_code_versions,
-            child_seeds, child_draw_algorithms, child_segments
-        ) AS new (
-            seq, place, arguments, fingerprint, call_id, workflow_id, workflow_generation, options,
-            code_version, seed, draw_algorithm, segment
-        )
-        WHERE verdicts[new.place] = '';
     END IF;
 
     -- Watches: of what is over or is not there, there is something to read at once.

@@ -17,6 +17,12 @@ SELECT * FROM perdure.record WHERE invocation_id = %(id)s ORDER BY generation DE
 SELECT * FROM perdure.record
 WHERE invocation_id = %(id)s AND generation = %(generation)s;
 
+-- name: start
+-- The first generation of an id, in one call of a function of ours (migration 3).
+SELECT newer_list, started_at FROM perdure.start(
+    %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s
+);
+
 -- name: lock_id
 -- Waits for every write in flight on the rows of an id.
 SELECT seq FROM perdure.invocation WHERE invocation_id = %(id)s ORDER BY seq FOR UPDATE;

@@ -1,6 +1,6 @@
 """Batches of transitions, and starts, as calls of the server's functions, and what came of them.
 
-The functions lock, decide and write; see migration 3. Here what is asked becomes their arrays, and
+The functions lock, decide and write; see migration 4. Here what is asked becomes their arrays, and
 their rows become results. Nothing is decided here.
 """
 

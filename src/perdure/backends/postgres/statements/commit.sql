@@ -1,4 +1,4 @@
--- What a batch of commits does: one call of a function of ours (migration 3), which locks, decides
+-- What a batch of commits does: one call of a function of ours (migration 4), which locks, decides
 -- and writes; and what a transaction does that tells a watcher of an end elsewhere.
 
 -- name: apply_plain

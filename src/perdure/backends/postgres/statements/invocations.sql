@@ -18,7 +18,7 @@ SELECT * FROM perdure.record
 WHERE invocation_id = %(id)s AND generation = %(generation)s;
 
 -- name: start
--- The first generation of an id, in one call of a function of ours (migration 3).
+-- The first generation of an id, in one call of a function of ours (migration 4).
 SELECT newer_list, started_at FROM perdure.start(
     %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s
 );

@@ -1,5 +1,5 @@
--- min_reader: 1
--- min_writer: 2
+-- min_reader: 3
+-- min_writer: 3
 -- A start and a batch of commits as one call each, so that each takes one trip to the server. What
 -- they may write is as before, and they take the same locks in the same order, so older programs
 -- may go on writing.

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.statements import statements
 from perdure.backends.postgres import PostgresBackend
 from perdure.backends.postgres.sql import text
-from perdure.backends.postgres.store import Transaction
+from perdure.backends.postgres.store import Store
 from perdure.backends.sqlite import SQLiteBackend
 from perdure.testing.contract import Clock, World
 from perdure.testing.contract.world import SECOND
@@ -84,18 +84,17 @@ def pages_of(plan: dict[str, Any]) -> int:
 def postgres_pages(clock: Clock, url: str, kind: Kind, count: int, monkeypatch) -> list[int]:
     """Pages that a claim looks at which takes something, and one that does not."""
     asked: list[dict[str, Any]] = []
-    rows = Transaction.rows
+    change = Store.change
 
-    def noted(self, name, parameters=None):
-        if name == "claim":
-            asked.append(parameters)
-        return rows(self, name, parameters)
+    def noted(self, name, parameters):
+        asked.append(parameters)
+        return change(self, name, parameters)
 
     backend = PostgresBackend(url, now=clock)
     world = World(backend, clock)
     prepare(world)
     with monkeypatch.context() as patch:
-        patch.setattr(Transaction, "rows", noted)
+        patch.setattr(Store, "change", noted)
         world.claim(limit=0)
     backend.close()
     where = asked[-1] | {"limit": 16}

@@ -48,7 +48,6 @@ def test_many_keys_in_use_are_learnt_at_once(world, monkeypatch):
     for key in keys:
         world.start(f"again-{key}", limit_key=key)
     assert looks_of_claim(world, monkeypatch) == {
-        "claim": 1,
         "now": 1,
         "due": 2,
         "keys_in_use": 1,

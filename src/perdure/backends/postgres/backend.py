@@ -291,7 +291,7 @@ class PostgresBackend(Audit):
     def claim(self, request: ClaimRequest) -> ClaimBatch:
         """See `Backend.claim`. Equally due rows are taken in the order they were started."""
         asked_at = moment()
-        batch = self._store.write(lambda transaction: Claim(transaction, request).run())
+        batch = Claim(self._store, request).run()
         self._clock.learn(batch.now, asked_at)
         if len(self._limited) > LIMITED_MAX:
             self._limited.clear()

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from perdure.backends.admission import Admission, Usage, limits_of
 from perdure.backends.base import ClaimBatch, ClaimRequest
 from perdure.backends.postgres.schema import ADVISORY_SPACE
-from perdure.backends.postgres.store import Transaction
+from perdure.backends.postgres.store import Store, Transaction
 from perdure.backends.rows import record_of
 
 SPARE = 64
@@ -31,10 +31,10 @@ class Candidate(NamedTuple):
 
 
 class Claim:
-    """One claim in one transaction."""
+    """One claim: all at once, or in one transaction where something is limited."""
 
-    def __init__(self, transaction: Transaction, request: ClaimRequest) -> None:
-        self._transaction = transaction
+    def __init__(self, store: Store, request: ClaimRequest) -> None:
+        self._store = store
         self._request = request
         self._page = max(0, request.limit) + SPARE
         self._in_use: dict[str, dict[str, int]] = {}
@@ -58,23 +58,24 @@ class Claim:
     def run(self) -> ClaimBatch:
         """All at once; one by one where something is limited, or an owner is known to be gone."""
         if not self._request.dead_owners:
-            rows = self._transaction.rows(f"claim{self._in_tree}", self._where)
+            rows = self._store.change(f"claim{self._in_tree}", self._where)
             *_, seq, now, is_guarded, later = rows[0]
             if seq is not None:
                 return ClaimBatch(tuple(map(record_of, rows)), now, None)
             if not is_guarded:
                 return ClaimBatch((), now, later)
-        return self._run_guarded()
+        return self._store.write(self._run_guarded)
 
-    def _run_guarded(self) -> ClaimBatch:
+    def _run_guarded(self, transaction: Transaction) -> ClaimBatch:
         """Look, admit, grant."""
-        ((self._where["now"],),) = self._transaction.rows("now")
+        self._transaction = transaction
+        ((self._where["now"],),) = transaction.rows("now")
         taken = self._take() if self._request.limit > 0 else []
         if taken:
-            rows = self._transaction.rows("read_granted", {"seqs": taken})
+            rows = transaction.rows("read_granted", {"seqs": taken})
             records = {row[-1]: record_of(row) for row in rows}
             return ClaimBatch(tuple(records[seq] for seq in taken), self._where["now"], None)
-        ((later,),) = self._transaction.rows(f"next_due{self._in_tree}", self._where)
+        ((later,),) = transaction.rows(f"next_due{self._in_tree}", self._where)
         return ClaimBatch((), self._where["now"], later)
 
     def _take(self) -> list[int]:

@@ -216,14 +216,34 @@ class Store:
             CommitUnknown: it may or may not have happened.
             BackendError: it did not happen.
         """
+        return self._run_alone(
+            name, columns, lambda connection: connection.call(name, numbered(name), columns)
+        )
+
+    def change(self, name: str, parameters: Parameters) -> list[Row]:
+        """The same for a statement with any parameters; its rows as values.
+
+        Raises:
+            CommitUnknown: it may or may not have happened.
+            BackendError: it did not happen.
+        """
+        return self._run_alone(
+            name,
+            parameters,
+            lambda connection: _all_rows(connection.execute(text(name), parameters)),
+        )
+
+    def _run_alone(
+        self, name: str, parameters: Parameters, run: Callable[[Session], list[Row]]
+    ) -> list[Row]:
         self._refuse_to_write()
 
         def alone(connection: Session) -> list[Row]:
             connection.refuse_if_dead()
             try:
                 if self.target.pooled or self._now is not None:
-                    return self._only(connection, name, columns)
-                return connection.call(name, numbered(name), columns)
+                    return self._only(connection, name, parameters)
+                return run(connection)
             except psycopg.Error as error:
                 if _is_certain(connection, error):
                     raise
@@ -231,10 +251,10 @@ class Store:
 
         return self._run(alone, self._pool)
 
-    def _only(self, connection: Session, name: str, columns: Sequence[Column]) -> list[Row]:
+    def _only(self, connection: Session, name: str, parameters: Parameters) -> list[Row]:
         transaction = Transaction(connection, self._prologue("begin"))
         try:
-            return transaction.only(name, columns)
+            return transaction.only(name, parameters)
         finally:
             transaction.leave()
 

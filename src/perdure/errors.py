@@ -298,6 +298,14 @@ class ControlFlow(BaseException):
     """Root of the signals that unwind a workflow. Not an error, not for callers."""
 
 
+class Cancelled(BaseException):
+    """Somebody cancelled this sync workflow. Clean up and let it pass; operations still work.
+
+    It comes once, out of the operation that waits or the next task call. No `except Exception`
+    catches it. In an async workflow it is `asyncio.CancelledError`.
+    """
+
+
 class Suspended(ControlFlow):
     """The workflow waits for something durable, so its frame is dropped and will be replayed.
 

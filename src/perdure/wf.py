@@ -25,11 +25,13 @@ from perdure.api.operations import (
 )
 from perdure.api.randomness import WorkflowRandom
 from perdure.api.receiving import receive, receive_async
+from perdure.errors import Cancelled
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 __all__ = [
+    "Cancelled",
     "execute_task",
     "executor",
     "get_data",

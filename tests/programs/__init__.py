@@ -42,6 +42,7 @@ MODULES = (
     "elsewhere",
     "held",
     "messaging",
+    "cancelling",
 )
 """The modules of this package whose programs are killed at every boundary."""
 

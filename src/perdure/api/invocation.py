@@ -14,7 +14,8 @@ from perdure.api.definition import Call, Definition
 from perdure.core.identity import InvocationKey, WorkflowIdentity
 from perdure.core.lifecycle import InvocationState
 from perdure.core.retry import seconds
-from perdure.engine import flows
+from perdure.engine import control, flows
+from perdure.engine.cancellation import Cancellation, ControlName
 from perdure.engine.context import WorkflowContext, current
 from perdure.engine.effects import Flow
 from perdure.engine.outcome import Outcome, recorded_outcome
@@ -207,8 +208,54 @@ class DistributedInvocation(Generic[R_co]):
         """
         sending.send(self._client, self.key, name, value, id)
 
+    def cancel(self, reason: str = "", *, children: bool = True) -> None:
+        """Ask it to end. Durable when this returns; asking twice is asking once.
+
+        A sync workflow gets `wf.Cancelled` out of what it waits for, or out of its next task call
+        within about a second; an async one `asyncio.CancelledError`. It may clean up with any
+        operation, and ends as CANCELLED if it lets the exception pass. A task, and a workflow that
+        nobody has begun, ends at once; a body that runs goes on unseen, and its outcome is dropped.
+
+        Args:
+            reason: text for people.
+            children: when it ends as cancelled, also cancel what it has started.
+
+        Raises:
+            InvocationEnded: it has ended.
+        """
+        self._control("cancel", Cancellation(reason, children))
+
+    def terminate(self, reason: str = "", *, children: bool = True) -> None:
+        """End it here and now as TERMINATED: its code does not learn of it and cleans nothing up.
+
+        Raises:
+            InvocationEnded: it has ended in another way.
+        """
+        self._control("terminate", Cancellation(reason, children))
+
+    def pause(self) -> None:
+        """Stop a workflow until `resume`: at once if it waits, else when none of its bodies runs.
+
+        Messages and ends of others are kept meanwhile; timers are late by as much.
+
+        Raises:
+            InvocationEnded: it has ended.
+            OperationRefused: it is a task, or this is called in a workflow.
+        """
+        refuse_undurable("invocation.pause()")
+        control.pause(self._client.runtime, self._client.read(self.key).key)
+
+    def _control(self, what: ControlName, asked: Cancellation) -> None:
+        context = current()
+        if isinstance(context, WorkflowContext):
+            context.check()
+            context.perform(flows.control(context, what, self.key, asked))
+            return
+        self._client.read(self.key)
+        control.CONTROLS[what](self._client.runtime, self.key, asked)
+
     def resume(self) -> bool:
-        """Let a parked or dead invocation go on; False if it was neither."""
+        """Let a paused, parked or dead invocation go on; False if it was none of these."""
         refuse_undurable("invocation.resume()")
         resumed = self._client.runtime.backend.resume(self.key)
         if resumed:

@@ -50,6 +50,8 @@ RESERVED = frozenset(
         "sleep",
         "result",
         "send",
+        "cancel",
+        "terminate",
         "receive",
         "now",
         "token",

@@ -227,7 +227,7 @@ class Release(msgspec.Struct, frozen=True, tag=True):
 
 
 class Stop(msgspec.Struct, frozen=True, tag=True):
-    """PARKED or DEAD with a reason for people. Watchers are not told; nothing has ended."""
+    """PARKED or DEAD with a reason for people, or PAUSED. Nothing ended, so nobody is told."""
 
     state: InvocationState
     reason: str
@@ -422,6 +422,17 @@ class Backend(Protocol):
         Counting and claiming are one step: two workers never take the last slot both. A row that
         somebody else is writing at that moment may be passed over. `next_due` looks at time alone,
         not at limits.
+        """
+        ...
+
+    def seize(
+        self, key: InvocationKey, owner: str, lease: int, epoch: int | None = None
+    ) -> InvocationRecord | None:
+        """Take one live invocation, whatever its state, as a claim would: RUNNING, epoch + 1.
+
+        Whoever held it can record nothing any more. It is no crash. The caller settles it at once;
+        if it dies before, the lease runs out and the next claim goes on. None if it has ended or
+        is not there, or its epoch is not `epoch`. Calling again after an unknown outcome is safe.
         """
         ...
 

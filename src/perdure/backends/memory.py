@@ -46,7 +46,14 @@ from perdure.backends.forks import watch_forks
 from perdure.backends.letters import Letter, Sent
 from perdure.backends.limits import QueueStatus
 from perdure.backends.memory_inbox import Inboxes
-from perdure.backends.memory_rows import age, holds, is_abandoned, is_asked_for, is_ready
+from perdure.backends.memory_rows import (
+    age,
+    holds,
+    is_abandoned,
+    is_asked_for,
+    is_ready,
+    seized_row,
+)
 from perdure.backends.rules import (
     FIRST_GENERATION,
     RESTARTABLE,
@@ -58,7 +65,7 @@ from perdure.backends.rules import (
 )
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
-from perdure.core.lifecycle import RESUMABLE, TERMINAL, InvocationState, may_move
+from perdure.core.lifecycle import RESUMABLE, STOPPED, TERMINAL, InvocationState, may_move
 from perdure.errors import InternalError
 
 _S = InvocationState
@@ -188,7 +195,7 @@ class MemoryBackend:
             f"Invocation {row.key.invocation_id!r} (generation {row.key.generation}) is "
             f"{row.state.value}: {row.reason}"
             for row in rows
-            if row.state in RESUMABLE
+            if row.state in STOPPED
         )
         return Health(backend="memory", facts=facts, problems=problems)
 
@@ -245,6 +252,19 @@ class MemoryBackend:
             later = (self._due_at(row) for row in matching if not is_ready(row))
             next_due = min((at for at in later if at is not None and at > now), default=None)
             return ClaimBatch((), now, next_due)
+
+    def seize(
+        self, key: InvocationKey, owner: str, lease: int, epoch: int | None = None
+    ) -> InvocationRecord | None:
+        """See `Backend.seize`."""
+        with self._lock:
+            row = self._rows.get(key)
+            if row is None or row.state in TERMINAL or epoch not in (None, row.epoch):
+                return None
+            now = self._clock()
+            seized = seized_row(row, owner, now, lease)
+            self._put(seized)
+            return seized
 
     def renew(self, owner: str, holdings: Sequence[Holding], lease: int) -> frozenset[Holding]:
         """See `Backend.renew`."""

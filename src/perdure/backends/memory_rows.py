@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from perdure.backends.base import ClaimRequest, InvocationQuery, InvocationRecord
 from perdure.core.lifecycle import InvocationState
 
@@ -39,4 +41,18 @@ def is_asked_for(query: InvocationQuery, row: InvocationRecord) -> bool:
         and (not query.states or row.state in query.states)
         and (query.id_prefix is None or row.key.invocation_id.startswith(query.id_prefix))
         and (query.parent is None or row.parent == query.parent)
+    )
+
+
+def seized_row(row: InvocationRecord, owner: str, now: int, lease: int) -> InvocationRecord:
+    """What becomes of a row that is taken from whoever had it."""
+    return msgspec.structs.replace(
+        row,
+        state=InvocationState.RUNNING,
+        epoch=row.epoch + 1,
+        owner=owner,
+        lease_until=now + lease,
+        wake_at=None,
+        base_time=now if row.base_time is None else row.base_time,
+        reason="",
     )

@@ -134,7 +134,7 @@ def check_transition(transition: Transition) -> None:
         case Finish(state=state) if state not in TERMINAL:
             _bug_in(transition, f"an end in {state.value!r}, which is not terminal")
         case Stop(state=state) if state not in RESUMABLE:
-            _bug_in(transition, f"a stop in {state.value!r}, expected 'parked' or 'dead'")
+            _bug_in(transition, f"a stop in {state.value!r}, expected 'paused', 'parked' or 'dead'")
         case _:
             pass
 

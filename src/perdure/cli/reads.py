@@ -18,7 +18,7 @@ from perdure.cli.output import STYLES, Cell, Output
 from perdure.cli.text import clock, iso, raw, shorten, span
 from perdure.cli.timeline import entry_json, read_failure, table_rows, timeline
 from perdure.core.entries import Entry, verify_chain
-from perdure.core.lifecycle import RESUMABLE, TERMINAL, InvocationState
+from perdure.core.lifecycle import STOPPED, TERMINAL, InvocationState
 from perdure.errors import BackendError, InvocationNotFound, JournalCorrupted
 
 POLL_FIRST_SECONDS = 0.05
@@ -235,7 +235,7 @@ def _wait(
     """The record once it cannot go on by itself; True if the time was up before."""
     deadline = None if timeout is None else time.monotonic() + timeout
     pause = POLL_FIRST_SECONDS
-    while record.state not in TERMINAL | RESUMABLE:
+    while record.state not in TERMINAL | STOPPED:
         left = pause if deadline is None else min(pause, deadline - time.monotonic())
         if left <= 0:
             return record, True
@@ -280,7 +280,7 @@ def report_outcome(
     if state in TERMINAL:
         out.error(f"{shown} was {state}, so it has no result.")
         return Exit.FAILED
-    if state in RESUMABLE:
+    if state in STOPPED:
         out.error(f"{shown} is {state}: {record.reason}")
         return exit_code_of_reason(record.reason)
     if waited is not None:

@@ -57,6 +57,8 @@ class EntryKind(StrEnum):
     """Delivery: another invocation ended, with its outcome."""
     MESSAGE = "message"
     """Delivery: a message arrived, with its value; its key is the id of the message."""
+    CANCEL = "cancel"
+    """Delivery: the workflow is to be cancelled; the operation that waits raises `Cancelled`."""
     END = "end"
     """A scope ended, with its draw counts; the root's holds the outcome of the workflow."""
 
@@ -74,7 +76,9 @@ COMMANDS = frozenset(
         EntryKind.DROPPED,
     }
 )
-DELIVERIES = frozenset({EntryKind.TASK, EntryKind.FIRED, EntryKind.DONE, EntryKind.MESSAGE})
+DELIVERIES = frozenset(
+    {EntryKind.TASK, EntryKind.FIRED, EntryKind.DONE, EntryKind.MESSAGE, EntryKind.CANCEL}
+)
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

@@ -45,9 +45,9 @@ TRANSITIONS: dict[InvocationState, frozenset[InvocationState]] = {
         }
     ),
     _S.WAITING: frozenset({_S.READY, _S.RUNNING, _S.PAUSED, _S.CANCELLED, _S.TERMINATED}),
-    _S.PAUSED: frozenset({_S.READY, _S.CANCELLED, _S.TERMINATED}),
-    _S.PARKED: frozenset({_S.READY, _S.CANCELLED, _S.TERMINATED}),
-    _S.DEAD: frozenset({_S.READY, _S.CANCELLED, _S.TERMINATED}),
+    _S.PAUSED: frozenset({_S.READY, _S.RUNNING, _S.CANCELLED, _S.TERMINATED}),
+    _S.PARKED: frozenset({_S.READY, _S.RUNNING, _S.CANCELLED, _S.TERMINATED}),
+    _S.DEAD: frozenset({_S.READY, _S.RUNNING, _S.CANCELLED, _S.TERMINATED}),
     _S.COMPLETED: frozenset(),
     _S.FAILED: frozenset(),
     _S.CANCELLED: frozenset(),
@@ -58,7 +58,10 @@ TRANSITIONS: dict[InvocationState, frozenset[InvocationState]] = {
 TERMINAL = frozenset(state for state, targets in TRANSITIONS.items() if not targets)
 """States that never change again. DEAD and PARKED are not among them: nothing is given up."""
 
-RESUMABLE = frozenset({_S.PARKED, _S.DEAD})
+STOPPED = frozenset({_S.PARKED, _S.DEAD})
+"""States that wait for a person to mend something."""
+
+RESUMABLE = STOPPED | {_S.PAUSED}
 """States that `resume` turns back into READY."""
 
 

@@ -17,6 +17,7 @@ from perdure.backends.base import InvocationRecord
 from perdure.engine import flows
 from perdure.engine.attempt import PARKING, REFUSALS_MAX, Attempt
 from perdure.engine.bodies import Result
+from perdure.engine.cancellation import Cancellation
 from perdure.engine.context import WorkflowContext, awaiting_line, current_workflow
 from perdure.engine.drive import drive, drive_async
 from perdure.engine.effects import Flow, Function, RunBody, Wait
@@ -38,6 +39,7 @@ class AsyncAttempt(Attempt):
         self._loop = WorkflowLoop(self)  # type: ignore[abstract] # asyncio's base is not an ABC
         self._clock = record.base_time or 0
         self._running = 0
+        self._main: ScopedTask | None = None
         self._finished: deque[Callable[[], None]] = deque()
         self._one_process = OneProcess(f"workflow {record.name!r}")
 
@@ -79,7 +81,7 @@ class AsyncAttempt(Attempt):
     def _step_to_end(
         self, coroutine: Coroutine[Any, Any, Any], context: WorkflowContext
     ) -> Outcome:
-        main = self._loop.start(coroutine, context)
+        main = self._main = self._loop.start(coroutine, context)
         self._step_until(main.done)
         self._loop.tasks.remove(main)
         # As asyncio.run does: what is still running is cancelled and waited for.
@@ -87,7 +89,9 @@ class AsyncAttempt(Attempt):
             task.cancel()
         self._step_until(lambda: not self._loop.tasks)
         if main.cancelled():
-            return self.raised(asyncio.CancelledError())
+            self.ended_cancelled = True
+            reason = "" if self.cancellation is None else self.cancellation.reason
+            return self.raised(asyncio.CancelledError(*[reason] if reason else []))
         error = main.exception()
         return self.returned(main.result()) if error is None else self.raised(error)
 
@@ -112,6 +116,12 @@ class AsyncAttempt(Attempt):
         if self.journal.deliveries:
             self._clock = max(self._clock, self.journal.deliveries[0].at)
         return self.deliver_next()
+
+    def cancel(self, asked: Cancellation) -> None:
+        """See `Attempt.cancel`: as asyncio does, which passes it on to what the root awaits."""
+        del asked
+        if self._main is not None:
+            self._main.cancel()
 
     def _drop_frames(self) -> None:
         """Raise `Suspended` in every branch until its frame is gone; newest first."""
@@ -223,6 +233,7 @@ class AsyncAttempt(Attempt):
         """Run a task body on the real loop or a pool thread and await it."""
         while True:
             self.before_body()
+            self.look()
             result = await self._body(effect)
             if isinstance(result, Unfinished):
                 await self.wait_any_async((self.pause_after(effect, result),))

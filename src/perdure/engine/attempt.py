@@ -18,18 +18,19 @@ from perdure.backends.base import (
     Stop,
     Suspend,
 )
-from perdure.backends.letters import Letter, Sent
 from perdure.core.draws import ALGORITHM
 from perdure.core.entries import Entry, EntryKind
 from perdure.core.identity import InvocationKey, WorkflowIdentity
-from perdure.core.journal import Draft, Journal
+from perdure.core.journal import Journal
 from perdure.core.lifecycle import InvocationState
 from perdure.core.scope import Scope
-from perdure.engine import letters
+from perdure.engine.arrivals import Arrivals
+from perdure.engine.cancellation import Cancellation, read_cancellation
 from perdure.engine.committer import until_known
 from perdure.engine.context import TaskContext, WorkflowContext, calling_line, watch_threads
-from perdure.engine.effects import Compute, Flow, Function, RunBody, Wait
-from perdure.engine.inbox import receive
+from perdure.engine.control import affect, cancel_children
+from perdure.engine.deaths import cause_of_death
+from perdure.engine.effects import Compute, ControlNow, Flow, Function, RunBody, SendNow, Wait
 from perdure.engine.ledger import Ledger, settle
 from perdure.engine.mailbox import Mailbox
 from perdure.engine.outcome import Outcome, Raised, Returned, Unfinished, end_digest
@@ -87,7 +88,10 @@ class Attempt(ABC):
         self._loaded: Journal | None = None
         self._disposition: Disposition | None = None
         self._refusals = 0
-        self._poked = True
+        self._arrivals = Arrivals(runtime, record.key, self.mailbox)
+        self._is_settled = False
+        self.cancellation: Cancellation | None = None
+        self.ended_cancelled = False
         self._idle_since: float | None = None
         self.is_async = function.is_async
         self.base_time = record.base_time or 0
@@ -136,7 +140,8 @@ class Attempt(ABC):
             # Known to have died in one body: only the end of a body counts as progress then.
             self.ledger.progress_resets = not self.journal.unfinished_body()
             if record.crashes >= self.runtime.settings.crash_limit:
-                self.halt(Stop(InvocationState.DEAD, self._cause_of_death()))
+                where = self.journal.unfinished_body() or "the workflow's own code"
+                self.halt(Stop(InvocationState.DEAD, cause_of_death(record, where)))
             else:
                 watch_threads()
                 outcome = self.execute(self.make_context("", self.base_time))
@@ -184,13 +189,21 @@ class Attempt(ABC):
 
     def conclude(self, outcome: Outcome) -> None:
         """The function ended by itself: record the end and the terminal state together."""
-        state = (
-            InvocationState.COMPLETED if isinstance(outcome, Returned) else InvocationState.FAILED
-        )
+        state = InvocationState.FAILED
+        if isinstance(outcome, Returned):
+            state = InvocationState.COMPLETED
+        elif self.ended_cancelled and self.cancellation is not None:
+            state = InvocationState.CANCELLED
+            if self.cancellation.children:
+                self.pass_on(self.cancellation)
         root = self.root_scope
         digest = end_digest(outcome.body, failed=isinstance(outcome, Raised))
         self.journal.end_scope(root, state.value, digest, self.now())
         self.commit(Finish(state, outcome.body))
+
+    def pass_on(self, asked: Cancellation) -> None:
+        """Cancel the children, before the end is recorded: whoever repeats it asks them again."""
+        cancel_children(self.runtime, self.record.key, asked)
 
     @property
     def root_scope(self) -> Scope:
@@ -199,21 +212,14 @@ class Attempt(ABC):
 
     def _settle(self) -> None:
         """The frame is gone: give the lease back the way that was decided. Records nothing else."""
+        if self._is_settled:
+            return
         disposition = self._disposition
         if disposition is None:
             raise LeaseLost
         if isinstance(disposition, Stop):
             log_stop(self.record.key, disposition)
         settle(self.runtime, self.record, self._loaded, disposition)
-
-    def _cause_of_death(self) -> str:
-        crashes = self.record.crashes
-        where = self.journal.unfinished_body() or "the workflow's own code"
-        return (
-            f"The process crashed {crashes} times in a row while it ran {where}. Find out why it "
-            "dies (memory, a native library, a signal), then let it go on with: "
-            f"perdure workflow resume {self.record.key.invocation_id}"
-        )
 
     @abstractmethod
     def perform(self, flow: Flow[Outcome]) -> Outcome:
@@ -273,7 +279,7 @@ class Attempt(ABC):
 
     def poke(self) -> None:
         """Something may have arrived. Called from any thread."""
-        self._poked = True
+        self._arrivals.poke()
         self.signal.set()
 
     # --- committing -----------------------------------------------------------------------------
@@ -319,9 +325,9 @@ class Attempt(ABC):
         self.runtime.hub.touched((found.key,))
         return found
 
-    def send_now(self, key: InvocationKey, letter: Letter) -> Sent:
-        """Send a letter in a transaction of its own."""
-        return letters.send(self.runtime, key, letter)
+    def affect(self, effect: SendNow | ControlNow) -> object:
+        """Send a letter to another invocation, cancel or terminate it."""
+        return affect(self.runtime, effect)
 
     def compute(self, effect: Compute) -> Outcome:
         """Run a user's function inline."""
@@ -400,9 +406,23 @@ class Attempt(ABC):
         """Hand the next delivery of the journal to its wait; False when there is none."""
         if not self.journal.deliveries:
             return False
-        self.mailbox.route(self.journal.deliveries.popleft())
+        entry = self.journal.deliveries.popleft()
         self._idle_since = None
+        if entry.kind == EntryKind.CANCEL:
+            self.cancellation = read_cancellation(entry.body)
+            self.cancel(self.cancellation)
+        else:
+            self.mailbox.route(entry)
         return True
+
+    @abstractmethod
+    def cancel(self, asked: Cancellation) -> None:
+        """Make what waits in the root scope raise its cancellation."""
+
+    def look(self) -> None:
+        """Look into the inbox now and then also while one body follows the other."""
+        if self._arrivals.is_time():
+            self._collect()
 
     def idle(self, *, busy: bool) -> None:
         """Nothing can be delivered now: collect what arrived, wait a while, or drop the frame.
@@ -423,6 +443,8 @@ class Attempt(ABC):
             self.let_go_if_stopping()
         if self._collect():
             return
+        if self.pausing and not busy:
+            self.pause()
         env, grace = self.runtime.env, self.runtime.settings.grace
         if self._idle_since is None:
             self._idle_since = env.monotonic()
@@ -434,7 +456,7 @@ class Attempt(ABC):
             if not self.signal.wait(
                 POLL_SECONDS if until_due is None else min(POLL_SECONDS, until_due)
             ):
-                self._poked = True
+                self._arrivals.look_anyway()
         elif due is None and not self.mailbox.awaits_others:
             self.stop(
                 WorkflowStuck(
@@ -454,27 +476,23 @@ class Attempt(ABC):
 
     def _collect(self) -> bool:
         """Turn due timers and inbox rows into deliveries; True when there were any."""
-        found = False
-        now = self.now()
-        for wait in self.mailbox.due_by(now):
-            found = True
-            self._fire(wait, now)
-        if self._poked:
-            self._poked = False
-            for row in self.runtime.backend.read_inbox(self.record.key):
-                found = True
-                receive(self.runtime, self.ledger, row, now)
+        found = self._arrivals.collect(self.ledger, self.now())
         if found:
             self.flush()
         return found
 
-    def _fire(self, wait: Wait, now: int) -> None:
-        if wait.place is None:
-            self.mailbox.end_pause(wait)
-            return
-        scope, ordinal = wait.place
-        wait.due = None  # it fires once; the delivery is in the journal from now on
-        body = b"null"
-        self.journal.stage(
-            Draft(EntryKind.FIRED, scope, ordinal, "", "timer", b"", body, b"{}", now)
-        )
+    @property
+    def pausing(self) -> bool:
+        """Whether somebody asked that the workflow be paused."""
+        return self._arrivals.pausing
+
+    def pause(self) -> None:
+        """Stop until somebody resumes it; what asked for that goes in the same commit.
+
+        Raises:
+            Suspended: always.
+        """
+        self.commit(Stop(InvocationState.PAUSED, ""))
+        self._is_settled = True
+        self.halt(None)
+        raise Suspended("The workflow is paused.")

@@ -27,7 +27,9 @@ VIOLATIONS_MAX = 1_000
 """Violations that a report names; more are only counted."""
 
 _PAGE = 200
-_WITH_END = frozenset({InvocationState.COMPLETED, InvocationState.FAILED})
+_WITH_END = frozenset(
+    {InvocationState.COMPLETED, InvocationState.FAILED, InvocationState.CANCELLED}
+)
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -170,6 +172,8 @@ def _wrong_end(subject: Subject) -> Iterator[Violation]:
         return
     ends = [entry for entry in subject.entries if entry.kind == EntryKind.END and not entry.scope]
     key, count = _text(record.key), int(record.state in _WITH_END)
+    if record.state is InvocationState.CANCELLED and not record.head:
+        count = 0  # before anybody began it
     if len(ends) != count:
         found = f"{len(ends)} ends in the journal, state {record.state.value}"
         yield Violation("I2", key, found, f"{count} ends")
@@ -185,7 +189,7 @@ def _fits(record: InvocationRecord, end: Entry) -> bool:
     if record.outcome is None:
         return True  # `audit_outcomes` tells of that
     try:
-        failed = record.state is InvocationState.FAILED
+        failed = record.state is not InvocationState.COMPLETED
         return end.body == end_digest(record.outcome, failed=failed)
     except DeserializationError:
         return False

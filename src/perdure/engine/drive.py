@@ -10,10 +10,9 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 from perdure.backends.base import InvocationRecord, NewInvocation
-from perdure.backends.letters import Letter, Sent
-from perdure.core.identity import InvocationKey
 from perdure.engine.effects import (
     Compute,
+    ControlNow,
     Effect,
     Find,
     Flow,
@@ -38,7 +37,7 @@ class Performer(Protocol):
     def flush(self) -> bool: ...
     def find(self, invocation_id: str) -> InvocationRecord | None: ...
     def start_now(self, new: NewInvocation) -> InvocationRecord: ...
-    def send_now(self, key: InvocationKey, letter: Letter) -> Sent: ...
+    def affect(self, effect: SendNow | ControlNow) -> object: ...
     def compute(self, effect: Compute) -> Outcome: ...
 
 
@@ -57,31 +56,35 @@ class AsyncPerformer(Performer, Protocol):
 
 
 def drive(flow: Flow[T], performer: BlockingPerformer) -> T:
-    """Run an operation to its end on this thread."""
+    """Run an operation to its end on this thread.
+
+    What is raised where it waits (a cancellation, a suspension) is raised inside the operation too,
+    so that it can note that it was given up.
+    """
     try:
         effect = next(flow)
         while True:
             answer: object
-            if isinstance(effect, RunBody):
-                answer = performer.run_body(effect)
-            elif isinstance(effect, WaitAny):
-                answer = performer.wait_any(effect.waits)
-            elif isinstance(effect, Now):
-                answer = performer.now()
+            try:
+                if isinstance(effect, RunBody):
+                    answer = performer.run_body(effect)
+                elif isinstance(effect, WaitAny):
+                    answer = performer.wait_any(effect.waits)
+                elif isinstance(effect, Now):
+                    answer = performer.now()
+                else:
+                    answer = _perform(effect, performer)
+            except BaseException as error:  # noqa: BLE001 - the operation re-raises it
+                effect = flow.throw(error)
             else:
-                answer = _perform(effect, performer)
-            effect = flow.send(answer)
+                effect = flow.send(answer)
     except StopIteration as stop:
         value: T = stop.value
         return value
 
 
 async def drive_async(flow: Flow[T], performer: AsyncPerformer) -> T:
-    """Run an operation to its end inside an async workflow.
-
-    What is raised at an await (a cancellation, a suspension) is raised inside the operation too,
-    so that it can note that it was given up.
-    """
+    """Run an operation to its end inside an async workflow; errors are raised in it likewise."""
     try:
         effect = next(flow)
         while True:
@@ -112,8 +115,8 @@ def _perform(effect: Effect, performer: Performer) -> object:
             return performer.find(invocation_id)
         case StartNow(new):
             return performer.start_now(new)
-        case SendNow(key, letter):
-            return performer.send_now(key, letter)
+        case SendNow() | ControlNow():
+            return performer.affect(effect)
         case Compute():
             return performer.compute(effect)
         case RunBody() | WaitAny():

@@ -12,6 +12,7 @@ from perdure.backends.letters import Letter
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
 from perdure.core.retry import Retry
+from perdure.engine.cancellation import Cancellation, ControlName
 from perdure.values import fingerprint
 
 T = TypeVar("T")
@@ -153,6 +154,14 @@ class SendNow(msgspec.Struct, frozen=True):
     letter: Letter
 
 
+class ControlNow(msgspec.Struct, frozen=True):
+    """Cancel or terminate another invocation; gives why that cannot be done, or None."""
+
+    what: ControlName
+    key: InvocationKey
+    asked: Cancellation
+
+
 class Compute(msgspec.Struct, frozen=True):
     """Run a function of the user inline; gives an `Outcome`.
 
@@ -181,5 +190,7 @@ class WaitAny(msgspec.Struct, frozen=True):
     waits: tuple[Wait, ...]
 
 
-Effect: TypeAlias = Now | Flush | Find | StartNow | SendNow | Compute | RunBody | WaitAny
+Effect: TypeAlias = (
+    Now | Flush | Find | StartNow | SendNow | ControlNow | Compute | RunBody | WaitAny
+)
 Flow: TypeAlias = Generator[Effect, Any, T]

@@ -7,7 +7,7 @@ from perdure.core.entries import EntryKind
 from perdure.core.journal import Draft
 from perdure.core.lifecycle import InvocationState
 from perdure.engine.ledger import Ledger
-from perdure.engine.letters import MESSAGE
+from perdure.engine.letters import CANCEL, MESSAGE
 from perdure.engine.outcome import Returned, invocation_body, outcome_body, recorded_outcome
 from perdure.engine.runtime import Runtime
 from perdure.errors import InvocationCancelled, InvocationNotFound, JournalCorrupted
@@ -25,6 +25,9 @@ def receive(runtime: Runtime, ledger: Ledger, row: InboxRow, now: int) -> None:
         body = outcome_body(Returned(row.letter.body, None))
         name, id_ = row.letter.name, row.letter.letter_id
         ledger.journal.stage(Draft(EntryKind.MESSAGE, "", 0, id_, name, b"", body, b"{}", now))
+    elif row.kind == CANCEL:
+        body = row.letter.body
+        ledger.journal.stage(Draft(EntryKind.CANCEL, "", 0, "", "cancel", b"", body, b"{}", now))
     else:
         raise JournalCorrupted(
             f"The inbox holds a letter of the unknown kind {row.kind!r}. A newer perdure sent it; "
@@ -43,7 +46,7 @@ def _end_of(runtime: Runtime, row: InboxRow, now: int) -> Draft:
         outcome = outcome_body(Returned(recorded_outcome(source) or b"null", None))
     else:
         error = recorded_outcome(source)
-        if error is None:
+        if error is None or source.state is not InvocationState.FAILED:
             text = f"Invocation {row.source.invocation_id!r} was {source.state}."
             error = runtime.bodies.raised(InvocationCancelled(text)).body
         outcome = b'{"error":' + error + b"}"

@@ -17,6 +17,10 @@ from perdure.errors import (
 
 MESSAGE = "message"
 """A letter that `wf.receive` takes."""
+CANCEL = "cancel"
+"""A letter that makes what waits raise `Cancelled`; its body is a `Cancellation`."""
+PAUSE = "pause"
+"""A letter that stops the workflow until it is resumed; it is no part of the journal."""
 
 
 def send(runtime: Runtime, key: InvocationKey, letter: Letter) -> Sent:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from perdure.core.entries import EntryKind
 from perdure.engine.attempt import PARKING, Attempt
+from perdure.engine.cancellation import Cancellation
 from perdure.engine.context import WorkflowContext, enter, leave
 from perdure.engine.drive import drive
 from perdure.engine.effects import Flow, RunBody, Wait
 from perdure.engine.outcome import Outcome, Unfinished
 from perdure.engine.strays import OneProcess
-from perdure.errors import BackendError, ControlFlow, InternalError, WrongColour
+from perdure.errors import BackendError, Cancelled, ControlFlow, InternalError, WrongColour
 
 
 class SyncAttempt(Attempt):
@@ -22,6 +24,9 @@ class SyncAttempt(Attempt):
             with OneProcess(f"workflow {self.record.name!r}"):
                 value = run()
             return self.returned(value)
+        except Cancelled as error:
+            self.ended_cancelled = True
+            return self.raised(error)
         except ControlFlow as signal:
             if not self.halted:
                 raise InternalError("A control signal came without its cause.") from signal
@@ -48,6 +53,12 @@ class SyncAttempt(Attempt):
         while True:
             context = self.task_context(effect)
             self.before_body()
+            self.look()
+            if self.pausing:
+                self.pause()
+            if any(entry.kind == EntryKind.CANCEL for entry in self.journal.deliveries):
+                while self.deliver_next():  # as a replay will, in the wait for what never came
+                    continue
             result = self.runtime.bodies.run(effect.call, context, self.may_start)
             if isinstance(result, Unfinished):
                 self.wait_any((self.pause_after(effect, result),))
@@ -58,6 +69,13 @@ class SyncAttempt(Attempt):
         """Block until the first of these is delivered."""
         if len(waits) == 1 and self._came_next(waits[0]):
             return waits[0]
+        try:
+            return self._first_of(waits)
+        finally:
+            for wait in waits:
+                self.mailbox.abandon(wait)
+
+    def _first_of(self, waits: tuple[Wait, ...]) -> Wait:
         for wait in waits:
             self.mailbox.add(wait)
             if wait.satisfied:  # the others must take nothing
@@ -65,11 +83,13 @@ class SyncAttempt(Attempt):
         while True:
             for wait in waits:
                 if wait.satisfied:
-                    for other in waits:
-                        self.mailbox.abandon(other)
                     return wait
             if not self.deliver_next():
                 self.idle(busy=False)
+
+    def cancel(self, asked: Cancellation) -> None:
+        """See `Attempt.cancel`."""
+        raise Cancelled(asked.reason or "The workflow was cancelled.")
 
     def _came_next(self, wait: Wait) -> bool:
         """Whether the one thing that is waited for is next in the journal, once that is brought.

@@ -21,6 +21,7 @@ from perdure.backends.base import (
 from perdure.core.draws import derive_id
 from perdure.core.lifecycle import InvocationState
 from perdure.engine.context import Origin, TaskContext
+from perdure.engine.deaths import cause_of_death
 from perdure.engine.effects import Call, Function
 from perdure.engine.outcome import Outcome, Returned, Unfinished, outcome_token
 from perdure.engine.outcomes import commit_outcome
@@ -71,12 +72,8 @@ class TaskAttempt:
         """
         record, limit = self.record, self.runtime.settings.crash_limit
         if record.crashes >= limit:
-            return Stop(
-                InvocationState.DEAD,
-                f"The process crashed {record.crashes} times in a row while it ran the body of "
-                f"task {record.name!r}. Find out why it dies (memory, a native library, a signal), "
-                f"then let it go on with: perdure workflow resume {record.key.invocation_id}",
-            )
+            where = f"the body of task {record.name!r}"
+            return Stop(InvocationState.DEAD, cause_of_death(record, where))
         call = Call(self.function, record.arguments, record.fingerprint)
         outcome = None
         if self._may_start():

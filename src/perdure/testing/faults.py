@@ -73,7 +73,7 @@ class Mode(StrEnum):
         return self in {Mode.BEFORE, Mode.AFTER}
 
 
-Call = Literal["start", "claim", "commit", "renew", "register_put", "resume", "send"]
+Call = Literal["start", "claim", "commit", "renew", "register_put", "resume", "send", "seize"]
 
 
 class Fault(NamedTuple):
@@ -271,6 +271,12 @@ class FaultyBackend:
     def register_put(self, put: RegisterPut) -> RegisterResult:
         """See `Backend.register_put`."""
         return self._change("register_put", lambda: self._inner.register_put(put))
+
+    def seize(
+        self, key: InvocationKey, owner: str, lease: int, epoch: int | None = None
+    ) -> InvocationRecord | None:
+        """See `Backend.seize`."""
+        return self._change("seize", lambda: self._inner.seize(key, owner, lease, epoch))
 
     def send(self, key: InvocationKey, letter: Letter) -> Sent:
         """See `Backend.send`."""

@@ -6,12 +6,11 @@ from typing import NoReturn
 
 from perdure.api.info import Verification
 from perdure.backends.base import Disposition, InvocationRecord, NewInvocation
-from perdure.backends.letters import Letter, Sent
-from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import TERMINAL
 from perdure.engine.async_attempt import AsyncAttempt
 from perdure.engine.attempt import Attempt
-from perdure.engine.effects import Compute, Function, RunBody
+from perdure.engine.cancellation import Cancellation
+from perdure.engine.effects import Compute, ControlNow, Function, RunBody, SendNow
 from perdure.engine.outcome import Outcome, Returned
 from perdure.engine.runtime import Runtime
 from perdure.engine.sync_attempt import SyncAttempt
@@ -39,9 +38,9 @@ class _Verifying(Attempt):
         del new
         self._recorded_end()
 
-    def send_now(self, key: InvocationKey, letter: Letter) -> Sent:
-        """Something would be sent."""
-        del key, letter
+    def affect(self, effect: SendNow | ControlNow) -> object:
+        """Something would be sent or cancelled."""
+        del effect
         self._recorded_end()
 
     def flush(self) -> bool:
@@ -54,6 +53,13 @@ class _Verifying(Attempt):
         """Nothing is recorded."""
         del disposition
         return True
+
+    def look(self) -> None:
+        """There is nothing to look for."""
+
+    def pass_on(self, asked: Cancellation) -> None:
+        """Nothing is cancelled."""
+        del asked
 
     def idle(self, *, busy: bool) -> None:
         """Something would be waited for."""

@@ -302,6 +302,20 @@ class PostgresBackend(Audit):
         }
         return batch
 
+    def seize(
+        self, key: InvocationKey, owner: str, lease: int, epoch: int | None = None
+    ) -> InvocationRecord | None:
+        """See `Backend.seize`."""
+        asked = _key(key)
+        given = asked | {"owner": owner, "lease": lease, "epoch": epoch}
+
+        def work(transaction: Transaction) -> list[Row]:
+            if not transaction.change("seize", given):
+                return []
+            return transaction.rows("read_generation", asked)
+
+        return next(map(record_of, self._store.write(work)), None)
+
     def renew(self, owner: str, holdings: Sequence[Holding], lease: int) -> frozenset[Holding]:
         """See `Backend.renew`."""
         asked = {

@@ -213,6 +213,12 @@ class ShardedBackend(Audit):
             groups[members[self.position(holding.key.invocation_id) - 1]].append(holding)
         return renew(groups, owner, lease) if groups else frozenset()
 
+    def seize(
+        self, key: InvocationKey, owner: str, lease: int, epoch: int | None = None
+    ) -> InvocationRecord | None:
+        """See `Backend.seize`."""
+        return self._server(key.invocation_id).seize(key, owner, lease, epoch)
+
     def send(self, key: InvocationKey, letter: Letter) -> Sent:
         """See `Backend.send`."""
         return self._server(key.invocation_id).send(key, letter)

@@ -317,6 +317,18 @@ class SQLiteBackend(Audit):
                 connection.execute(sql.FORGET_CLAIMS, asked)
                 connection.execute(sql.LOG_CLAIMS, asked)
 
+    def seize(
+        self, key: InvocationKey, owner: str, lease: int, epoch: int | None = None
+    ) -> InvocationRecord | None:
+        """See `Backend.seize`."""
+        asked = key_parameters(key)
+        given = asked | {"owner": owner, "lease": lease, "epoch": epoch}
+        with self._store.write() as connection:
+            taken = connection.execute(sql.SEIZE, given)
+            if not taken.rowcount:
+                return None
+            return record_of(connection.execute(sql.READ_GENERATION, asked).fetchone())
+
     def renew(self, owner: str, holdings: Sequence[Holding], lease: int) -> frozenset[Holding]:
         """See `Backend.renew`."""
         with self._store.renewal() as connection:

@@ -45,6 +45,7 @@ QUEUES = _text("queues")
 GRANT = _text("grant")
 READ_GRANTED = _text("read_granted")
 RENEW = _text("renew")
+SEIZE = _text("seize")
 RESUME = _text("resume")
 OWNERS = _text("owners")
 

@@ -7,6 +7,7 @@ journal, do what is new, stage what must be remembered, wait for one's turn.
 
 from __future__ import annotations
 
+from perdure.engine.flows.controls import control
 from perdure.engine.flows.invocations import execute_task, start
 from perdure.engine.flows.messages import TIMED_OUT, receive, send, timed_out
 from perdure.engine.flows.place import MICROSECONDS, DecodeResult, Place
@@ -20,6 +21,7 @@ __all__ = [
     "DecodeResult",
     "Place",
     "call_task",
+    "control",
     "execute_task",
     "receive",
     "record",

@@ -30,6 +30,7 @@ from perdure.testing.contract.querying import HealthContract, QueryContract
 from perdure.testing.contract.queueing import QueueContract
 from perdure.testing.contract.racing import RaceContract
 from perdure.testing.contract.registering import RegisterContract
+from perdure.testing.contract.seizing import SeizeContract
 from perdure.testing.contract.sending import SendContract
 from perdure.testing.contract.serving import ServerContract
 from perdure.testing.contract.starting import StartContract
@@ -53,6 +54,7 @@ class BackendContract(
     DataContract,
     WatchContract,
     InboxContract,
+    SeizeContract,
     SendContract,
     SuspendContract,
     RegisterContract,

@@ -38,7 +38,7 @@ from perdure.backends.limits import QueueLimits, Rate
 from perdure.backends.memory import MemoryBackend
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
-from perdure.core.lifecycle import RESUMABLE, TERMINAL, InvocationState
+from perdure.core.lifecycle import STOPPED, TERMINAL, InvocationState
 from perdure.testing.contract.world import SECOND, Clock, sealed
 
 STORE_ID = bytes(range(16))
@@ -89,7 +89,8 @@ _dispositions: st.SearchStrategy[Disposition | None] = st.one_of(
     st.builds(Finish, state=st.sampled_from(sorted(TERMINAL)), outcome=_bodies),
     st.builds(RetryLater, delay=_durations),
     st.just(Release()),
-    st.builds(Stop, state=st.sampled_from(sorted(RESUMABLE)), reason=st.just("why")),
+    st.builds(Stop, state=st.sampled_from(sorted(STOPPED)), reason=st.just("why")),
+    st.just(Stop(InvocationState.PAUSED, "")),
 )
 
 
@@ -176,6 +177,11 @@ class Lockstep(RuleBasedStateMachine):
         """Send a letter, some of them again."""
         letter = Letter(kind="message", name=name, letter_id=name, body=body)
         self.both(lambda backend: backend.send(key, letter))
+
+    @rule(key=_keys, epoch=st.none() | st.integers(0, 3))
+    def seize(self, key: InvocationKey, epoch: int | None) -> None:
+        """Take what may be live."""
+        self.both(lambda backend: backend.seize(key, "control", 4 * SECOND, epoch))
 
     @rule(key=_keys)
     def resume(self, key: InvocationKey) -> None:

@@ -1,0 +1,77 @@
+"""What has come for one workflow: its inbox and its timers, turned into deliveries."""
+
+from __future__ import annotations
+
+from perdure.core.entries import EntryKind
+from perdure.core.identity import InvocationKey
+from perdure.core.journal import Draft
+from perdure.engine.effects import Wait
+from perdure.engine.inbox import receive
+from perdure.engine.ledger import Ledger
+from perdure.engine.letters import PAUSE
+from perdure.engine.mailbox import Mailbox
+from perdure.engine.runtime import Runtime
+
+LOOK_SECONDS = 1.0
+"""How often an attempt looks into its inbox while it runs one task body after the other."""
+
+
+class Arrivals:
+    """Looks for one attempt. Only `poke` may be called from other threads.
+
+    Attributes:
+        pausing: somebody asked that the workflow be paused.
+    """
+
+    def __init__(self, runtime: Runtime, key: InvocationKey, mailbox: Mailbox) -> None:
+        """Look into the inbox at the first wait."""
+        self._runtime = runtime
+        self._key = key
+        self._mailbox = mailbox
+        self._poked = True
+        self._look_at = runtime.env.monotonic() + LOOK_SECONDS
+        self.pausing = False
+
+    def poke(self) -> None:
+        """Something may have arrived."""
+        self._poked = True
+        self._look_at = 0.0
+
+    def look_anyway(self) -> None:
+        """Others may have put something into the inbox without a poke that reaches us."""
+        self._poked = True
+
+    def is_time(self) -> bool:
+        """Whether to look although nothing waits; it is asked before each task body."""
+        moment = self._runtime.env.monotonic()
+        if moment < self._look_at:
+            return False
+        self._look_at = moment + LOOK_SECONDS
+        self._poked = True
+        return True
+
+    def collect(self, ledger: Ledger, now: int) -> bool:
+        """Stage the delivery of due timers and inbox rows; True when there were any."""
+        found = False
+        for wait in self._mailbox.due_by(now):
+            found = True
+            self._fire(ledger, wait, now)
+        if self._poked:
+            self._poked = False
+            for row in self._runtime.backend.read_inbox(self._key):
+                if row.kind == PAUSE:
+                    self.pausing = True
+                    ledger.add_consumed(row.row_id)  # goes with the next commit, or the pause
+                else:
+                    found = True
+                    receive(self._runtime, ledger, row, now)
+        return found
+
+    def _fire(self, ledger: Ledger, wait: Wait, now: int) -> None:
+        if wait.place is None:
+            self._mailbox.end_pause(wait)
+            return
+        scope, ordinal = wait.place
+        wait.due = None  # it fires once; the delivery is in the journal from now on
+        draft = Draft(EntryKind.FIRED, scope, ordinal, "", "timer", b"", b"null", b"{}", now)
+        ledger.journal.stage(draft)

@@ -1,0 +1,137 @@
+"""Programs that cancel each other, in both colours; a cancelled one cleans up durably."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from perdure import Perdure, wf
+from perdure.errors import InvocationCancelled, InvocationEnded
+from tests.programs import differs, program
+
+
+@program(twin="acancelled")
+def cancelled(app: Perdure) -> None:
+    @app.task(name="undo")
+    def undo(what: str) -> str:
+        return differs(what)
+
+    @app.workflow(name="grandchild")
+    def grandchild() -> None:
+        wf.receive("never")
+
+    @app.workflow(name="child")
+    def child() -> None:
+        started = grandchild.start()
+        wf.set_data("before", undo("before"))
+        try:
+            started.result()
+        except wf.Cancelled:
+            wf.set_data("after", undo("after"))
+            raise
+
+    @app.workflow(name="stubborn")
+    def stubborn(parent: Any) -> str:
+        parent.send("waits")
+        try:
+            wf.sleep(3600)
+        except wf.Cancelled:
+            wf.sleep(0.001)
+        return undo("stubborn")
+
+    @app.workflow(name="main")
+    def main() -> list[Any]:
+        first, second = child.start(), stubborn.start(wf.invocation())
+        wf.receive("waits")
+        second.cancel("enough")
+        first.cancel()
+        seen: list[Any] = [second.result() is not None]
+        try:
+            first.result()
+        except InvocationCancelled as error:
+            seen.append(type(error).__name__)
+        try:
+            second.terminate()
+        except InvocationEnded as error:
+            seen.append(type(error).__name__)
+        second.cancel()  # as it was before, so this is no error
+        return seen
+
+
+@program(twin="cancelled")
+def acancelled(app: Perdure) -> None:
+    @app.task(name="undo")
+    def undo(what: str) -> str:
+        return differs(what)
+
+    @app.workflow(name="grandchild")
+    async def grandchild() -> None:
+        await wf.receive_async("never")
+
+    @app.workflow(name="child")
+    async def child() -> None:
+        started = grandchild.start()
+        wf.set_data("before", await undo.acall("before"))
+        try:
+            await started
+        except asyncio.CancelledError:
+            wf.set_data("after", await undo.acall("after"))
+            raise
+
+    @app.workflow(name="stubborn")
+    async def stubborn(parent: Any) -> str:
+        parent.send("waits")
+        try:
+            await wf.sleep(3600)
+        except asyncio.CancelledError:
+            await wf.sleep(0.001)
+        return await undo.acall("stubborn")
+
+    @app.workflow(name="main")
+    async def main() -> list[Any]:
+        first, second = child.start(), stubborn.start(wf.invocation())
+        await wf.receive_async("waits")
+        second.cancel("enough")
+        first.cancel()
+        seen: list[Any] = [await second is not None]
+        try:
+            await first
+        except InvocationCancelled as error:
+            seen.append(type(error).__name__)
+        try:
+            second.terminate()
+        except InvocationEnded as error:
+            seen.append(type(error).__name__)
+        second.cancel()  # as it was before, so this is no error
+        return seen
+
+
+@program()
+def terminated(app: Perdure) -> None:
+    """A workflow and its child end, and their watcher hears of it; a task ends likewise."""
+
+    @app.workflow(name="child")
+    def child() -> None:
+        wf.receive("never")
+
+    @app.workflow(name="victim")
+    def victim() -> None:
+        child.start()
+        wf.receive("never")
+
+    @app.task(name="later")
+    def later() -> str:
+        return differs()
+
+    @app.workflow(name="main")
+    def main() -> list[Any]:
+        first, second = victim.start(), later.options(delay=3600).start()
+        first.terminate("why not")
+        second.cancel()
+        seen: list[Any] = []
+        for handle in (first, second):
+            try:
+                handle.result()
+            except InvocationCancelled as error:
+                seen.append(type(error).__name__)
+        return seen

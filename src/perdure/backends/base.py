@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
-from perdure.backends.letters import Letter, Sent
+from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.backends.limits import QueueLimits, QueueStatus
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
@@ -300,24 +300,6 @@ class Committed(NamedTuple):
 
 
 CommitResult = Committed | Refusal
-
-
-class InboxRow(NamedTuple):
-    """Something others have for a workflow. Rows are read in `row_id` order.
-
-    Attributes:
-        kind: "done" (a watched invocation ended; `source` names it), or the kind of a letter.
-        source: `NOBODY` for a letter, and `letter` is what was sent.
-    """
-
-    row_id: int
-    kind: str
-    source: InvocationKey
-    letter: Letter | None = None
-
-
-NOBODY = InvocationKey("", 0)
-"""The source of a letter: who sent it does not matter."""
 
 
 class Holding(NamedTuple):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
+
+from perdure.core.identity import InvocationKey
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,3 +37,21 @@ class Sent(StrEnum):
     """The invocation has reached a terminal state: nobody would read it."""
     MISSING = "missing"
     """There is no such invocation."""
+
+
+class InboxRow(NamedTuple):
+    """Something others have for a workflow. Rows are read in `row_id` order.
+
+    Attributes:
+        kind: "done" (a watched invocation ended; `source` names it), or the kind of a letter.
+        source: `NOBODY` for a letter, and `letter` is what was sent.
+    """
+
+    row_id: int
+    kind: str
+    source: InvocationKey
+    letter: Letter | None = None
+
+
+NOBODY = InvocationKey("", 0)
+"""The source of a letter: who sent it does not matter."""

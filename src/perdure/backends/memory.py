@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
@@ -25,7 +25,6 @@ from perdure.backends.base import (
     Finish,
     Health,
     Holding,
-    InboxRow,
     InvocationQuery,
     InvocationRecord,
     NewInvocation,
@@ -43,8 +42,9 @@ from perdure.backends.base import (
 )
 from perdure.backends.clock import real_clock
 from perdure.backends.forks import watch_forks
-from perdure.backends.letters import Letter, Sent
+from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.backends.limits import QueueStatus
+from perdure.backends.memory_health import health_of, queue_status
 from perdure.backends.memory_inbox import Inboxes
 from perdure.backends.memory_rows import (
     age,
@@ -65,7 +65,7 @@ from perdure.backends.rules import (
 )
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
-from perdure.core.lifecycle import RESUMABLE, STOPPED, TERMINAL, InvocationState, may_move
+from perdure.core.lifecycle import RESUMABLE, TERMINAL, InvocationState, may_move
 from perdure.errors import InternalError
 
 _S = InvocationState
@@ -164,23 +164,11 @@ class MemoryBackend:
         """See `Backend.queues`."""
         with self._lock:
             now = self._clock()
-            found: defaultdict[str, list[InvocationRecord]] = defaultdict(list)
+            found: defaultdict[str, list[tuple[int, InvocationRecord]]] = defaultdict(list)
             for row in map(self._rows.__getitem__, self._live):
-                if row.app == app and self._due_at(row) is not None:
-                    found[row.queue].append(row)
-            return [self._status(queue, rows, now) for queue, rows in sorted(found.items())]
-
-    def _status(self, queue: str, rows: list[InvocationRecord], now: int) -> QueueStatus:
-        due = [at for row in rows if (at := self._due_at(row)) is not None]
-        running = sum(holds(row, now) for row in rows)
-        ready = [at for at, row in zip(due, rows, strict=True) if at <= now or is_ready(row)]
-        return QueueStatus(
-            queue=queue,
-            ready=len(ready),
-            scheduled=len(rows) - len(ready) - running,
-            running=running,
-            oldest=max(0, now - min(ready)) if ready else None,
-        )
+                if row.app == app and (due := self._due_at(row)) is not None:
+                    found[row.queue].append((due, row))
+            return [queue_status(queue, rows, now) for queue, rows in sorted(found.items())]
 
     def hints(self, heard: Callable[[], None]) -> None:
         """See `Backend.hints`. There are none: a look is as cheap."""
@@ -189,15 +177,7 @@ class MemoryBackend:
         """See `Backend.health`."""
         with self._lock:
             rows = list(self._rows.values())
-        states = Counter(row.state.value for row in rows)
-        facts = {f"invocations {state}": str(count) for state, count in sorted(states.items())}
-        problems = tuple(
-            f"Invocation {row.key.invocation_id!r} (generation {row.key.generation}) is "
-            f"{row.state.value}: {row.reason}"
-            for row in rows
-            if row.state in STOPPED
-        )
-        return Health(backend="memory", facts=facts, problems=problems)
+        return health_of(rows)
 
     # --- starting and claiming -------------------------------------------------------------------
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from perdure.backends.base import NOBODY, InboxRow
-from perdure.backends.letters import Letter
+from perdure.backends.letters import NOBODY, InboxRow, Letter
 from perdure.core.identity import InvocationKey
 
 

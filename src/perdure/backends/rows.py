@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from perdure.backends.base import InboxRow, InvocationRecord, NewInvocation
-from perdure.backends.letters import Letter
+from perdure.backends.base import InvocationRecord, NewInvocation
+from perdure.backends.letters import InboxRow, Letter
 from perdure.backends.limits import QueueStatus
 from perdure.backends.rules import STORE_ID_BYTES
 from perdure.backends.server import ServerList

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perdure.backends.base import InboxRow
+from perdure.backends.letters import InboxRow
 from perdure.core.entries import EntryKind
 from perdure.core.journal import Draft
 from perdure.core.lifecycle import InvocationState

@@ -23,7 +23,6 @@ from perdure.backends.base import (
     CommitResult,
     Health,
     Holding,
-    InboxRow,
     InvocationQuery,
     InvocationRecord,
     NewInvocation,
@@ -34,7 +33,7 @@ from perdure.backends.base import (
     Started,
     Transition,
 )
-from perdure.backends.letters import Letter, Sent
+from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.backends.limits import QueueStatus
 from perdure.backends.server import Spread
 from perdure.core.entries import Entry

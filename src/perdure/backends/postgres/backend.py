@@ -14,7 +14,6 @@ from perdure.backends.base import (
     Committed,
     Health,
     Holding,
-    InboxRow,
     InvocationQuery,
     InvocationRecord,
     NewInvocation,
@@ -25,7 +24,7 @@ from perdure.backends.base import (
     Started,
     Transition,
 )
-from perdure.backends.letters import Letter, Sent
+from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.backends.limits import QueueStatus
 from perdure.backends.postgres import letters, servers
 from perdure.backends.postgres.audit import Audit

@@ -22,7 +22,6 @@ from perdure.backends.base import (
     ForeignWatch,
     Health,
     Holding,
-    InboxRow,
     InvocationQuery,
     InvocationRecord,
     NewInvocation,
@@ -34,7 +33,7 @@ from perdure.backends.base import (
     Started,
     Transition,
 )
-from perdure.backends.letters import Letter, Sent
+from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.backends.limits import QueueStatus
 from perdure.backends.server import Server
 from perdure.backends.sharded.audit import Audit

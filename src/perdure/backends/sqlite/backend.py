@@ -16,7 +16,6 @@ from perdure.backends.base import (
     CommitResult,
     Health,
     Holding,
-    InboxRow,
     InvocationQuery,
     InvocationRecord,
     NewInvocation,
@@ -28,7 +27,7 @@ from perdure.backends.base import (
     Transition,
 )
 from perdure.backends.clock import real_clock
-from perdure.backends.letters import Letter, Sent
+from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.backends.limits import QueueStatus
 from perdure.backends.rows import entry_of, inbox_row, queue_status, record_of
 from perdure.backends.rules import (

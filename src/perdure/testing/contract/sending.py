@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from perdure.backends.base import NOBODY, Release, Stop, Suspend
-from perdure.backends.letters import Letter, Sent
+from perdure.backends.base import Release, Stop, Suspend
+from perdure.backends.letters import NOBODY, Letter, Sent
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import TERMINAL, InvocationState
 from perdure.testing.contract.case import ContractCase

@@ -5,9 +5,25 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from perdure import Perdure, wf
+from perdure import DistributedInvocation, Perdure, wf
 from perdure.errors import InvocationCancelled, InvocationEnded
 from tests.programs import differs, program
+
+
+def how_it_ended(handle: DistributedInvocation[Any]) -> str:
+    try:
+        handle.result()
+    except InvocationCancelled as error:
+        return type(error).__name__
+    return "well"
+
+
+async def how_it_ended_async(handle: DistributedInvocation[Any]) -> str:
+    try:
+        await handle
+    except InvocationCancelled as error:
+        return type(error).__name__
+    return "well"
 
 
 @program(twin="acancelled")
@@ -21,8 +37,9 @@ def cancelled(app: Perdure) -> None:
         wf.receive("never")
 
     @app.workflow(name="child")
-    def child() -> None:
+    def child(top: Any) -> None:
         started = grandchild.start()
+        top.send("grandchild", started)
         wf.set_data("before", undo("before"))
         try:
             started.result()
@@ -41,15 +58,14 @@ def cancelled(app: Perdure) -> None:
 
     @app.workflow(name="main")
     def main() -> list[Any]:
-        first, second = child.start(), stubborn.start(wf.invocation())
+        me = wf.invocation()
+        first, second = child.start(me), stubborn.start(me)
         wf.receive("waits")
+        third = wf.receive("grandchild")
         second.cancel("enough")
         first.cancel()
         seen: list[Any] = [second.result() is not None]
-        try:
-            first.result()
-        except InvocationCancelled as error:
-            seen.append(type(error).__name__)
+        seen += [how_it_ended(first), how_it_ended(third)]
         try:
             second.terminate()
         except InvocationEnded as error:
@@ -69,8 +85,9 @@ def acancelled(app: Perdure) -> None:
         await wf.receive_async("never")
 
     @app.workflow(name="child")
-    async def child() -> None:
+    async def child(top: Any) -> None:
         started = grandchild.start()
+        top.send("grandchild", started)
         wf.set_data("before", await undo.acall("before"))
         try:
             await started
@@ -89,15 +106,14 @@ def acancelled(app: Perdure) -> None:
 
     @app.workflow(name="main")
     async def main() -> list[Any]:
-        first, second = child.start(), stubborn.start(wf.invocation())
+        me = wf.invocation()
+        first, second = child.start(me), stubborn.start(me)
         await wf.receive_async("waits")
+        third = await wf.receive_async("grandchild")
         second.cancel("enough")
         first.cancel()
         seen: list[Any] = [await second is not None]
-        try:
-            await first
-        except InvocationCancelled as error:
-            seen.append(type(error).__name__)
+        seen += [await how_it_ended_async(first), await how_it_ended_async(third)]
         try:
             second.terminate()
         except InvocationEnded as error:
@@ -115,8 +131,8 @@ def terminated(app: Perdure) -> None:
         wf.receive("never")
 
     @app.workflow(name="victim")
-    def victim() -> None:
-        child.start()
+    def victim(top: Any) -> None:
+        top.send("child", child.start())
         wf.receive("never")
 
     @app.task(name="later")
@@ -125,13 +141,8 @@ def terminated(app: Perdure) -> None:
 
     @app.workflow(name="main")
     def main() -> list[Any]:
-        first, second = victim.start(), later.options(delay=3600).start()
+        first, second = victim.start(wf.invocation()), later.options(delay=3600).start()
+        third = wf.receive("child")
         first.terminate("why not")
         second.cancel()
-        seen: list[Any] = []
-        for handle in (first, second):
-            try:
-                handle.result()
-            except InvocationCancelled as error:
-                seen.append(type(error).__name__)
-        return seen
+        return [how_it_ended(handle) for handle in (first, second, third)]

@@ -98,6 +98,8 @@ class Survivors:
             verify_chain(key, row.seed, self.journals[key], row.head)
             ends = [e for e in self.journals[key] if e.kind == EntryKind.END and not e.scope]
             ended = row.kind == "workflow" and row.state in TERMINAL
+            if row.state is InvocationState.TERMINATED or not row.head:
+                ended = False  # from outside: its own code did not come to an end
             if len(ends) != ended:
                 yield f"{key} is {row.state} and its journal holds {len(ends)} ends"
             epochs = [entry.epoch for entry in self.journals[key]]

@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import msgspec
+
 from perdure.backends.admission import Admission, Usage, limits_of
 from perdure.backends.base import ClaimBatch, ClaimRequest
 from perdure.backends.postgres.schema import ADVISORY_SPACE
 from perdure.backends.postgres.store import Store, Transaction
 from perdure.backends.rows import record_of
+from perdure.errors import BackendError
 
 SPARE = 64
 """Candidates beyond the limit, for those that other workers take in the meantime."""
@@ -61,10 +64,23 @@ class Claim:
             rows = self._store.change(f"claim{self._in_tree}", self._where)
             *_, seq, now, is_guarded, later = rows[0]
             if seq is not None:
-                return ClaimBatch(tuple(map(record_of, rows)), now, None)
+                batch = ClaimBatch(tuple(map(record_of, rows)), now, None)
+                return self._go_on(batch) if is_guarded else batch
             if not is_guarded:
                 return ClaimBatch((), now, later)
         return self._store.write(self._run_guarded)
+
+    def _go_on(self, batch: ClaimBatch) -> ClaimBatch:
+        """From the first row on that a limit may keep back; what was taken stays taken."""
+        left = self._request.limit - len(batch.records)
+        if left <= 0:
+            return batch
+        rest = Claim(self._store, msgspec.structs.replace(self._request, limit=left))
+        try:
+            more = self._store.write(rest._run_guarded)
+        except BackendError:
+            return batch
+        return ClaimBatch(batch.records + more.records, more.now, None)
 
     def _run_guarded(self, transaction: Transaction) -> ClaimBatch:
         """Look, admit, grant."""

@@ -212,6 +212,22 @@ def test_parked_work_is_told_and_resumed(shop: Shop) -> None:
     assert shop("workflow", "resume", "nope", "-A", "shop").code == 3
 
 
+def test_work_is_paused_cancelled_and_terminated(shop: Shop) -> None:
+    park(shop)
+    paused = shop("workflow", "pause", "c1", "-A", "shop")
+    assert paused.code == 0, paused.err
+    assert "resume" in paused.err
+    ended = shop("workflow", "terminate", "c1", "--reason", "no use", "-A", "shop")
+    assert ended.code == 0, ended.err
+    assert shop("workflow", "show", "c1", "-A", "shop", "--json").json["status"] == "terminated"
+    for command in ("pause", "cancel"):
+        done = shop("workflow", command, "c1", "-A", "shop")
+        assert done.code == 1
+        assert "terminated" in done.err
+        assert shop("workflow", command, "nope", "-A", "shop").code == 3
+    assert shop("workflow", "result", "c1", "-A", "shop").code == 1
+
+
 def park(shop: Shop) -> None:
     """Let a process die in the second task of a workflow, change the code, and go on."""
     (shop.directory / "die_at_ink").touch()

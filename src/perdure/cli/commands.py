@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from perdure._version import __version__
-from perdure.backends.base import InvocationQuery
 from perdure.cli import reads
 from perdure.cli.failures import Exit, usage
 from perdure.cli.locate import locate
+from perdure.cli.options import (
+    APP,
+    WHERE,
+    Act,
+    Read,
+    Where,
+)
 from perdure.cli.output import Output
-from perdure.core.lifecycle import InvocationState
+from perdure.cli.workflow_commands import add_workflow
 
-LIST_LIMIT = 20
 GRACE_SECONDS = 30.0
-LIST_LIMIT_MAX = 10_000
 
 HELP = """Durable workflows in plain Python: look at them, run them, mend them."""
 
@@ -29,52 +32,6 @@ EPILOGUE = """Data goes to stdout, messages to stderr. NO_COLOR is honoured.
 Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 divergence, 5 database or schema, 124 timeout,
 130 Ctrl-C, 143 SIGTERM.
 """
-
-_WHERE = Group("Where", sort_key=10)
-_COMMON = Group("Output", sort_key=20)
-
-
-_APP = (
-    "The app, as module:attr; its settings name the database. Default: PERDURE_APP, or `app` "
-    "under [tool.perdure] in pyproject.toml, or in perdure.toml."
-)
-_URL = (
-    "The database, as sqlite:///path.db; no code is imported. Default: the app's, else "
-    "PERDURE_DATABASE_URL, a settings file, or sqlite:///perdure.db."
-)
-_APP_NAME = "The app's name=, if it has one and is not named by -A."
-_JSON = "Answer in JSON, with values as they are recorded."
-_DEBUG = "Show tracebacks and log records on stderr."
-_ID = "The id. `ID#2` is its second generation."
-
-Id = Annotated[str, Parameter(help=_ID)]
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Where:
-    """Which database a command reads."""
-
-    app: Annotated[str | None, Parameter(name=["--app", "-A"], group=_WHERE, help=_APP)] = None
-    url: Annotated[str | None, Parameter(group=_WHERE, help=_URL)] = None
-    app_name: Annotated[str | None, Parameter(group=_WHERE, help=_APP_NAME)] = None
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Read:
-    """How a reading command answers."""
-
-    json: Annotated[bool, Parameter(group=_COMMON, help=_JSON)] = False
-    debug: Annotated[bool, Parameter(group=_COMMON, help=_DEBUG)] = False
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Act:
-    """Options of a command that answers with no data of its own."""
-
-    debug: Annotated[bool, Parameter(group=_COMMON, help=_DEBUG)] = False
 
 
 def build(out: Output) -> App:
@@ -158,7 +115,7 @@ def _add_worker(app: App, _out: Output, place: int) -> None:
     @app.command(sort_key=place)
     def worker(
         *,
-        app: Annotated[str | None, Parameter(name=["--app", "-A"], group=_WHERE, help=_APP)] = None,
+        app: Annotated[str | None, Parameter(name=["--app", "-A"], group=WHERE, help=APP)] = None,
         queues: str | None = None,
         concurrency: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
         processes: Annotated[int, Parameter(validator=Number(gte=1), show_default=True)] = 1,
@@ -203,126 +160,6 @@ def _add_worker(app: App, _out: Output, place: int) -> None:
             grace_period=grace_period,
             log_level=level,
         )
-
-
-def _add_workflow(app: App, out: Output, place: int) -> None:
-    workflow = App(name="workflow", help="Look at workflows, and mend them.", sort_key=place)
-    app.command(workflow)
-    for number, add in enumerate((_add_list, _add_show, _add_result, _add_resume, _add_verify)):
-        add(workflow, out, number)
-
-
-def _add_list(workflow: App, out: Output, place: int) -> None:
-    @workflow.command(name="list", sort_key=place)
-    def list_(
-        *,
-        status: tuple[InvocationState, ...] = (),
-        name: str | None = None,
-        tasks: Annotated[bool, Parameter(negative="")] = False,
-        limit: Annotated[
-            int, Parameter(validator=Number(gte=1, lte=LIST_LIMIT_MAX), show_default=True)
-        ] = LIST_LIMIT,
-        after: str | None = None,
-        where: Where | None = None,
-        common: Read | None = None,
-    ) -> Exit:
-        """List workflows, newest first.
-
-        Args:
-            status: only those in this state; give it several times for several states.
-            name: only those of this registered name, such as shop.orders.order.
-            tasks: started tasks instead, such as those on queues.
-            limit: at most so many.
-            after: the next page: the last id of the page before.
-        """
-        where = where or Where()
-        source = locate(where.app, where.url, where.app_name)
-        query = InvocationQuery(
-            app=source.settings.name,
-            kind="task" if tasks else "workflow",
-            name=name,
-            states=status,
-            limit=limit,
-        )
-        return reads.list_workflows(
-            out, source, query=query, after=after, as_json=(common or Read()).json
-        )
-
-
-def _add_show(workflow: App, out: Output, place: int) -> None:
-    @workflow.command(sort_key=place)
-    def show(id: Id, /, *, where: Where | None = None, common: Read | None = None) -> Exit:
-        """Show one workflow: where it stands, why, and the timeline of its journal."""
-        where = where or Where()
-        source = locate(where.app, where.url, where.app_name)
-        return reads.show(out, source, id, as_json=(common or Read()).json)
-
-
-def _add_result(workflow: App, out: Output, place: int) -> None:
-    @workflow.command(sort_key=place)
-    def result(
-        id: Id,
-        /,
-        *,
-        wait: bool = False,
-        timeout: Annotated[float | None, Parameter(validator=Number(gte=0))] = None,
-        where: Where | None = None,
-        common: Read | None = None,
-    ) -> Exit:
-        """Print the result of a workflow as JSON.
-
-        Exit code 1: it failed, and the error is told. 3: there is no such workflow. 124: it has not
-        ended (in time).
-
-        Args:
-            wait: wait until it ends. Nothing is run here; a worker must be running elsewhere.
-            timeout: seconds to wait at most.
-        """
-        where, common = where or Where(), common or Read()
-        source = locate(where.app, where.url, where.app_name)
-        return reads.result(
-            out,
-            source,
-            id,
-            wait=wait,
-            timeout=timeout,
-            as_json=common.json,
-            debug=common.debug,
-        )
-
-
-def _add_resume(workflow: App, out: Output, place: int) -> None:
-    @workflow.command(name="revive", help="The same as resume.", sort_key=place)
-    @workflow.command(name="resume", sort_key=place)
-    def resume(id: Id, /, *, where: Where | None = None, common: Act | None = None) -> Exit:
-        """Let a parked or dead workflow go on, after its cause is mended.
-
-        Parked: something only a person can decide, such as code that does not fit the journal.
-        Dead: it crashed its process too often. Its journal stays as it is.
-        """
-        from perdure.cli.run import resume as resume_workflow  # noqa: PLC0415 - only this needs it
-
-        del common
-        where = where or Where()
-        return resume_workflow(out, locate(where.app, where.url, where.app_name), id)
-
-
-def _add_verify(workflow: App, out: Output, place: int) -> None:
-    @workflow.command(sort_key=place)
-    def verify(
-        id: Id,
-        /,
-        *,
-        app: Annotated[str | None, Parameter(name=["--app", "-A"], group=_WHERE, help=_APP)] = None,
-        common: Read | None = None,
-    ) -> Exit:
-        """Run the present code of a workflow on its journal: does it replay? Exit code 4: no.
-
-        Nothing is called and nothing recorded; a divergence is told with both sides.
-        """
-        from perdure.cli.run import verify as verify_workflow  # noqa: PLC0415 - only this needs it
-
-        return verify_workflow(out, app, id, as_json=(common or Read()).json)
 
 
 def _add_queue(app: App, out: Output, place: int) -> None:
@@ -430,7 +267,7 @@ _COMMANDS: tuple[_Add, ...] = (
     _add_demo,
     _add_run,
     _add_worker,
-    _add_workflow,
+    add_workflow,
     _add_queue,
     _add_db,
     _add_doctor,

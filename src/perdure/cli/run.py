@@ -268,8 +268,8 @@ def resume(out: Output, source: Source, wanted: str) -> Exit:
         backend.close()
     if not resumed:
         raise CommandError(
-            f"{record.kind} {record.name!r} ({key_text(record)}) is {record.state}; only parked "
-            "and dead ones can go on anew. Nothing was changed.",
+            f"{record.kind} {record.name!r} ({key_text(record)}) is {record.state}; only "
+            "paused, parked and dead ones can go on anew. Nothing was changed.",
             Exit.FAILED,
         )
     here = f", or: perdure run MODULE:WORKFLOW --id {shlex.quote(record.key.invocation_id)}"

@@ -1,0 +1,288 @@
+"""Cancel, terminate and pause as users call them, on every state backend."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from perdure import InvocationState, wf
+from perdure.errors import (
+    Cancelled,
+    InvocationCancelled,
+    InvocationEnded,
+    OperationRefused,
+)
+from tests.support.stores import LONG, run_until_idle
+
+S = InvocationState
+
+
+def test_a_waiting_workflow_cleans_up(store):
+    app = store.app(virtual=True, local_worker=False)
+    seen = []
+
+    @app.task(name="undo")
+    def undo() -> int:
+        seen.append("undo")
+        return len(seen)
+
+    @app.workflow(name="flow")
+    def flow() -> None:
+        try:
+            wf.sleep(3600)
+        except wf.Cancelled as error:
+            wf.set_data("why", str(error))
+            wf.sleep(10)  # a wait in the clean-up is not cancelled
+            undo()
+            raise
+
+    handle = flow.start()
+    run_until_idle(app)
+    handle.cancel("enough")
+    handle.cancel("again")
+    run_until_idle(app)
+    assert seen == [], "it waits in its clean-up"
+    store.env.advance(11)
+    run_until_idle(app)
+    assert handle.status is S.CANCELLED
+    assert handle.get_data("why") == "enough"
+    assert seen == ["undo"]
+    with pytest.raises(InvocationCancelled, match="was cancelled"):
+        handle.result(1)
+    handle.cancel()  # it is what was asked for
+    assert app.verify(handle.invocation_id).finished
+
+
+def test_one_that_goes_on_completes(store):
+    app = store.app(virtual=True, local_worker=False)
+
+    @app.workflow(name="flow")
+    def flow() -> str:
+        try:
+            wf.receive("never")
+        except wf.Cancelled:
+            return "done anyway"
+        return ""
+
+    handle = flow.start()
+    run_until_idle(app)
+    handle.cancel()
+    run_until_idle(app)
+    assert handle.result(1) == "done anyway"
+    with pytest.raises(InvocationEnded, match="completed"):
+        handle.terminate()
+
+
+def test_a_busy_one_is_told_before_its_next_body(store):
+    app = store.app(local_worker=False)
+    ran: list[int] = []
+
+    @app.task(name="step")
+    def step(number: int) -> None:
+        ran.append(number)
+        if number == 2:
+            app.invocation("f").cancel("from its own task")
+
+    @app.workflow(name="flow")
+    def flow() -> None:
+        for number in range(1, 6):
+            step(number)
+
+    flow.options(id="f").start()
+    run_until_idle(app)
+    assert ran == [1, 2]
+    assert app.invocation("f").status is S.CANCELLED
+    assert app.verify("f").finished
+
+
+def test_async_branches_are_cancelled_with_the_root(store):
+    app = store.app(virtual=True, local_worker=False)
+
+    @app.workflow(name="flow")
+    async def flow() -> None:
+        async def branch(number: int) -> None:
+            try:
+                await wf.receive_async(f"never {number}")
+            except asyncio.CancelledError:
+                wf.set_data(f"branch {number}", number)
+                raise
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(3):
+                group.create_task(branch(number))
+
+    handle = flow.start()
+    run_until_idle(app)
+    handle.cancel()
+    run_until_idle(app)
+    assert handle.status is S.CANCELLED
+    assert [handle.get_data(f"branch {number}") for number in range(3)] == [0, 1, 2]
+    assert app.verify(handle.invocation_id).finished
+
+
+def test_what_nobody_began_ends_at_once(store):
+    app = store.app(local_worker=False)
+
+    @app.task(name="pay")
+    def pay() -> None: ...
+
+    @app.workflow(name="flow")
+    def flow() -> None: ...
+
+    for handle in (pay.start(), flow.start(), flow.options(delay=60).start()):
+        handle.cancel("not needed")
+        assert handle.status is S.CANCELLED
+        with pytest.raises(InvocationCancelled):
+            handle.result(1)
+    assert run_until_idle(app) == 0
+
+
+@pytest.mark.parametrize("children", [True, False])
+def test_children_follow_or_not(store, children):
+    app = store.app(local_worker=False)
+
+    @app.workflow(name="child")
+    def child() -> None:
+        wf.receive("never")
+
+    @app.workflow(name="parent")
+    def parent() -> None:
+        child.options(id="c").start().result()
+
+    handle = parent.start()
+    run_until_idle(app)
+    handle.cancel(children=children)
+    run_until_idle(app)
+    assert handle.status is S.CANCELLED
+    assert app.invocation("c").status is (S.CANCELLED if children else S.WAITING)
+
+
+@pytest.mark.parametrize("state", ["waiting", "parked", "paused"])
+def test_terminate_takes_anything(store, state):
+    app = store.app(local_worker=False)
+
+    @app.workflow(name="child")
+    def child() -> None:
+        wf.receive("never")
+
+    @app.workflow(name="flow")
+    def flow() -> None:
+        child.options(id="c").start()
+        wf.receive("never")
+
+    handle = flow.start()
+    run_until_idle(app)
+    if state == "paused":
+        handle.pause()
+    elif state == "parked":
+        app.runtime.backend.seize(handle.key, "a test", 0)
+        record = app.runtime.backend.read(*handle.key)
+        _park(app, record)
+    assert handle.status.value == state
+    handle.terminate("for good")
+    assert handle.status is S.TERMINATED
+    assert app.invocation("c").status is S.TERMINATED
+    with pytest.raises(InvocationCancelled, match="was terminated"):
+        handle.result(1)
+    handle.terminate()  # it is what was asked for
+    assert run_until_idle(app) == 0
+
+
+def _park(app, record) -> None:
+    from perdure.backends.base import Stop, Transition
+
+    stop = Stop(S.PARKED, "by a test")
+    app.runtime.backend.commit(
+        [
+            Transition(
+                key=record.key,
+                epoch=record.epoch,
+                head=record.head,
+                token=bytes(16),
+                disposition=stop,
+            )
+        ]
+    )
+
+
+def test_a_pause_of_one_that_waits(store):
+    app = store.app(virtual=True, local_worker=False)
+
+    @app.workflow(name="flow")
+    def flow() -> list[Any]:
+        wf.sleep(60)
+        return [wf.receive("m")]
+
+    handle = flow.start()
+    run_until_idle(app)
+    handle.pause()
+    assert handle.status is S.PAUSED
+    store.env.advance(3600)
+    handle.send("m", 1)
+    assert run_until_idle(app) == 0
+    assert handle.resume()
+    run_until_idle(app)
+    assert handle.result(1) == [1]
+
+
+def test_a_pause_of_one_that_runs(store):
+    app = store.app(local_worker=False)
+    ran: list[int] = []
+
+    @app.task(name="step")
+    def step(number: int) -> None:
+        ran.append(number)
+        if number == 2:
+            app.invocation("f").pause()
+
+    @app.workflow(name="flow")
+    def flow() -> int:
+        for number in range(1, 5):
+            step(number)
+        return len(ran)
+
+    handle = flow.options(id="f").start()
+    run_until_idle(app)
+    assert ran == [1, 2]
+    assert handle.status is S.PAUSED
+    assert handle.resume()
+    run_until_idle(app)
+    assert ran == [1, 2, 3, 4]
+    assert handle.result(1) == 4
+    with pytest.raises(InvocationEnded):
+        handle.pause()
+
+
+def test_tasks_are_not_paused(store):
+    app = store.app(local_worker=False)
+
+    @app.task(name="pay")
+    def pay() -> None: ...
+
+    with pytest.raises(OperationRefused, match="runs as a whole"):
+        pay.start().pause()
+
+
+def test_cancelled_is_no_exception():
+    assert not issubclass(Cancelled, Exception)
+    assert wf.Cancelled is Cancelled
+
+
+def test_who_waits_is_told(store):
+    app = store.app()
+
+    @app.workflow(name="child")
+    def child() -> None:
+        wf.receive("never")
+
+    @app.workflow(name="parent")
+    def parent() -> str:
+        handle = child.start()
+        handle.cancel("by its parent")
+        try:
+            handle.result()
+        except InvocationCancelled as error:
+            return str(error)
+        return ""
+
+    assert "was cancelled" in parent.start().result(LONG)

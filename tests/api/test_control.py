@@ -6,13 +6,17 @@ from typing import Any
 import pytest
 
 from perdure import InvocationState, wf
+from perdure.backends.base import Release, Stop, Transition
+from perdure.engine.sync_attempt import SyncAttempt
 from perdure.errors import (
     Cancelled,
     InvocationCancelled,
     InvocationEnded,
+    LeaseLost,
     OperationRefused,
 )
 from tests.support.stores import LONG, run_until_idle
+from tests.support.stores import step as step_once
 
 S = InvocationState
 
@@ -189,19 +193,20 @@ def test_terminate_takes_anything(store, state):
 
 
 def _park(app, record) -> None:
-    from perdure.backends.base import Stop, Transition
+    app.runtime.backend.commit([settled(record, Stop(S.PARKED, "by a test"))])
 
-    stop = Stop(S.PARKED, "by a test")
-    app.runtime.backend.commit(
-        [
-            Transition(
-                key=record.key,
-                epoch=record.epoch,
-                head=record.head,
-                token=bytes(16),
-                disposition=stop,
-            )
-        ]
+
+def released(record) -> Transition:
+    return settled(record, Release())
+
+
+def settled(record, disposition) -> Transition:
+    return Transition(
+        key=record.key,
+        epoch=record.epoch,
+        head=record.head,
+        token=bytes(16),
+        disposition=disposition,
     )
 
 
@@ -251,6 +256,34 @@ def test_a_pause_of_one_that_runs(store):
     assert handle.result(1) == 4
     with pytest.raises(InvocationEnded):
         handle.pause()
+
+
+def test_a_pause_that_a_crash_prevented_is_there_still(store, monkeypatch):
+    app = store.app(local_worker=False)
+
+    @app.task(name="step")
+    def step() -> None:
+        app.invocation("f").pause()
+        app.invocation("f").send("m", 1)
+
+    @app.workflow(name="flow")
+    def flow() -> list[Any]:
+        step()
+        return [wf.receive("m"), wf.receive("never")]
+
+    def dies(attempt: SyncAttempt) -> None:
+        attempt.halt(None)
+        raise LeaseLost
+
+    handle = flow.options(id="f").start()
+    with monkeypatch.context() as patch:
+        patch.setattr(SyncAttempt, "pause", dies)
+        step_once(app)
+    assert [row.kind for row in app.runtime.backend.read_inbox(handle.key)] == ["pause"]
+    app.runtime.backend.commit([released(app.runtime.backend.read(*handle.key))])
+    run_until_idle(app)
+    assert handle.status is S.PAUSED
+    assert app.runtime.backend.read_inbox(handle.key) == []
 
 
 def test_tasks_are_not_paused(store):

@@ -20,7 +20,7 @@ class Arrivals:
     """Looks for one attempt. Only `poke` may be called from other threads.
 
     Attributes:
-        pausing: somebody asked that the workflow be paused.
+        pauses: inbox rows that ask that the workflow be paused.
     """
 
     def __init__(self, runtime: Runtime, key: InvocationKey, mailbox: Mailbox) -> None:
@@ -30,7 +30,7 @@ class Arrivals:
         self._mailbox = mailbox
         self._poked = True
         self._look_at = runtime.env.monotonic() + LOOK_SECONDS
-        self.pausing = False
+        self.pauses: set[int] = set()
 
     def poke(self) -> None:
         """Something may have arrived."""
@@ -60,8 +60,7 @@ class Arrivals:
             self._poked = False
             for row in self._runtime.backend.read_inbox(self._key):
                 if row.kind == PAUSE:
-                    self.pausing = True
-                    ledger.add_consumed(row.row_id)  # goes with the next commit, or the pause
+                    self.pauses.add(row.row_id)  # it goes with the pause itself, or not at all
                 else:
                     found = True
                     receive(self._runtime, ledger, row, now)

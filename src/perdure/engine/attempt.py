@@ -484,7 +484,7 @@ class Attempt(ABC):
     @property
     def pausing(self) -> bool:
         """Whether somebody asked that the workflow be paused."""
-        return self._arrivals.pausing
+        return bool(self._arrivals.pauses)
 
     def pause(self) -> None:
         """Stop until somebody resumes it; what asked for that goes in the same commit.
@@ -492,6 +492,8 @@ class Attempt(ABC):
         Raises:
             Suspended: always.
         """
+        for row_id in self._arrivals.pauses:
+            self.ledger.add_consumed(row_id)
         self.commit(Stop(InvocationState.PAUSED, ""))
         self._is_settled = True
         self.halt(None)

@@ -15,8 +15,9 @@ from perdure.api.client import Client
 from perdure.api.decorators import Decorators
 from perdure.api.functions import Registered
 from perdure.api.info import InvocationInfo, Verification, info_of
-from perdure.api.invocation import DistributedInvocation, refuse_undurable
+from perdure.api.invocation import DistributedInvocation
 from perdure.api.named import NamedDefinition
+from perdure.api.outside import refuse_undurable
 from perdure.api.queues import Queues, queue_name
 from perdure.api.registry import Registry
 from perdure.api.settings import Settings, load_settings

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, assert_type
@@ -94,7 +94,15 @@ class Shop:
         return n
 
 
+@order.query
+def paid(data: Mapping[str, Any], at_least: int = 0) -> bool:
+    return int(data["cents"]) >= at_least
+
+
 def client() -> None:
+    assert_type(paid(order.get("x")), bool)
+    assert_type(order.get("x").query(paid, at_least=1), bool)
+    assert_type(order.get("x").query("paid"), Any)
     assert_type(order("o", 1), Receipt)
     assert_type(order.start("o", cents=1), DistributedInvocation[Receipt])
     assert_type(order.start("o", 1).result(), Receipt)

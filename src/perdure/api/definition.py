@@ -63,6 +63,7 @@ class Definition:
         public: the task or workflow object that users hold.
         names: its name and its aliases; the registry adds the aliases.
         is_plain: a direct call runs here, for it has neither a queue of its own nor a key.
+        queries: functions of a workflow's data, by name.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Definition:
         self._key = self.binder.selector(policy.key)
         self.is_plain = policy.queue == DEFAULT_QUEUE and self._key is None
         self.public: object = None
+        self.queries: dict[str, Callable[..., Any]] = {}
         self._types = types
 
     # --- codecs ---------------------------------------------------------------------------------

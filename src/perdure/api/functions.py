@@ -10,13 +10,15 @@ import copy
 import functools
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 import msgspec
 
 from perdure.api.client import Client
 from perdure.api.definition import Definition
-from perdure.api.invocation import DistributedInvocation, loop_is_running, refuse_undurable
+from perdure.api.invocation import DistributedInvocation
+from perdure.api.outside import loop_is_running, refuse_undurable
+from perdure.api.queries import Query, add_query
 from perdure.api.queues import Queue, key_text, queue_name
 from perdure.api.sending import new_letter
 from perdure.backends.base import DEFAULT_QUEUE, NewInvocation, OnExisting
@@ -29,7 +31,9 @@ from perdure.engine.effects import Call
 from perdure.errors import ConfigurationError, NotInWorkflow, WrongColour
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 PRIORITY_MAX = 2**31 - 1
@@ -347,6 +351,18 @@ class AsyncTask(Task[P, R]):
 
 class Workflow(Registered[P, R]):
     """A registered function that is replayed; each start has a deterministic context of its own."""
+
+    def query(self, function: Callable[Concatenate[Any, Q], T], /) -> Query[Q, T]:
+        """Register a question about this workflow: a function of what it published.
+
+        The function gets a mapping of what `wf.set_data` set, as last committed, and what the
+        caller gives besides. It runs where it is asked, at any time, also for workflows that have
+        ended; the workflow does not notice. So it must only look.
+
+        Raises:
+            RegistrationError: it is no plain function, or there is another query of its name.
+        """
+        return cast("Query[Q, T]", add_query(self.definition, function, self._client))
 
     def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         return self._handle(self._start(self.definition.call(args, kwargs))).result()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Generator
 from datetime import timedelta
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from perdure.api import sending
 from perdure.api.arguments import Arguments
 from perdure.api.client import Client
 from perdure.api.definition import Call, Definition
+from perdure.api.outside import loop_is_running, refuse_undurable
+from perdure.api.queries import Query, ask
 from perdure.core.identity import InvocationKey, WorkflowIdentity
 from perdure.core.lifecycle import InvocationState
 from perdure.core.retry import seconds
@@ -22,30 +23,10 @@ from perdure.engine.outcome import Outcome, recorded_outcome
 from perdure.errors import OperationRefused, WrongColour
 from perdure.values import decode_exception
 
+P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 _MISSING: Any = object()
-
-
-def loop_is_running() -> bool:
-    """Whether an event loop runs on this thread, which nothing may block."""
-    asyncio = sys.modules.get("asyncio")  # not imported: no loop runs, and it costs 50 ms
-    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 - it exists for callers like this
-
-
-def refuse_undurable(what: str) -> None:
-    """Refuse what changes with time in workflow code, unless it is recorded as one value.
-
-    Raises:
-        OperationRefused: inside a workflow, and not inside `wf.record`.
-    """
-    context = current()
-    if isinstance(context, WorkflowContext) and not context.refusing:
-        raise OperationRefused(
-            f"{what} was used inside a workflow; it changes with time, so a replay would see "
-            "something else. Wait for a result(), or record what you saw: "
-            f'wf.record("seen", lambda: {what}). Effects belong into a task.'
-        )
 
 
 class DistributedInvocation(Generic[R_co]):
@@ -187,6 +168,28 @@ class DistributedInvocation(Generic[R_co]):
         if default is _MISSING:
             raise KeyError(name)
         return default
+
+    @overload
+    def query(self, query: Query[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    def query(self, query: str, /, *args: Any, **kwargs: Any) -> Any: ...
+    def query(self, query: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """What a query of this workflow makes of its data, as last committed.
+
+        It is answered by this process, which needs the workflow's code: at any time, also of a
+        workflow that has ended, is parked or dead. `total(invocation)` is the same.
+
+        Args:
+            query: what `@checkout.query` gave, or its name.
+            args, kwargs: what the query takes besides the data.
+
+        Raises:
+            UnknownName: no query of this name, or no such workflow, is registered here.
+            OperationRefused: a query of another workflow; or this is called in a workflow, where
+                `wf.record("total", lambda: invocation.query(total))` records what it gave.
+            InvocationNotFound, Superseded: there is no such workflow, or a later generation of it.
+        """
+        return ask(self._client, self.key, query, args, kwargs)
 
     def send(self, name: str, value: object = None, id: str = "") -> None:
         """Send a message to this workflow; `wf.receive(name)` in it takes it.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from perdure.api.definition import Definition
 from perdure.errors import RegistrationError, UnknownName
@@ -25,7 +26,7 @@ class Registry(Mapping[str, Definition]):
         names = [definition.name, *aliases]
         for name in names:
             older = self._by_name.get(name)
-            if older is not None and not _is_redefinition(older, definition):
+            if older is not None and not is_redefinition(older.function, definition.function):
                 raise RegistrationError(
                     f"Two functions have the name {name!r}: {_place(older)} and "
                     f"{_place(definition)}. Recorded work could not tell them apart; give one of "
@@ -63,17 +64,17 @@ class Registry(Mapping[str, Definition]):
         return len(self._by_name)
 
 
-def _code(definition: Definition) -> tuple[str, int]:
-    code = getattr(definition.function, "__code__", None)
+def _code(function: Callable[..., Any]) -> tuple[str, int]:
+    code = getattr(function, "__code__", None)
     return (code.co_filename, code.co_firstlineno) if code is not None else ("", 0)
 
 
 def _place(definition: Definition) -> str:
-    file, line = _code(definition)
+    file, line = _code(definition.function)
     return f"{file}:{line}" if file else repr(definition.function)
 
 
-def _is_redefinition(older: Definition, newer: Definition) -> bool:
+def is_redefinition(older: Callable[..., Any], newer: Callable[..., Any]) -> bool:
     """Whether `newer` is the same piece of source as `older`, defined once more.
 
     A function inside another one is not: each call of the outer one makes a different closure.
@@ -83,7 +84,7 @@ def _is_redefinition(older: Definition, newer: Definition) -> bool:
         return True  # an interactive session: <stdin>, <ipython-input-...>, <python-input-...>
     if "/ipykernel_" in new_file:
         return True  # notebook cells are temporary files named by their content
-    qualname = getattr(newer.function, "__qualname__", "")
+    qualname = getattr(newer, "__qualname__", "")
     return (
         bool(old_file)
         and (old_file, old_line) == (new_file, new_line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
@@ -12,10 +13,13 @@ from unittest import mock
 import psycopg
 from psycopg.pq import Trace
 
+from perdure.backends.postgres.connections import Session
 from perdure.backends.postgres.hints import Hints
 
-_connect = psycopg.connect
+_connect = Session.connect
 _SENT, _RECEIVED = "F", "B"
+_OWN = re.compile(r'\s*"" "(?!_pg3_|")')
+"""A portal without a name, and a prepared statement that neither the driver named nor nobody."""
 
 
 class PostgresTrace:
@@ -33,7 +37,7 @@ class PostgresTrace:
 
         # Hints are told by a thread of their own, whenever it comes to it.
         untold = mock.patch.object(Hints, "tell")
-        with untold, mock.patch.object(psycopg, "connect", connect):
+        with untold, mock.patch.object(Session, "connect", connect):
             yield
 
     def of(self, step: Callable[[], object]) -> Counter[str]:
@@ -68,6 +72,8 @@ def counted(lines: Iterable[str]) -> Counter[str]:
         kind, _, told = rest.partition("\t")[2].partition("\t")
         found["statements"] += side == _SENT and kind in ("Execute", "Query")
         found["commits"] += side == _RECEIVED and kind == "CommandComplete" and '"COMMIT"' in told
+        # A statement under a name of ours is a transaction of its own, and each of them writes.
+        found["commits"] += side == _SENT and kind == "Bind" and _OWN.match(told) is not None
         found["trips"] += (before, side) == (_SENT, _RECEIVED)
         before = side
     return found

@@ -12,7 +12,7 @@ from perdure.backends.audit import CHECKS
 from perdure.backends.sqlite import schema, sql
 from perdure.backends.sqltext import load, parse
 from perdure.core.identity import InvocationKey
-from perdure.core.lifecycle import RESUMABLE, TERMINAL, InvocationState
+from perdure.core.lifecycle import RESUMABLE, STOPPED, TERMINAL, InvocationState
 from perdure.errors import InternalError
 from perdure.testing.contract.world import SECOND
 
@@ -78,13 +78,15 @@ def lists_of_states(source):
 def test_the_lists_of_states_are_those_of_the_lifecycle():
     terminal = frozenset(state.value for state in TERMINAL)
     resumable = frozenset(state.value for state in RESUMABLE)
+    stopped = frozenset(state.value for state in STOPPED)
     (first,) = (text for name, text in MIGRATIONS.items() if name.startswith("0001"))
     found = lists_of_states(first)
     assert found.count(frozenset(STATES)) == 1
     assert found.count(terminal) == 2
-    assert found.count(resumable) == 1
-    assert set(found) == {frozenset(STATES), terminal, resumable, frozenset({"ready", "waiting"})}
-    assert lists_of_states(sql.RESUME) == lists_of_states(sql.STOPPED) == [resumable]
+    assert found.count(stopped) == 1
+    assert set(found) == {frozenset(STATES), terminal, stopped, frozenset({"ready", "waiting"})}
+    assert lists_of_states(sql.RESUME) == [resumable]
+    assert lists_of_states(sql.STOPPED) == [stopped]
 
 
 def test_migrations_are_numbered_without_a_gap():
@@ -98,13 +100,14 @@ def test_migrations_are_numbered_without_a_gap():
 def test_a_migration_is_applied_once_and_moves_the_version(path, world, open_backend, monkeypatch):
     world.start()
     world.backend.close()
-    another = schema.Migration(4, 1, 2, ("CREATE TABLE later (x INTEGER) STRICT",))
+    number = len(MIGRATIONS) + 1
+    another = schema.Migration(number, 1, 2, ("CREATE TABLE later (x INTEGER) STRICT",))
     newer = (*schema.load_migrations(), another)
     monkeypatch.setattr(schema, "load_migrations", lambda: newer)
     for _ in range(2):
         backend = open_backend()
         assert backend.read("a") is not None
-        assert backend.health().facts["schema"] == "4 (readers from 1, writers from 2)"
+        assert backend.health().facts["schema"] == f"{number} (readers from 1, writers from 2)"
         backend.close()
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT count(*) FROM later").fetchone() == (0,)

@@ -132,7 +132,7 @@ def test_committed_baseline_knows_every_work() -> None:
 
 def test_trips_are_counted_in_a_trace() -> None:
     lines = (
-        'F\t20\tBind\t "" "begin" 0',
+        'F\t20\tBind\t "" "_pg3_0" 0',
         'F\t9\tExecute\t "" 0',
         'F\t54\tParse\t "" "SELECT 1',
         'FROM t" 1 23',
@@ -144,3 +144,5 @@ def test_trips_are_counted_in_a_trace() -> None:
         'B\t11\tCommandComplete\t "COMMIT"',
     )
     assert counted(lines) == {"statements": 3, "commits": 1, "trips": 2}
+    own = ('F\t20\tBind\t "" "apply" 0', 'F\t9\tExecute\t "" 0', "B\t5\tReadyForQuery\t I")
+    assert counted(own) == {"statements": 1, "commits": 1, "trips": 1}

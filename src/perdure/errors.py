@@ -114,6 +114,16 @@ class BodyDied(PerdureError):
     code = "PRD016"
 
 
+class OutcomeUnknown(PerdureError):
+    """The body of an at-most-once task may have run, and what came of it is not known.
+
+    It will not run again. Whether its effect happened only the outside can tell: ask there, and
+    decide; or give the task an `on_uncertain=` that does.
+    """
+
+    code = "PRD017"
+
+
 # --- invocations --------------------------------------------------------------------------------
 
 

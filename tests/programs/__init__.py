@@ -43,6 +43,7 @@ MODULES = (
     "held",
     "messaging",
     "cancelling",
+    "effects",
 )
 """The modules of this package whose programs are killed at every boundary."""
 

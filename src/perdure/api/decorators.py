@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from perdure.api.client import Client
 from perdure.api.definition import Definition, Policy, default_name, refuse_unusable, unwrap_static
+from perdure.api.delivery import Delivery, check_asked, check_delivery
 from perdure.api.functions import (
     AsyncTask,
     AsyncWorkflow,
@@ -59,6 +60,8 @@ class Decorators:
         raises: Iterable[type[BaseException]] = (),
         executor: ExecutorChoice = "thread",
         pure: bool = False,
+        delivery: Delivery = "at_least_once",
+        on_uncertain: Registered[..., Any] | None = None,
     ) -> TaskDecorator: ...
     def task(  # noqa: PLR0913 - the policy of a task, all by keyword
         self,
@@ -74,11 +77,13 @@ class Decorators:
         raises: Iterable[type[BaseException]] = (),
         executor: ExecutorChoice = "thread",
         pure: bool = False,
+        delivery: Delivery = "at_least_once",
+        on_uncertain: Registered[..., Any] | None = None,
     ) -> Any:
         """Register a function as a task: its result is recorded, it may do side effects.
 
         A body runs at least once: after a crash between its effect and its record it runs again,
-        with the same `wf.idempotency_key()`.
+        with the same `wf.idempotency_key()`. With `delivery="at_most_once"` it does not.
 
         Args:
             name: registered name; default `module.qualname`.
@@ -106,13 +111,23 @@ class Decorators:
                 that it runs again and may give another value; the first one was seen by nothing
                 but pure tasks and the workflow's own code. Such a body can neither start nor send
                 anything. The option is not recorded and may be changed at any time.
+            delivery: "at_most_once" for an effect that must not happen twice and that nothing
+                outside can recognise by its key. The start of each body is durable before it runs.
+                A body that may have run and has no recorded outcome (its process died, its lease
+                was lost, its time was over) does not run again: the call raises `OutcomeUnknown`,
+                or calls `on_uncertain`. Only failures on record are retried.
+            on_uncertain: a task with the same parameters that finds out what became of the body.
+                It is called in its place, recorded and retried as any task; what it gives is what
+                the call gives, and its `wf.idempotency_key()` is that of the body.
 
         Raises:
             RegistrationError: not callable, a name that is taken, or no readable signature; or an
                 executor for an async or a local function; or pure with a queue or a key, whose
-                calls are invocations of their own.
+                calls are invocations of their own; or at_most_once with pure or an executor of
+                the user; or an on_uncertain that does not fit.
         """
         check_choice(executor)
+        once = check_delivery(delivery, on_uncertain, executor, pure=pure)
 
         def register(target: Callable[..., Any]) -> Any:
             limit = None if timeout is None else seconds(timeout, "timeout")
@@ -125,6 +140,8 @@ class Decorators:
                 key=key,
                 executor=executor,
                 pure=pure,
+                once=once,
+                on_uncertain=None if on_uncertain is None else on_uncertain.definition,
             )
             definition = self._define(target, "task", name, aliases, policy)
             self.register(*raises)
@@ -215,6 +232,7 @@ class Decorators:
                 "invocation of its own, whose start and end are commits for which others wait, so "
                 "nothing of it could be held back. Leave pure=, or queue= and key=, out."
             )
+        check_asked(definition, policy.on_uncertain)
         self.registry.add(definition, aliases)
         return definition
 

@@ -46,6 +46,8 @@ class Policy:
         key: which calls share the limit of one key; None for no such limit.
         executor: where bodies run.
         pure: whether a body may run again without harm.
+        once: whether a body must not run again when it is not known what came of it.
+        on_uncertain: the task that finds out what did.
     """
 
     retry: Retry = NO_RETRY
@@ -54,6 +56,8 @@ class Policy:
     key: Key | None = None
     executor: ExecutorChoice = "thread"
     pure: bool = False
+    once: bool = False
+    on_uncertain: Definition | None = None
 
 
 class Definition:
@@ -88,6 +92,8 @@ class Definition:
         self.timeout = policy.timeout
         self.queue = policy.queue
         self.pure = policy.pure
+        self.once = policy.once
+        self._on_uncertain = policy.on_uncertain
         self.executor: ExecutorChoice = policy.executor
         self.binder = Binder(function)
         self._key = self.binder.selector(policy.key)
@@ -177,6 +183,13 @@ class Definition:
         """The function bound to freshly decoded arguments, not called yet."""
         args, kwargs = self.binder.spell(self.decode_call(arguments))
         return functools.partial(self.function, *args, **kwargs)
+
+    def asking(self, arguments: bytes) -> EngineCall | None:
+        """The call that finds out what became of a call with these arguments, if there is one."""
+        if self._on_uncertain is None:
+            return None
+        args, kwargs = self.binder.spell(self.decode_call(arguments))
+        return self._on_uncertain.call(tuple(args), kwargs)
 
     def encode_result(self, value: object) -> tuple[bytes, object]:
         """The recorded form of a result and its decoded round trip."""

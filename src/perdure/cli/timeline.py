@@ -174,7 +174,8 @@ _SIMPLE: dict[str, Callable[[Entry], tuple[str, str]]] = {
     EntryKind.END: lambda e: (f"end of {f'scope {e.scope}' if e.scope else 'workflow'}", e.name),
     EntryKind.SLEEP: lambda e: ("sleep", _until(e, read_body(e.body))),
     EntryKind.WATCH: lambda e: (f"result of {e.name}", "asked for"),
-    EntryKind.BEGAN: lambda e: (f"{e.name} began", "told ahead, after a crash"),
+    EntryKind.BEGAN: lambda e: (f"{e.name} begins", "told ahead"),
+    EntryKind.UNBEGUN: lambda e: (f"{e.name} did not begin", "it may still"),
 }
 """Kinds that have no outcome of their own: the operation, and what is to be known of it."""
 

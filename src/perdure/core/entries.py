@@ -44,7 +44,10 @@ class EntryKind(StrEnum):
     RECEIVE = "receive"
     """Command: a message was asked for; its name is that of the entry."""
     BEGAN = "began"
-    """A task body is about to start (written only after a crash, to count crashes per task)."""
+    """A task body is about to start. Written for at-most-once tasks, and after a crash for all, to
+    count crashes per task."""
+    UNBEGUN = "unbegun"
+    """The body of the BEGAN before it did not start after all."""
     ATTEMPT = "attempt"
     """A task attempt failed and will be tried again at the time in the body."""
     TASK = "task"
@@ -76,6 +79,8 @@ COMMANDS = frozenset(
         EntryKind.DROPPED,
     }
 )
+NOTES = frozenset({EntryKind.BEGAN, EntryKind.UNBEGUN, EntryKind.ATTEMPT})
+"""About a command that has not ended."""
 DELIVERIES = frozenset(
     {EntryKind.TASK, EntryKind.FIRED, EntryKind.DONE, EntryKind.MESSAGE, EntryKind.CANCEL}
 )

@@ -19,6 +19,7 @@ from perdure.core.entries import (
     COMMANDS,
     DELIVERIES,
     FORMAT,
+    NOTES,
     Entry,
     EntryKind,
     genesis,
@@ -63,7 +64,7 @@ class Command(msgspec.Struct, eq=False):
     Attributes:
         place: scope path and ordinal: the identity of the command within the workflow.
         recorded: the entry at this place, already compared, or None if it is new.
-        notes: BEGAN and ATTEMPT entries of this command.
+        notes: entries about this command (`NOTES`), in order.
     """
 
     kind: EntryKind
@@ -164,7 +165,7 @@ class Journal:
         elif kind == EntryKind.MEMO:
             self.memos[entry.key] = msgspec.json.decode(entry.body, type=str)
             self.unclaimed_memos[entry.key] = entry
-        elif kind in (EntryKind.BEGAN, EntryKind.ATTEMPT):
+        elif kind in NOTES:
             self._notes.setdefault((entry.scope, entry.ordinal), []).append(entry)
         elif kind == EntryKind.END:
             self._ends[entry.scope] = entry

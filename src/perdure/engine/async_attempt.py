@@ -19,7 +19,7 @@ from perdure.engine.attempt import PARKING, REFUSALS_MAX, Attempt
 from perdure.engine.bodies import Result
 from perdure.engine.cancellation import Cancellation
 from perdure.engine.context import WorkflowContext, awaiting_line, current_workflow
-from perdure.engine.drive import drive, drive_async
+from perdure.engine.drive import BodyAnswer, drive, drive_async
 from perdure.engine.effects import Flow, Function, RunBody, Wait
 from perdure.engine.loop import ScopedTask, WorkflowLoop
 from perdure.engine.outcome import Outcome, Unfinished
@@ -229,11 +229,21 @@ class AsyncAttempt(Attempt):
         """Refuse: the api layer lets no blocking wait through in an async workflow."""
         raise InternalError(f"A wait was to block an async workflow: {waits}.")
 
-    async def run_body_async(self, effect: RunBody) -> Outcome:
+    def may_begin(self) -> None:
+        """The last chance of a stop before a body; a cancellation reaches what waits for it."""
+        self.before_body()
+        self.look()
+
+    async def run_body_async(self, effect: RunBody) -> BodyAnswer:
         """Run a task body on the real loop or a pool thread and await it."""
         while True:
-            self.before_body()
-            self.look()
+            if effect.once:
+                self.before_body(announced=True)
+                result = await self._body(effect)
+                if isinstance(result, Unfinished) and not result.may_have_begun:
+                    return self.pause_after(effect, result)
+                return result
+            self.may_begin()
             result = await self._body(effect)
             if isinstance(result, Unfinished):
                 await self.wait_any_async((self.pause_after(effect, result),))

@@ -18,7 +18,6 @@ from perdure.backends.base import (
     Stop,
     Suspend,
 )
-from perdure.core.draws import ALGORITHM
 from perdure.core.entries import Entry, EntryKind
 from perdure.core.identity import InvocationKey, WorkflowIdentity
 from perdure.core.journal import Journal
@@ -178,12 +177,6 @@ class Attempt(ABC):
         Raises:
             JournalCorrupted: it is damaged.
         """
-        if self.record.draw_algorithm != ALGORITHM:
-            raise JournalCorrupted(
-                f"Workflow {self.record.key.invocation_id!r} draws by algorithm "
-                f"{self.record.draw_algorithm}; this perdure knows {ALGORITHM}. A newer perdure "
-                "wrote it; run this workflow with that version."
-            )
         self.ledger = Ledger(self.runtime, self.record, entries)
         self.journal = self._loaded = self.ledger.journal
 
@@ -202,7 +195,7 @@ class Attempt(ABC):
         self.commit(Finish(state, outcome.body))
 
     def pass_on(self, asked: Cancellation) -> None:
-        """Cancel the children, before the end is recorded: whoever repeats it asks them again."""
+        """Cancel the children before the end is recorded: whoever repeats it asks them again."""
         cancel_children(self.runtime, self.record.key, asked)
 
     @property
@@ -342,12 +335,15 @@ class Attempt(ABC):
         """The context of one direct task call."""
         return call_context(self.runtime, self.record, self.template, effect)
 
-    def before_body(self) -> None:
-        """Last look before a side effect: the lease must be confirmed, the worker not stopping."""
+    def before_body(self, *, announced: bool = False) -> None:
+        """Last look before a side effect: the lease must be confirmed, the worker not stopping.
+
+        What is `announced` on record as begun is not kept from beginning by a stop.
+        """
         if not self.runtime.leases.is_live(self._holding):
             self.halt(None)
             raise LeaseLost
-        if self.runtime.stopping.is_set():
+        if not announced:
             self.let_go_if_stopping()
 
     def pause_after(self, effect: RunBody, result: Unfinished) -> Wait:

@@ -282,11 +282,13 @@ class Origin(NamedTuple):
     Attributes:
         seed: what all its draws and ids follow from.
         template: what every invocation started from it has in common.
+        effect_seed: what its idempotency key follows from; another one's if it asks about that.
     """
 
     invocation: InvocationKey
     seed: bytes
     template: NewInvocation
+    effect_seed: bytes
 
 
 class TaskContext:
@@ -354,7 +356,7 @@ class TaskContext:
 
     def idempotency_key(self) -> str:
         """The one key of this invocation, the same on every attempt."""
-        return derive_id(self.seed(), "idempotency")
+        return derive_id(self.origin.effect_seed, "idempotency")
 
     def next_start_id(self) -> str:
         """The id of the next invocation that this body starts; a retry finds it again."""

@@ -17,6 +17,7 @@ from perdure.engine.effects import (
     Find,
     Flow,
     Flush,
+    MayBegin,
     Now,
     RunBody,
     SendNow,
@@ -24,9 +25,11 @@ from perdure.engine.effects import (
     Wait,
     WaitAny,
 )
-from perdure.engine.outcome import Outcome
+from perdure.engine.outcome import Outcome, Unfinished
 
 T = TypeVar("T")
+BodyAnswer = Outcome | Unfinished | Wait | None
+"""What comes of a `RunBody`."""
 
 
 class Performer(Protocol):
@@ -39,19 +42,20 @@ class Performer(Protocol):
     def start_now(self, new: NewInvocation) -> InvocationRecord: ...
     def affect(self, effect: SendNow | ControlNow) -> object: ...
     def compute(self, effect: Compute) -> Outcome: ...
+    def may_begin(self) -> None: ...
 
 
 class BlockingPerformer(Performer, Protocol):
     """Runs bodies and waits on the calling thread."""
 
-    def run_body(self, effect: RunBody) -> Outcome: ...
+    def run_body(self, effect: RunBody) -> BodyAnswer: ...
     def wait_any(self, waits: tuple[Wait, ...]) -> Wait: ...
 
 
 class AsyncPerformer(Performer, Protocol):
     """Runs bodies elsewhere and waits inside the deterministic loop."""
 
-    def run_body_async(self, effect: RunBody) -> Awaitable[Outcome]: ...
+    def run_body_async(self, effect: RunBody) -> Awaitable[BodyAnswer]: ...
     def wait_any_async(self, waits: tuple[Wait, ...]) -> Awaitable[Wait]: ...
 
 
@@ -106,18 +110,22 @@ async def drive_async(flow: Flow[T], performer: AsyncPerformer) -> T:
 
 
 def _perform(effect: Effect, performer: Performer) -> object:
+    answer: object = None
     match effect:
         case Now():
-            return performer.now()
+            answer = performer.now()
         case Flush():
-            return performer.flush()
+            answer = performer.flush()
         case Find(invocation_id):
-            return performer.find(invocation_id)
+            answer = performer.find(invocation_id)
         case StartNow(new):
-            return performer.start_now(new)
+            answer = performer.start_now(new)
         case SendNow() | ControlNow():
-            return performer.affect(effect)
+            answer = performer.affect(effect)
         case Compute():
-            return performer.compute(effect)
+            answer = performer.compute(effect)
+        case MayBegin():
+            performer.may_begin()
         case RunBody() | WaitAny():
             raise AssertionError(effect)
+    return answer

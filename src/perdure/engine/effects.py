@@ -57,6 +57,15 @@ class Function(Protocol):
         ...
 
     @property
+    def once(self) -> bool:
+        """Whether its body must not run again when it is not known what came of it."""
+        ...
+
+    def asking(self, arguments: bytes) -> Call | None:
+        """The call that finds out what became of a call with these arguments, if there is one."""
+        ...
+
+    @property
     def executor(self) -> object:
         """Where its bodies run: an `ExecutorChoice` (`perdure.engine.executors`)."""
         ...
@@ -172,16 +181,26 @@ class Compute(msgspec.Struct, frozen=True):
     encode: Callable[[object], tuple[bytes, object]]
 
 
+class MayBegin(msgspec.Struct, frozen=True):
+    """Wait until a body may begin here; raises what a `RunBody` would raise before its body."""
+
+
 class RunBody(msgspec.Struct, frozen=True):
     """Run one attempt of a task body here; gives an `Outcome`.
 
     Attributes:
         place: scope path and ordinal of the command, which name the invocation.
+        once: its beginning is on record, so it is tried once. Gives more then: None if it did not
+            begin, a `Wait` if it did not and shall be tried again after that, `Unfinished` if
+            nobody knows.
+        about: the place of the call that this one asks about; it has the idempotency key of that.
     """
 
     call: Call
     place: tuple[str, int]
     clock: int
+    once: bool = False
+    about: tuple[str, int] | None = None
 
 
 class WaitAny(msgspec.Struct, frozen=True):
@@ -191,6 +210,6 @@ class WaitAny(msgspec.Struct, frozen=True):
 
 
 Effect: TypeAlias = (
-    Now | Flush | Find | StartNow | SendNow | ControlNow | Compute | RunBody | WaitAny
+    Now | Flush | Find | StartNow | SendNow | ControlNow | Compute | MayBegin | RunBody | WaitAny
 )
 Flow: TypeAlias = Generator[Effect, Any, T]

@@ -16,6 +16,7 @@ from perdure.backends.base import (
     Release,
     Transition,
 )
+from perdure.core.draws import ALGORITHM
 from perdure.core.entries import COMMANDS, DELIVERIES, Entry, EntryKind
 from perdure.core.identity import InvocationKey
 from perdure.core.journal import Journal
@@ -23,7 +24,7 @@ from perdure.engine.env import TOKEN_BYTES
 from perdure.engine.outcome import outcome_token
 from perdure.engine.outcomes import commit_outcome
 from perdure.engine.runtime import Runtime
-from perdure.errors import LeaseLost
+from perdure.errors import JournalCorrupted, LeaseLost
 
 _PROGRESS = COMMANDS | DELIVERIES
 _OUTCOMES = frozenset({EntryKind.TASK, EntryKind.ATTEMPT})
@@ -46,6 +47,12 @@ class Ledger:
         Raises:
             JournalCorrupted: it is damaged.
         """
+        if record.draw_algorithm != ALGORITHM:
+            raise JournalCorrupted(
+                f"Workflow {record.key.invocation_id!r} draws by algorithm "
+                f"{record.draw_algorithm}; this perdure knows {ALGORITHM}. A newer perdure "
+                "wrote it; run this workflow with that version."
+            )
         self.journal = Journal(record.key, record.seed, entries, record.head)
         self._holding = Holding(record.key, record.epoch)
         self.reset_crashes = False

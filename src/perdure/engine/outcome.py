@@ -26,6 +26,7 @@ class Body(msgspec.Struct):
         result: encoded value; error: encoded exception. Never both.
         id, generation: an invocation.
         due: microseconds since 1970 UTC.
+        asks: the outcome is not known, and the task of this name is called next to find out.
     """
 
     arguments: msgspec.Raw = _NOTHING
@@ -34,6 +35,7 @@ class Body(msgspec.Struct):
     id: str = ""
     generation: int = 0
     due: int = 0
+    asks: str = ""
 
 
 _decode = msgspec.json.Decoder(Body).decode
@@ -78,10 +80,17 @@ class Unfinished(msgspec.Struct, frozen=True):
 
     error: ExecutorUnavailable | BodyDied
 
+    @property
+    def may_have_begun(self) -> bool:
+        """Whether it is not certain that no line of it ran."""
+        return isinstance(self.error, BodyDied)
 
-def outcome_body(outcome: Outcome, arguments: bytes = b"") -> bytes:
+
+def outcome_body(outcome: Outcome, arguments: bytes = b"", asks: str = "") -> bytes:
     """The entry body of an ended call, with its arguments in front when given."""
     member = b'"result":' if isinstance(outcome, Returned) else b'"error":'
+    if asks:
+        member = b'"asks":' + _encode(asks) + b"," + member
     if arguments:
         return b'{"arguments":' + arguments + b"," + member + outcome.body + b"}"
     return b"{" + member + outcome.body + b"}"

@@ -26,6 +26,7 @@ from perdure.engine.context import Origin, TaskContext
 from perdure.engine.effects import Call, Function
 from perdure.engine.outcome import Outcome, Raised, Returned, Unfinished
 from perdure.errors import (
+    BodyDied,
     DeserializationError,
     ExecutorUnavailable,
     OperationRefused,
@@ -142,6 +143,7 @@ class Shipment(msgspec.Struct, frozen=True, kw_only=True):
     arguments: bytes
     invocation: InvocationKey
     seed: bytes
+    effect_seed: bytes
     clock: int
     workflow: InvocationKey | None
     template: NewInvocation
@@ -178,6 +180,7 @@ def pack(call: Call, context: TaskContext, store_id: bytes) -> bytes:
             arguments=call.arguments,
             invocation=context.invocation,
             seed=context.seed(),
+            effect_seed=context.origin.effect_seed,
             clock=context.clock,
             workflow=context.workflow,
             template=context.template,
@@ -197,8 +200,9 @@ def unpack(function: Function, reply: bytes, types: TypeRegistry) -> Outcome | U
     try:
         return Returned(answer.body, function.decode_result(answer.body))
     except DeserializationError as error:
+        kind = BodyDied if function.once else ExecutorUnavailable  # it did run, so not again
         return Unfinished(
-            ExecutorUnavailable(
+            kind(
                 f"The result of task {function.name!r} came from another process and cannot be "
                 f"read here: {error} Both must have the same code."
             )
@@ -221,7 +225,7 @@ def run_shipment(payload: bytes, began: Callable[[], None] = _nothing) -> bytes:
         return _encode(Reply("unknown", found.encode()))
     began()
     context = TaskContext(
-        lambda: Origin(shipment.invocation, shipment.seed, shipment.template),
+        lambda: Origin(shipment.invocation, shipment.seed, shipment.template, shipment.effect_seed),
         shipment.clock,
         workflow=shipment.workflow,
         owner=found.owner,

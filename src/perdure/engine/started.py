@@ -35,11 +35,15 @@ def call_context(
 
     def origin() -> Origin:
         scope, ordinal = effect.place
+        about = derive_id(record.seed, "task", *map(str, effect.about)) if effect.about else ""
         # Without the task's name: a rename (with an alias) must not change the key of an
         # effect that may have happened under the old one.
         invocation_id = derive_id(record.seed, "task", scope, str(ordinal))
         seed = derive_seed(runtime.store_id, record.app, "task", invocation_id, 1)
         named = msgspec.structs.replace(template, name=effect.call.function.name)
-        return Origin(InvocationKey(invocation_id, 1), seed, named)
+        effect_seed = seed
+        if about:
+            effect_seed = derive_seed(runtime.store_id, record.app, "task", about, 1)
+        return Origin(InvocationKey(invocation_id, 1), seed, named, effect_seed)
 
     return TaskContext(origin, effect.clock, workflow=record.key, owner=runtime.owner)

@@ -6,7 +6,7 @@ from perdure.core.entries import EntryKind
 from perdure.engine.attempt import PARKING, Attempt
 from perdure.engine.cancellation import Cancellation
 from perdure.engine.context import WorkflowContext, enter, leave
-from perdure.engine.drive import drive
+from perdure.engine.drive import BodyAnswer, drive
 from perdure.engine.effects import Flow, RunBody, Wait
 from perdure.engine.outcome import Outcome, Unfinished
 from perdure.engine.strays import OneProcess
@@ -48,17 +48,27 @@ class SyncAttempt(Attempt):
         flow.close()
         raise WrongColour("A sync workflow cannot await. Use the sync spelling: task.call(...).")
 
-    def run_body(self, effect: RunBody) -> Outcome:
+    def may_begin(self) -> None:
+        """The last chance of a stop, a pause or a cancellation before a body."""
+        self.before_body()
+        self.look()
+        if self.pausing:
+            self.pause()
+        if any(entry.kind == EntryKind.CANCEL for entry in self.journal.deliveries):
+            while self.deliver_next():  # as a replay will, in the wait for what never came
+                continue
+
+    def run_body(self, effect: RunBody) -> BodyAnswer:
         """Run a task body and wait for it."""
         while True:
             context = self.task_context(effect)
-            self.before_body()
-            self.look()
-            if self.pausing:
-                self.pause()
-            if any(entry.kind == EntryKind.CANCEL for entry in self.journal.deliveries):
-                while self.deliver_next():  # as a replay will, in the wait for what never came
-                    continue
+            if effect.once:
+                self.before_body(announced=True)
+                result = self.runtime.bodies.run(effect.call, context, self.may_start)
+                if isinstance(result, Unfinished) and not result.may_have_begun:
+                    return self.pause_after(effect, result)
+                return result
+            self.may_begin()
             result = self.runtime.bodies.run(effect.call, context, self.may_start)
             if isinstance(result, Unfinished):
                 self.wait_any((self.pause_after(effect, result),))

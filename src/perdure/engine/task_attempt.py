@@ -1,7 +1,9 @@
 """One claim of one task that was started for any worker: run its body once, settle the outcome.
 
 A task has no journal: its row holds the attempts, its outcome is its record. At least once: a crash
-between the body and the settlement runs the body again.
+between the body and the settlement runs the body again. At most once, for a task that asks for it:
+the claim announces the body, so whoever claims it after a crash does not run it. A lease under
+which it may have begun is not given back without its outcome; it runs out, which is a crash.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from perdure.core.lifecycle import InvocationState
 from perdure.engine.context import Origin, TaskContext
 from perdure.engine.deaths import cause_of_death
 from perdure.engine.effects import Call, Function
+from perdure.engine.flows.attempts import is_late, unknown
 from perdure.engine.outcome import Outcome, Returned, Unfinished, outcome_token
 from perdure.engine.outcomes import commit_outcome
 from perdure.engine.runtime import Runtime, due_again, log_stop, logger
@@ -40,6 +43,7 @@ class TaskAttempt:
         self.function = function
         self.error: PerdureError | None = None
         self._holding = Holding(record.key, record.epoch)
+        self._has_begun = False
 
     def run(self) -> None:
         """Run the body and settle; a stale lease or a failing backend changes nothing."""
@@ -54,6 +58,8 @@ class TaskAttempt:
 
     def give_back(self) -> bool:
         """Release the lease after the backend failed; False if it fails still."""
+        if self.function.once and self._has_begun:
+            return True
         try:
             self._settle(Release())
         except BackendError:
@@ -71,25 +77,60 @@ class TaskAttempt:
         under it: as if this process had died, so that it counts as a crash.
         """
         record, limit = self.record, self.runtime.settings.crash_limit
+        if self.function.once:
+            return self._disposition_once()
         if record.crashes >= limit:
             where = f"the body of task {record.name!r}"
             return Stop(InvocationState.DEAD, cause_of_death(record, where))
-        call = Call(self.function, record.arguments, record.fingerprint)
+        return self._ran(Call(self.function, record.arguments, record.fingerprint))
+
+    def _ran(self, call: Call) -> Disposition | None:
+        record = self.record
         outcome = None
         if self._may_start():
+            self._has_begun = True
             outcome = self.runtime.bodies.run(call, self._context(), self._may_start)
         if outcome is None:
+            self._has_begun = False
             if self.runtime.stopping.is_set():
                 return Release()
             logger.info("lease of %s was not confirmed; its body did not start", record.key)
             return None
         if isinstance(outcome, Unfinished):
+            self._has_begun = outcome.may_have_begun
             due = due_again(self.runtime, record, record.name, outcome)
             return None if due is None else Suspend(due)
-        return self._concluded(outcome)
+        if call.function.once and is_late(outcome):
+            return self._uncertain(str(outcome.error))
+        return self._concluded(outcome, call.function)
 
-    def _concluded(self, outcome: Outcome) -> Disposition:
-        delay = self._retry_delay(outcome)
+    def _disposition_once(self) -> Disposition | None:
+        """The same for a task whose body must not run again.
+
+        A claim after a crash asks what became of the body, if there is somebody to ask.
+        """
+        record = self.record
+        if not record.crashes:
+            return self._ran(Call(self.function, record.arguments, record.fingerprint))
+        asking = self.function.asking(record.arguments)
+        if asking is None or record.crashes >= self.runtime.settings.crash_limit:
+            return self._uncertain("its process or its lease was lost")
+        return self._ran(asking)
+
+    def _uncertain(self, why: str) -> Disposition | None:
+        """Nobody knows what came of it: the end, or None to have it asked by the next claim.
+
+        Whoever asks may fail and ask again, so it must be on record first that the body may have
+        run; a lease that runs out is that record.
+        """
+        record = self.record
+        if not record.crashes and self.function.asking(record.arguments) is not None:
+            return None
+        error = unknown(record.name, why)
+        return Finish(InvocationState.FAILED, self.runtime.bodies.raised(error).body)
+
+    def _concluded(self, outcome: Outcome, function: Function) -> Disposition:
+        delay = self._retry_delay(outcome, function)
         if delay is not None:
             return RetryLater(delay)
         if isinstance(outcome, Returned):
@@ -99,19 +140,21 @@ class TaskAttempt:
     def _context(self) -> TaskContext:
         record = self.record
         return TaskContext(
-            lambda: Origin(record.key, record.seed, template_of(record, record.workflow)),
+            lambda: Origin(
+                record.key, record.seed, template_of(record, record.workflow), record.seed
+            ),
             record.base_time or 0,
             workflow=record.workflow,
             owner=self.runtime.owner,
         )
 
-    def _retry_delay(self, outcome: Outcome) -> int | None:
+    def _retry_delay(self, outcome: Outcome, function: Function) -> int | None:
         """Microseconds before the next attempt, or None when this outcome is final."""
         if isinstance(outcome, Returned) or outcome.final:
             return None
         number = self.record.attempts + 1
         chance = int(derive_id(self.record.seed, "retry", str(number)), 16) / 2.0**128
-        delay = self.function.retry.delay_after(number, chance)
+        delay = function.retry.delay_after(number, chance)
         return None if delay is None else int(delay * 1e6)
 
     def _settle(self, disposition: Disposition) -> None:

@@ -8,6 +8,7 @@ with what survived, and looks:
 
 * the workflow ends, and its result is what its journal says;
 * no task whose outcome was recorded runs again, and no failed attempt that was recorded does;
+* no body of an at-most-once task runs again unless its failure was recorded;
 * a body that does run again gets the arguments and the idempotency key of its first run, unless
   its task is pure, and none that is not pure ran for nothing but what the journal has forgotten;
 * whatever was recorded when the process died is there afterwards, byte by byte;
@@ -26,7 +27,7 @@ import functools
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -72,6 +73,7 @@ class Execution(NamedTuple):
         body: id of the task invocation, the same on every attempt.
         seen: its arguments and its idempotency key, as text.
         pure: its task is pure, so that it may run on values which were then lost.
+        once: its task is at-most-once, so that it must not run in vain.
     """
 
     process: int
@@ -79,19 +81,27 @@ class Execution(NamedTuple):
     name: str
     seen: str
     pure: bool = False
+    once: bool = False
 
 
 class Executions:
-    """Every run of a task body, in all processes of one scenario. Thread-safe."""
+    """Every run of a task body, in all processes of one scenario. Thread-safe.
+
+    Attributes:
+        once: names of the at-most-once tasks.
+    """
 
     def __init__(self) -> None:
         self.all: list[Execution] = []
+        self.once: set[str] = set()
         self._lock = threading.Lock()
 
     def watch(self, app: Perdure, env: MortalEnv, process: int) -> None:
         """Note what the tasks of `app` do from now on; a dead process runs no further bodies."""
         for definition in set(app.registry.values()):
             if definition.kind == "task":
+                if definition.once:
+                    self.once.add(definition.name)
                 self._wrap(definition, env, process)
 
     def _wrap(self, definition: Definition, env: MortalEnv, process: int) -> None:
@@ -104,8 +114,8 @@ class Executions:
             if isinstance(context, TaskContext) and context.template.name == definition.name:
                 seen = f"{args} {kwargs} {context.idempotency_key()}"
                 body = context.invocation.invocation_id
-                pure = definition.pure
-                self.note(Execution(process, body, definition.name, seen, pure))
+                kind = definition.pure, definition.once
+                self.note(Execution(process, body, definition.name, seen, *kind))
 
         @functools.wraps(function)
         def body(*args: Any, **kwargs: Any) -> Any:
@@ -126,7 +136,10 @@ class Executions:
 
 
 def misrun(
-    moments: Sequence[Survivors], final: Survivors, runs: Sequence[Execution]
+    moments: Sequence[Survivors],
+    final: Survivors,
+    runs: Sequence[Execution],
+    once_names: Collection[str] = (),
 ) -> Iterator[str]:
     """Which bodies ran another number of times, or on other things, than they may.
 
@@ -135,23 +148,33 @@ def misrun(
     What a body is run on is on record before, so that it is asked for again, with the same. Bodies
     of pure tasks are excepted from that.
 
+    None of an at-most-once task ever runs in vain: that nobody knows its outcome is one, too.
+
     Args:
         moments: what there was before process 0, process 1, ...; the first is usually `NOTHING`.
         runs: every execution in all of these processes.
+        once_names: the at-most-once tasks: one that was started may have been asked about only.
     """
-    recorded, dropped = final.attempts(), final.dropped()
+    recorded, dropped, unknown = final.attempts(), final.dropped(), final.unknown()
     names = {run.body: run.name for run in runs}
+    once = {run.body for run in runs if run.once}
+    once |= {key.invocation_id for key, row in final.rows.items() if row.name in once_names}
     for number, moment in enumerate(moments):
         ran = Counter(run.body for run in runs if run.process >= number)
         then, ended = moment.attempts(), moment.ended()
         for body in {*ran, *recorded} - dropped:
             wanted = recorded[body] - then[body]
-            vain = 0 if body in ended else len(moments) - 1 - number
-            if not wanted <= ran[body] <= wanted + vain:
+            vain = 0 if body in ended or body in once else len(moments) - 1 - number
+            # An outcome that nobody knows is on record too, and no run from then on belongs to it.
+            lost = len(moments) > 1 and (body in once or body in unknown)
+            if not (0 if lost else wanted) <= ran[body] <= wanted + vain:
                 yield (
                     f"task {names.get(body, '?')!r} ({body}) ran {ran[body]} times from process "
                     f"{number} on, in which {wanted} outcomes of it were recorded"
                 )
+    for body in once & dropped:
+        if (count := sum(run.body == body for run in runs)) > recorded[body] + 1:
+            yield f"at-most-once task {names[body]!r} ({body}) ran {count} times and was dropped"
     for body in names.keys() - recorded.keys() - dropped - {run.body for run in runs if run.pure}:
         yield f"task {names[body]!r} ({body}) ran, and nobody asks for it any more"
     for body, name in names.items():
@@ -326,7 +349,7 @@ class _Scenario:
         yield from final.unsound()
         for moment in self.moments:
             yield from moment.changed_in(final)
-        yield from misrun(self.moments, final, self.executions.all)
+        yield from misrun(self.moments, final, self.executions.all, self.executions.once)
         yield from self._check_replay(outcome)
         yield from self._check_once_more(outcome)
 

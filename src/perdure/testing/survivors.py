@@ -24,6 +24,8 @@ from perdure.engine.outcome import read_body
 ROWS_MAX = 10_000
 """Rows that are read; a program under test has a handful."""
 
+_UNKNOWN = b'"perdure.errors.OutcomeUnknown"'
+"""How its class stands in the record of an `OutcomeUnknown`."""
 _STOPPED = frozenset({InvocationState.PARKED, InvocationState.DEAD})
 
 
@@ -74,6 +76,17 @@ class Survivors:
         }
         tasks = (row for row in self.rows.values() if row.kind == "task")
         return found | {row.key.invocation_id for row in tasks if row.state in TERMINAL}
+
+    def unknown(self) -> set[str]:
+        """At-most-once tasks of whose outcome is on record that nobody knows it."""
+        found = {
+            _body_id(self.rows[key], entry)
+            for key, entries in self.journals.items()
+            for entry in entries
+            if entry.kind == EntryKind.TASK and _UNKNOWN in entry.body
+        }
+        tasks = (row for row in self.rows.values() if row.kind == "task")
+        return found | {row.key.invocation_id for row in tasks if _UNKNOWN in (row.outcome or b"")}
 
     def dropped(self) -> set[str]:
         """Tasks that their workflow cancelled, by the id their bodies see."""

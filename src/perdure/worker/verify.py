@@ -24,8 +24,9 @@ class _Verifying(Attempt):
         self.halt(None)
         raise Suspended("The end of the record is reached.")
 
-    def before_body(self) -> None:
+    def before_body(self, *, announced: bool = False) -> None:
         """A body would run."""
+        del announced
         self._recorded_end()
 
     def compute(self, effect: Compute) -> Outcome:

@@ -21,6 +21,7 @@ from perdure.api.operations import (
     require_context,
     set_data,
     sleep,
+    sleep_until,
     token,
 )
 from perdure.api.randomness import WorkflowRandom
@@ -44,6 +45,7 @@ __all__ = [
     "record",
     "set_data",
     "sleep",
+    "sleep_until",
     "token",
     "utc_now",
     "uuid",

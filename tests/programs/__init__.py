@@ -44,6 +44,7 @@ MODULES = (
     "messaging",
     "cancelling",
     "effects",
+    "timing",
 )
 """The modules of this package whose programs are killed at every boundary."""
 

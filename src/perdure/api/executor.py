@@ -16,9 +16,10 @@ from perdure.api import operations
 from perdure.api.client import Client
 from perdure.api.functions import Registered
 from perdure.api.invocation import DistributedInvocation
+from perdure.api.moments import to_datetime
 from perdure.api.recorded import RecordedSource
 from perdure.api.register import RegisterSource
-from perdure.api.state_backend import StateBackend, to_datetime
+from perdure.api.state_backend import StateBackend
 from perdure.core.identity import WorkflowIdentity
 from perdure.core.scope import DRAW_KINDS, Scope
 from perdure.engine.context import TaskContext, WorkflowContext

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import msgspec
 
-from perdure.api.state_backend import to_datetime
+from perdure.api.moments import to_datetime
 from perdure.backends.base import InvocationRecord
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState

@@ -15,7 +15,7 @@ from perdure.api.client import Client
 from perdure.api.definition import Definition
 from perdure.api.functions import Registered
 from perdure.api.invocation import DistributedInvocation
-from perdure.api.state_backend import to_datetime
+from perdure.api.moments import aware, from_datetime, to_datetime
 from perdure.core.identity import InvocationKey, validate_identifier
 from perdure.core.retry import seconds
 from perdure.engine import flows
@@ -25,6 +25,8 @@ from perdure.engine.context import (
     current,
     current_workflow,
 )
+from perdure.engine.effects import Flow
+from perdure.engine.outcome import Outcome
 from perdure.errors import (
     InvalidIdentifier,
     NotInWorkflow,
@@ -230,6 +232,9 @@ def token(nbytes: int = 32) -> str:
 # --- waiting ------------------------------------------------------------------------------------
 
 
+_Waiting = Callable[[flows.Place, int], Flow[Outcome]]
+
+
 async def _nothing() -> None:
     return None
 
@@ -242,18 +247,38 @@ def sleep(duration: float | timedelta) -> Awaitable[None]:
 
     In an async workflow: `await wf.sleep(...)`. In a sync one it has slept when it returns.
     """
-    context = current_workflow("wf.sleep")
     microseconds = int(seconds(duration, "wf.sleep") * flows.MICROSECONDS)
+    return _slept("wf.sleep", flows.sleep, microseconds)
+
+
+def sleep_until(moment: datetime) -> Awaitable[None]:
+    """Wait durably for a moment, by the state backend's clock. One that is past has come already.
+
+    Args:
+        moment: an aware datetime; any time zone will do. A replay must ask for the same moment, so
+            compute it from `wf.now()`, `wf.utc_now()` or arguments.
+
+    In an async workflow: `await wf.sleep_until(...)`. In a sync one it has come when it returns.
+
+    Raises:
+        ConfigurationError: it is no datetime, or has no time zone.
+    """
+    due = from_datetime(aware(moment, "wf.sleep_until"))
+    return _slept("wf.sleep_until", flows.sleep_until, due)
+
+
+def _slept(what: str, flow: _Waiting, microseconds: int) -> Awaitable[None]:
+    context = current_workflow(what)
     if context.is_async:
-        return _sleep_async(microseconds)
-    context.perform(flows.sleep(context, microseconds))
+        return _sleep_async(what, flow, microseconds)
+    context.perform(flow(context, microseconds))
     return _Slept()
 
 
-async def _sleep_async(microseconds: int) -> None:
+async def _sleep_async(what: str, flow: _Waiting, microseconds: int) -> None:
     """Sleep in the scope of whichever asyncio task awaits it."""
-    context = current_workflow("wf.sleep")
-    await context.perform_async(flows.sleep(context, microseconds))
+    context = current_workflow(what)
+    await context.perform_async(flow(context, microseconds))
 
 
 class _Slept:

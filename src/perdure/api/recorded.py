@@ -14,7 +14,8 @@ from typing import Any, NoReturn
 from perdure.api.client import Client
 from perdure.api.functions import Registered
 from perdure.api.invocation import DistributedInvocation
-from perdure.api.state_backend import StateBackend, to_datetime
+from perdure.api.moments import to_datetime
+from perdure.api.state_backend import StateBackend
 from perdure.backends.base import InvocationRecord
 from perdure.core.entries import Entry, EntryKind
 from perdure.core.identity import InvocationKey

@@ -14,7 +14,8 @@ import msgspec
 from perdure.api.client import Client
 from perdure.api.functions import Registered
 from perdure.api.invocation import DistributedInvocation
-from perdure.api.state_backend import BASE_TIME_KEY, StateBackend, to_datetime
+from perdure.api.moments import to_datetime
+from perdure.api.state_backend import BASE_TIME_KEY, StateBackend
 from perdure.backends.base import NewInvocation, RegisterPut
 from perdure.core.draws import DrawSource, derive_id, derive_seed
 from perdure.core.identity import InvocationKey, WorkflowIdentity

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from perdure.api.client import Client
 from perdure.api.invocation import DistributedInvocation
+from perdure.api.moments import to_datetime
 from perdure.backends.base import InvocationRecord, RegisterPut
 from perdure.core.entries import Entry, EntryKind, verify_chain
 from perdure.core.identity import WorkflowIdentity, validate_identifier
@@ -16,12 +16,6 @@ from perdure.engine.outcome import read_body
 from perdure.errors import LeaseRequired, RegisterConflict
 
 BASE_TIME_KEY = "workflow:base_time"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def to_datetime(microseconds: int) -> datetime:
-    """An aware UTC datetime from microseconds since 1970, without rounding."""
-    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 class StateBackend:

@@ -13,7 +13,7 @@ from perdure.engine.flows.messages import TIMED_OUT, receive, send, timed_out
 from perdure.engine.flows.place import MICROSECONDS, DecodeResult, Place
 from perdure.engine.flows.records import record, set_data
 from perdure.engine.flows.tasks import call_task
-from perdure.engine.flows.waits import result, sleep, timer
+from perdure.engine.flows.waits import result, sleep, sleep_until, timer
 
 __all__ = [
     "MICROSECONDS",
@@ -29,6 +29,7 @@ __all__ = [
     "send",
     "set_data",
     "sleep",
+    "sleep_until",
     "start",
     "timed_out",
     "timer",

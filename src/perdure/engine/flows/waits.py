@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from perdure.core.divergence import describe_arguments
 from perdure.core.entries import EntryKind
 from perdure.core.identity import InvocationKey
@@ -55,21 +57,35 @@ def sleep(place: Place, duration: int) -> Flow[Outcome]:
     return Returned(b"null", None)
 
 
+def sleep_until(place: Place, due: int) -> Flow[Outcome]:
+    """Wait for a moment of the state backend's clock; one that is past has come already."""
+    wait = yield from _set_timer(place, "sleep_until", due, lambda _: due)
+    yield WaitAny((wait,))
+    place.scope.event(delivered(wait).at)
+    return Returned(b"null", None)
+
+
 def timer(place: Place, duration: int) -> Flow[Wait]:
     """Set a durable timer and give what to wait for; it does not wait."""
-    digest = duration.to_bytes(8, "big")
-    command = begin(place, EntryKind.SLEEP, "sleep", "sleep")
+    return (yield from _set_timer(place, "sleep", duration, lambda now: now + duration))
+
+
+def _set_timer(place: Place, name: str, asked: int, due_at: Callable[[int], int]) -> Flow[Wait]:
+    """Record a timer, or find it; `asked` is what a replay must ask for again."""
+    digest = asked.to_bytes(8, "big", signed=True)
+    command = begin(place, EntryKind.SLEEP, "sleep", name)
     if (entry := command.recorded) is not None:
         if entry.digest != digest:
             then = place.journal.line_of(entry)
             was, now = (
-                str(int.from_bytes(d, "big") / 1e6).encode() for d in (entry.digest, digest)
+                str(int.from_bytes(d, "big", signed=True) / MICROSECONDS).encode()
+                for d in (entry.digest, digest)
             )
             raise Divergence(describe_arguments(place.key, entry, then, was, now, place.line()))
         due = read_body(entry.body).due
     else:
         # No event for the workflow clock, for it is not durable before the next task body.
         at: int = yield Now()
-        due = at + duration
+        due = due_at(at)
         stage(place, command, due_body(due), at, digest)
     return Wait(place=command.place, due=due)

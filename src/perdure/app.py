@@ -20,6 +20,7 @@ from perdure.api.named import NamedDefinition
 from perdure.api.outside import refuse_undurable
 from perdure.api.queues import Queues, queue_name
 from perdure.api.registry import Registry
+from perdure.api.schedules import Schedules
 from perdure.api.settings import Settings, load_settings
 from perdure.api.state_backend import StateBackend
 from perdure.backends.base import Backend, Health, InvocationKind, InvocationQuery
@@ -39,6 +40,7 @@ from perdure.errors import ConfigurationError, OperationRefused
 from perdure.values import TypeRegistry
 from perdure.worker.local import LocalWorker
 from perdure.worker.owner import owner_name
+from perdure.worker.scheduling import Scheduler
 from perdure.worker.standing import StandingWorker
 from perdure.worker.worker import Serving
 
@@ -118,6 +120,7 @@ class Perdure(Decorators):
             code_version=self.settings.code_version,
             runs_here=self.settings.local_worker,
         )
+        self.schedules = Schedules(self.client)
         self.state_backend = StateBackend(self.client)
         self._types.register_extension(
             DistributedInvocation,
@@ -129,6 +132,7 @@ class Perdure(Decorators):
         self._runtime: Runtime | None = None
         self._local: LocalWorker | None = None
         self._standing: list[StandingWorker] = []
+        self._schedulers: list[Scheduler] = []
         self._pid = os.getpid()
         atexit.register(_close_at_exit, weakref.ref(self))
 
@@ -284,7 +288,7 @@ class Perdure(Decorators):
         )
         self._lock = threading.RLock()
         self._pid = os.getpid()
-        self._standing = []
+        self._standing, self._schedulers = [], []
         self._local = LocalWorker(
             runtime,
             self.registry,
@@ -301,6 +305,8 @@ class Perdure(Decorators):
 
         This is what `perdure worker` does; call it to have a worker inside a process of your own.
 
+        It also starts the runs of the app's schedules when they are due.
+
         Args:
             queues: only these; default: every queue.
             concurrency: attempts at a time; default: the app's setting.
@@ -316,6 +322,18 @@ class Perdure(Decorators):
         )
         self._standing.append(worker)
         worker.start()
+        if self.schedules:
+            self.start_scheduler()
+
+    def start_scheduler(self) -> None:
+        """Start the runs of the app's schedules when they are due, on a thread, until `close()`.
+
+        A worker does so, too, if there are schedules when it starts. Any number of processes may.
+        Runs are claimed by whoever claims such work; a process without a worker runs none.
+        """
+        scheduler = Scheduler(self.runtime, self.schedules)
+        self._schedulers.append(scheduler)
+        scheduler.start()
 
     @contextlib.contextmanager
     def _here(self, root: InvocationKey) -> Generator[None]:
@@ -354,7 +372,8 @@ class Perdure(Decorators):
         deadline = runtime.env.monotonic() + timeout
         at_rest = False
         try:
-            workers: list[LocalWorker | StandingWorker] = [local, *self._standing]
+            workers: list[LocalWorker | StandingWorker | Scheduler] = [local, *self._standing]
+            workers += self._schedulers
             stopped = [each.stop(max(0.0, deadline - runtime.env.monotonic())) for each in workers]
             at_rest = all(stopped)
             if at_rest:
@@ -363,7 +382,7 @@ class Perdure(Decorators):
             self.client.fail(OperationRefused("The app was closed while this waited for a result."))
         finally:
             self._runtime = self._local = None
-            self._standing = []
+            self._standing, self._schedulers = [], []
         return at_rest
 
     def __enter__(self) -> Self:

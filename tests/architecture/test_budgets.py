@@ -19,6 +19,7 @@ ARGUMENTS_MAX = 7
 ALLOWED: dict[str, str] = {
     "app.py:Perdure.__init__": "settings of the app, all by keyword, as a user's editor shows them",
     "api/decorators.py:Decorators.task": "policies of a task, all by keyword, for the same reason",
+    "api/decorators.py:Decorators.schedule": "when, what and the policy, likewise",
 }
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

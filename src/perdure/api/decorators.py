@@ -20,6 +20,14 @@ from perdure.api.functions import (
 )
 from perdure.api.queues import Key, Queue, Queues, queue_name
 from perdure.api.registry import Registry
+from perdure.api.schedules import (
+    CATCH_UP_LIMIT,
+    CatchUp,
+    Overlap,
+    ScheduleArguments,
+    Schedules,
+    make_policy,
+)
 from perdure.backends.base import InvocationKind
 from perdure.core.identity import validate_identifier
 from perdure.core.retry import NO_RETRY, Retry, seconds
@@ -30,6 +38,7 @@ from perdure.values import TypeRegistry
 
 P = ParamSpec("P")
 R = TypeVar("R")
+F = TypeVar("F", bound=Registered[..., Any])
 
 
 class Decorators:
@@ -37,6 +46,7 @@ class Decorators:
 
     registry: Registry
     declared_queues: Queues
+    schedules: Schedules
     client: Client
     _types: TypeRegistry
 
@@ -272,6 +282,65 @@ class Decorators:
             rate=rate,
             workers_only=workers_only,
         )
+
+    def schedule(  # noqa: PLR0913 - when, what and the policy, all by keyword
+        self,
+        cron: str | None = None,
+        /,
+        *,
+        every: timedelta | None = None,
+        timezone: str = "UTC",
+        name: str | None = None,
+        arguments: ScheduleArguments | None = None,
+        catch_up: CatchUp = "last",
+        catch_up_limit: int = CATCH_UP_LIMIT,
+        overlap: Overlap = "allow",
+        jitter: float | timedelta = 0.0,
+    ) -> Callable[[F], F]:
+        """Start a workflow (or a task) at certain times. Write it above `@app.workflow`.
+
+        Workers start the runs (`perdure worker`, `app.start_worker`), and so do processes with
+        `app.start_scheduler()`. However many there are, each tick has one run, whose id is
+        `<name>@<tick in UTC>`, such as `report@2026-03-29T01:00:00Z`. The first tick is the first
+        one after a process has seen the schedule.
+
+        Args:
+            cron: minute, hour, day of month, month, day of week: "*/5 * * * *". Also with seconds
+                as the first of six fields.
+            every: instead of cron: each whole multiple of this span since 1970-01-01T00:00Z.
+            timezone: whose clock cron goes by, as an IANA name. A time that the clock skips fires
+                right after the gap, one that it shows twice fires once; where minute or hour
+                begins with a star, real time counts.
+            name: of the schedule; default: the function's. It must not change, for it is part of
+                the runs' ids and names what is durable of the schedule.
+            arguments: of each run, by name; or a function that gives them, of the tick as an aware
+                datetime in `timezone`.
+            catch_up: what becomes of missed ticks (those that no process decided for a minute):
+                "last" starts the newest, unless a later tick is just due; "all" starts them all;
+                "none" starts none. What was before the schedule was seen first is not missed.
+            catch_up_limit: so many missed ticks are started at most, the newest ones.
+            overlap: "skip" starts nothing while another run of the schedule has not ended (a
+                parked or paused one has not); "allow" starts it anyway.
+            jitter: seconds or timedelta; each run begins so much later at most. How much follows
+                from its id.
+
+        Raises:
+            ConfigurationError: it never fires, or an argument cannot be used.
+            RegistrationError: no workflow or task, or the name is taken.
+        """
+        policy = make_policy(catch_up, catch_up_limit, overlap, jitter)
+        rule = cron if every is None else every
+        if rule is None or (cron is not None and every is not None):
+            raise ConfigurationError(
+                "@app.schedule needs either a cron expression or every=, such as "
+                '@app.schedule("0 3 * * *") or @app.schedule(every=timedelta(minutes=15)).'
+            )
+
+        def declare(target: F) -> F:
+            self.schedules.declare(target, rule, timezone, name, arguments or {}, policy)
+            return target
+
+        return declare
 
     def register(self, *classes: type) -> None:
         """Let values and exceptions of these classes be recorded and given back as themselves.

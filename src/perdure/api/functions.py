@@ -208,6 +208,10 @@ class Registered(Generic[P, R]):
             code_version=self._client.template.code_version,
         )
 
+    def new_outside(self, call: Call) -> NewInvocation:
+        """What a start of this call outside of workflows brings; whoever asks gives the id."""
+        return self._new(call, None)
+
     def new_for_memo(self, call: Call, context: WorkflowContext) -> NewInvocation:
         """What `execute_task` starts for a call; its id is derived from the call."""
         return self._new(call, context)

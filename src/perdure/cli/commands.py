@@ -21,6 +21,7 @@ from perdure.cli.options import (
     Where,
 )
 from perdure.cli.output import Output
+from perdure.cli.schedules import add_schedule
 from perdure.cli.workflow_commands import add_workflow
 
 GRACE_SECONDS = 30.0
@@ -269,6 +270,7 @@ _COMMANDS: tuple[_Add, ...] = (
     _add_worker,
     add_workflow,
     _add_queue,
+    add_schedule,
     _add_db,
     _add_doctor,
     _add_version,

@@ -25,7 +25,7 @@ POLL_FIRST_SECONDS = 0.05
 POLL_MAX_SECONDS = 0.5
 """How often `result --wait` looks; it starts quickly and settles down."""
 
-LIBRARIES = ("cyclopts", "msgspec", "pydantic", "rich", "uuid-utils")
+LIBRARIES = ("cronsim", "cyclopts", "msgspec", "pydantic", "rich", "uuid-utils")
 
 # --- list ---------------------------------------------------------------------------------------
 

@@ -1,0 +1,148 @@
+"""What is durable of one schedule, as values of the register. Each write is one transaction.
+
+Nothing is ever overwritten: `tick:<tick>` says what became of a tick, `change:<n>` is the n-th
+pause or resume, `first` is when the schedule was seen first; two counters tell how far both are.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Literal
+
+import msgspec
+
+from perdure.api.ticks import name_of
+from perdure.backends.base import Backend, NewInvocation, RegisterPut, RegisterResult
+from perdure.engine.committer import until_known
+from perdure.errors import JournalCorrupted
+
+WORKFLOW_TYPE = "perdure.schedule"
+"""The register's identity of a schedule is this and the schedule's name."""
+_FIRST, _HANDLED, _CHANGES = "first", "counter:tick", "counter:change"
+
+Became = Literal["started", "skipped", "missed"]
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What became of a tick, and when that was decided (microseconds)."""
+
+    became: Became
+    at: int
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A pause or a resume, when (microseconds), and why."""
+
+    paused: bool
+    at: int
+    reason: str = ""
+
+
+NEVER_CHANGED = Change(paused=False, at=0)
+_decode_change = msgspec.json.Decoder(Change).decode
+_decode_decision = msgspec.json.Decoder(Decision).decode
+
+
+class ScheduleState:
+    """The register of one schedule. Holds nothing itself."""
+
+    def __init__(self, backend: Backend, app: str, name: str) -> None:
+        """Bind to a schedule."""
+        self._backend = backend
+        self._identity = (app, WORKFLOW_TYPE, name)
+
+    def since(self, now: int) -> int | None:
+        """Ticks up to this moment are settled; None while the schedule is paused.
+
+        The first look at a new schedule settles all that was before it.
+        """
+        change = self.last_change()
+        if change.paused:
+            return None
+        first = self._get(_FIRST) or self._put(_FIRST, str(now).encode())
+        return max(self.handled() or 0, int(first), change.at)
+
+    def handled(self) -> int | None:
+        """The newest tick that was decided, or None."""
+        body = self._get(_HANDLED)
+        return None if body is None else int(body)
+
+    def became(self, tick: int) -> Became | None:
+        """What became of a tick, as far as it was decided by itself."""
+        body = self._get(f"tick:{name_of(tick)}")
+        try:
+            return None if body is None else _decode_decision(body).became
+        except msgspec.MsgspecError as error:
+            raise _unreadable(f"tick:{name_of(tick)}", body, error) from error
+
+    def decide(self, tick: int, became: Became, at: int, new: NewInvocation | None = None) -> bool:
+        """Say what became of a tick, and start its run with it. False if somebody said so before.
+
+        After an open outcome that was good, it is False as well: then the run is started, and
+        whoever claims it sees it.
+        """
+        put = self._new_put(
+            f"tick:{name_of(tick)}",
+            msgspec.json.encode(Decision(became, at)),
+            (_HANDLED, tick),
+            new,
+        )
+        return self._store(put).won
+
+    def last_change(self) -> Change:
+        """The latest pause or resume."""
+        number = self._changes()
+        if not number:
+            return NEVER_CHANGED
+        body = self._get(f"change:{number}")
+        try:
+            return _decode_change(body or b"")
+        except msgspec.MsgspecError as error:
+            raise _unreadable(f"change:{number}", body, error) from error
+
+    def change(self, *, paused: bool, reason: str) -> bool:
+        """Pause or resume; False if it is so already."""
+        while True:
+            number = self._changes()
+            if self.last_change().paused == paused:
+                return False
+            body = msgspec.json.encode(Change(paused, self._backend.now(), reason))
+            put = self._new_put(f"change:{number + 1}", body, (_CHANGES, number + 1))
+            if self._store(put).body == body:
+                return True
+
+    def _changes(self) -> int:
+        return int(self._get(_CHANGES) or b"0")
+
+    def _get(self, key: str) -> bytes | None:
+        return self._backend.register_get(*self._identity, key)
+
+    def _put(self, key: str, body: bytes) -> bytes:
+        return self._store(self._new_put(key, body)).body
+
+    def _store(self, put: RegisterPut) -> RegisterResult:
+        return until_known(functools.partial(self._backend.register_put, put))
+
+    def _new_put(
+        self,
+        key: str,
+        body: bytes,
+        counter: tuple[str, int] | None = None,
+        child: NewInvocation | None = None,
+    ) -> RegisterPut:
+        app, workflow_type, workflow_id = self._identity
+        return RegisterPut(
+            app=app,
+            workflow_type=workflow_type,
+            workflow_id=workflow_id,
+            key=key,
+            body=body,
+            counter=counter,
+            child=child,
+        )
+
+
+def _unreadable(key: str, body: bytes | None, error: Exception) -> JournalCorrupted:
+    return JournalCorrupted(
+        f"{key!r} of a schedule cannot be read ({error}): {body!r}. Restore a backup."
+    )

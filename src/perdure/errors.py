@@ -164,7 +164,7 @@ class InvocationDead(PerdureError):
 
 
 class ResultTimeout(PerdureError, TimeoutError):
-    """`result(timeout)` gave up waiting. The invocation goes on."""
+    """`result(timeout)` or a stream gave up waiting. The invocation goes on."""
 
     code = "PRD025"
 

@@ -147,13 +147,13 @@ def test_a_take_over_between_claim_and_first_look_is_no_damage() -> None:
         assert other.named("main").options(id="one").start().result(LONG) == "done"
         other.close()
 
-    def late(key: Any) -> Any:
+    def late(key: Any, start: int = 0) -> Any:
         if not taken.is_set():
             taken.set()
             thread = threading.Thread(target=take_over)
             thread.start()
             thread.join(LONG)
-        return read_journal(key)
+        return read_journal(key, start)
 
     store.read_journal = late
     with app_on(store) as app:

@@ -45,6 +45,7 @@ MODULES = (
     "cancelling",
     "effects",
     "timing",
+    "publishing",
 )
 """The modules of this package whose programs are killed at every boundary."""
 

@@ -6,7 +6,8 @@ import contextlib
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from perdure.api.definition import Definition
 from perdure.api.registry import Registry
@@ -53,6 +54,28 @@ SETTLE_TRIES_MAX = 5
 """Calls of something idempotent before the caller is told that its outcome is open."""
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted(Generic[T]):
+    """What somebody waits for.
+
+    Attributes:
+        look: finds it, or gives None; called with the record as it is now.
+        timeout: seconds, or None.
+        late: makes the error that is raised then.
+        reads: it may come while the invocation goes on.
+    """
+
+    key: InvocationKey
+    look: Callable[[InvocationRecord], T | None]
+    timeout: float | None
+    late: Callable[[InvocationKey, float | None], PerdureError]
+    reads: bool = False
+
+
+def _ended(record: InvocationRecord) -> InvocationRecord | None:
+    return record if record.state in TERMINAL else None
+
+
 class Client:
     """What tasks, workflows and handles use of their app. Thread-safe.
 
@@ -77,7 +100,7 @@ class Client:
         self.registry = registry
         self.types = types
         self._runtime = runtime
-        self._here = here
+        self.here = here
         self.untyped: Codec = codec_for(Any, types)
         self.code_version = code_version
         self._codecs: dict[object, Codec] = {}
@@ -285,15 +308,12 @@ class Client:
 
     # --- waiting --------------------------------------------------------------------------------
 
-    def _ended(self, key: InvocationKey, failures: int) -> InvocationRecord | None:
-        """The record if it ended, None if it goes on; raises if it cannot by itself.
+    def _refuse_stopped(self, record: InvocationRecord, failures: int) -> None:
+        """Raise why it will not go on by itself, if so.
 
         Args:
             failures: how many failures of the state backend were known when the wait began.
         """
-        record = self.read(key)
-        if record.state in TERMINAL:
-            return record
         for tree in (record.root, None):
             count, failure = self._failures.get(tree, (0, None))
             if failure is not None and count > failures:
@@ -302,7 +322,6 @@ class Client:
             raise InvocationParked(record.reason)
         if record.state is InvocationState.DEAD:
             raise InvocationDead(record.reason)
-        return None
 
     def wait(self, key: InvocationKey, timeout: float | None) -> object:
         """Block until the invocation ends; its result, or what it raised.
@@ -311,25 +330,39 @@ class Client:
             ResultTimeout: it goes on after `timeout` seconds.
             InvocationParked, InvocationDead: it will not end by itself.
         """
-        env, hub = self.runtime.env, self.runtime.hub
+        return self.outcome(self.until(Wanted(key, _ended, timeout, self._timed_out)))
+
+    async def wait_async(self, key: InvocationKey, limit: float | None) -> object:
+        """As `wait`, without blocking the running loop between looks."""
+        return self.outcome(await self.until_async(Wanted(key, _ended, limit, self._timed_out)))
+
+    def until(self, wanted: Wanted[T]) -> T:
+        """Block until `wanted` finds something; whoever waits runs the invocation here, if it may.
+
+        Raises:
+            InvocationParked, InvocationDead: nothing was found, and it will not go on by itself.
+        """
+        env, key, timeout = self.runtime.env, wanted.key, wanted.timeout
         deadline = None if timeout is None else env.monotonic() + timeout
         signal = env.signal()
         pause, failures = POLL_FIRST_SECONDS, self._failure_count
         doubt_at = env.monotonic() + DOUBT_SECONDS
-        with self._here(self.read(key).root), hub.listening(key, signal.set):
+        with self.here(self.read(key).root), self._listening(wanted, signal.set):
             while True:
                 signal.clear()
-                if (record := self._ended(key, failures)) is not None:
-                    return self.outcome(record)
+                record = self.read(key)
+                if (found := wanted.look(record)) is not None:
+                    return found
+                self._refuse_stopped(record, failures)
                 doubt_at = self._doubt(key, doubt_at)
                 left = pause if deadline is None else min(pause, deadline - env.monotonic())
                 if left <= 0:
-                    raise self._timed_out(key, timeout)
+                    raise wanted.late(key, timeout)
                 signal.wait(left)
                 pause = min(pause * 2, POLL_MAX_SECONDS)
 
-    async def wait_async(self, key: InvocationKey, limit: float | None) -> object:
-        """As `wait`, without blocking the running loop between looks."""
+    async def until_async(self, wanted: Wanted[T]) -> T:
+        """As `until`, without blocking the running loop between looks."""
         import asyncio  # noqa: PLC0415 - asyncio costs 50 ms at import; only async code pays
 
         loop = asyncio.get_running_loop()
@@ -339,22 +372,31 @@ class Client:
             with contextlib.suppress(RuntimeError):  # that loop has ended meanwhile
                 loop.call_soon_threadsafe(event.set)
 
+        key, limit = wanted.key, wanted.timeout
         pause, failures = POLL_FIRST_SECONDS, self._failure_count
         deadline = None if limit is None else loop.time() + limit
         doubt_at = self.runtime.env.monotonic() + DOUBT_SECONDS
-        with self._here(self.read(key).root), self.runtime.hub.listening(key, poke):
+        with self.here(self.read(key).root), self._listening(wanted, poke):
             while True:
                 event.clear()
-                if (record := self._ended(key, failures)) is not None:
-                    return self.outcome(record)
+                record = self.read(key)
+                if (found := wanted.look(record)) is not None:
+                    return found
+                self._refuse_stopped(record, failures)
                 doubt_at = self._doubt(key, doubt_at)
                 left = pause if deadline is None else min(pause, deadline - loop.time())
                 if left <= 0:
-                    raise self._timed_out(key, limit)
+                    raise wanted.late(key, limit)
                 try:
                     await asyncio.wait_for(event.wait(), left)
                 except TimeoutError:
                     pause = min(pause * 2, POLL_MAX_SECONDS)
+
+    def _listening(
+        self, wanted: Wanted[T], poke: Callable[[], None]
+    ) -> AbstractContextManager[None]:
+        hub = self.runtime.hub
+        return (hub.reading if wanted.reads else hub.listening)(wanted.key, poke)
 
     def _doubt(self, key: InvocationKey, at: float) -> float:
         """Log, once per wait, that nobody may have the code; who waits goes on waiting.

@@ -12,6 +12,7 @@ from perdure.api.client import Client
 from perdure.api.definition import Call, Definition
 from perdure.api.outside import loop_is_running, refuse_undurable
 from perdure.api.queries import Query, ask
+from perdure.api.streams import Stream
 from perdure.core.identity import InvocationKey, WorkflowIdentity
 from perdure.core.lifecycle import InvocationState
 from perdure.core.retry import seconds
@@ -190,6 +191,51 @@ class DistributedInvocation(Generic[R_co]):
             InvocationNotFound, Superseded: there is no such workflow, or a later generation of it.
         """
         return ask(self._client, self.key, query, args, kwargs)
+
+    @overload
+    def stream(
+        self,
+        name: str,
+        type_: type[T],
+        /,
+        *,
+        from_start: bool = True,
+        timeout: float | timedelta | None = None,
+    ) -> Stream[T]: ...
+    @overload
+    def stream(
+        self, name: str, /, *, from_start: bool = True, timeout: float | timedelta | None = None
+    ) -> Stream[Any]: ...
+    def stream(
+        self,
+        name: str,
+        type_: Any = Any,
+        /,
+        *,
+        from_start: bool = True,
+        timeout: float | timedelta | None = None,
+    ) -> Stream[Any]:
+        """What the workflow publishes as `name` with `wf.publish`, as it is committed.
+
+        `for value in invocation.stream("progress")`, or `async for`: it waits for the next value
+        and ends when the workflow has ended. Nothing is missed and nothing comes twice.
+
+        Args:
+            name: as given to `wf.publish`.
+            type_: what each value must be; it is decoded to it. Any takes it as it is.
+            from_start: True begins with the first value ever published; False with the first one
+                that is committed after this call.
+            timeout: seconds or timedelta to wait for the next value; None waits for ever.
+
+        Raises:
+            OperationRefused: this is a task; or it is called in a workflow.
+            ResultTimeout: (by the iteration) no value came in time, and the workflow goes on.
+            InvocationParked, InvocationDead: (by the iteration) it will not go on by itself.
+            DeserializationError: (by the iteration) a value is no `type_`.
+            WrongColour: (by the iteration) `for` on a running event loop.
+        """
+        limit = None if timeout is None else seconds(timeout, "timeout")
+        return Stream(self._client, self.key, name, type_, from_start=from_start, timeout=limit)
 
     def send(self, name: str, value: object = None, id: str = "") -> None:
         """Send a message to this workflow; `wf.receive(name)` in it takes it.

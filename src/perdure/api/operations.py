@@ -15,6 +15,7 @@ from perdure.api.client import Client
 from perdure.api.definition import Definition
 from perdure.api.functions import Registered
 from perdure.api.invocation import DistributedInvocation
+from perdure.api.loose import encode_message
 from perdure.api.moments import aware, from_datetime, to_datetime
 from perdure.core.identity import InvocationKey, validate_identifier
 from perdure.core.retry import seconds
@@ -58,6 +59,7 @@ RESERVED = frozenset(
         "now",
         "token",
         "data",
+        "publish",
         "counter",
         "workflow",
         "task_invocation",
@@ -305,6 +307,25 @@ def set_data(name: str, value: object) -> None:
     body, _ = client_of(context).untyped.encode_and_decode(value, f"data {name!r}")
     context.perform(flows.set_data(context, name, body, fingerprint(body)))
     context.data[name] = body
+
+
+def publish(name: str, value: object) -> None:
+    """Append a value to the output stream `name` of this workflow: `invocation.stream(name)`.
+
+    Committed once, with the workflow's next commit, and before any task body starts. It stays in
+    the journal, so it may be read from the start at any time later.
+
+    Args:
+        name: of the stream; a workflow may have several.
+        value: plain data, or an instance of a dataclass, msgspec Struct or pydantic model.
+
+    Raises:
+        SerializationError: the value cannot be recorded; nothing was.
+    """
+    context = current_workflow("wf.publish")
+    validate_identifier(name, "the name given to publish")
+    body = encode_message(client_of(context), value, f"value of stream {name!r}")
+    context.perform(flows.publish(context, name, body, fingerprint(body)))
 
 
 _MISSING: Any = object()

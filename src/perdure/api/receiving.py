@@ -6,14 +6,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar, overload
 
-import msgspec
-
+from perdure.api.loose import decoder
 from perdure.api.operations import client_of
 from perdure.core.identity import validate_identifier
 from perdure.core.retry import seconds
 from perdure.engine import flows
 from perdure.engine.context import WorkflowContext, current_workflow
-from perdure.errors import DeserializationError, WrongColour
+from perdure.errors import WrongColour
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -99,12 +98,7 @@ def _asked(
 ) -> tuple[Callable[[bytes], object], int | None]:
     """How to decode, and how many microseconds to wait."""
     validate_identifier(name, "the name given to receive")
-    client = client_of(context)
-    codec, where = client.codec(type_), f"message {name!r}"
-
-    def decode(body: bytes) -> object:
-        return fitting(codec.decode(body, where), type_, where)
-
+    decode = decoder(client_of(context), type_, f"message {name!r}")
     limit = None if timeout is None else int(seconds(timeout, "timeout") * flows.MICROSECONDS)
     return decode, limit
 
@@ -117,22 +111,3 @@ def _given(
     if default is _MISSING:
         raise flows.timed_out(context, name, limit or 0)
     return default
-
-
-def fitting(value: object, annotation: Any, where: str) -> object:
-    """The value, if it is of this type: what describes itself is read without looking at one.
-
-    Raises:
-        DeserializationError: it is not.
-    """
-    if annotation is Any:
-        return value
-    try:
-        return msgspec.convert(value, annotation)
-    except msgspec.ValidationError as error:
-        raise DeserializationError(f"{where}: {error}") from error
-    except TypeError:  # a type that msgspec does not know
-        if isinstance(annotation, type) and not isinstance(value, annotation):
-            text = f"{where}: expected {annotation.__name__}, got {type(value).__name__}."
-            raise DeserializationError(text) from None
-        return value

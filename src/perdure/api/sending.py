@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-
-import msgspec
-
 from perdure.api.client import Client
+from perdure.api.loose import encode_message
 from perdure.backends.letters import Letter
 from perdure.core.identity import InvocationKey, validate_identifier
 from perdure.engine import flows, letters
 from perdure.engine.context import TaskContext, WorkflowContext, current
-
-
-def encode_message(client: Client, value: object, where: str) -> bytes:
-    """A message as it is recorded: readable without knowing its type, where that is possible.
-
-    Raises:
-        SerializationError: it would not come back equal.
-    """
-    codec = client.untyped
-    if dataclasses.is_dataclass(value) or isinstance(value, msgspec.Struct) or _is_model(value):
-        codec = client.codec(type(value))
-    return codec.encode(value, where)
-
-
-def _is_model(value: object) -> bool:
-    """Whether this is a model of pydantic, which need not be loaded."""
-    return hasattr(type(value), "model_fields")
 
 
 def new_letter(client: Client, name: str, value: object, id_: str) -> Letter:

@@ -440,8 +440,8 @@ class Backend(Protocol):
         """
         ...
 
-    def read_journal(self, key: InvocationKey) -> list[Entry]:
-        """All entries in position order. The caller checks the chain."""
+    def read_journal(self, key: InvocationKey, start: int = 0) -> list[Entry]:
+        """The entries from position `start` on, in order. The caller checks the chain."""
         ...
 
     def read_inbox(self, key: InvocationKey) -> list[InboxRow]:

@@ -132,10 +132,10 @@ class MemoryBackend:
         row = self._rows.get(key)
         return None if row is None else age(row)
 
-    def read_journal(self, key: InvocationKey) -> list[Entry]:
+    def read_journal(self, key: InvocationKey, start: int = 0) -> list[Entry]:
         """See `Backend.read_journal`."""
         with self._lock:
-            return list(self._journals.get(key, ()))
+            return self._journals.get(key, [])[start:]
 
     def read_inbox(self, key: InvocationKey) -> list[InboxRow]:
         """See `Backend.read_inbox`."""

@@ -169,6 +169,7 @@ def _until(entry: Entry, members: Body) -> str:
 
 _SIMPLE: dict[str, Callable[[Entry], tuple[str, str]]] = {
     EntryKind.DATA: lambda e: ("set_data", _text(e.body)),
+    EntryKind.PUBLISH: lambda e: (f"publish {e.name}", _text(e.body)),
     EntryKind.MEMO: lambda e: (f"execute_task {e.name}", f"invocation {_text(e.body)}"),
     EntryKind.FIRED: lambda e: (f"timer of command {e.ordinal}", "came due"),
     EntryKind.END: lambda e: (f"end of {f'scope {e.scope}' if e.scope else 'workflow'}", e.name),

@@ -39,6 +39,8 @@ class EntryKind(StrEnum):
     """Command: a timer was set; its due time is in the body."""
     WATCH = "watch"
     """Command: the result of another invocation was asked for."""
+    PUBLISH = "publish"
+    """Command: `wf.publish`; readers of the stream, its name, take the body from here."""
     SEND = "send"
     """Command: a message was sent, with what became of it."""
     RECEIVE = "receive"
@@ -70,6 +72,7 @@ COMMANDS = frozenset(
     {
         EntryKind.RECORD,
         EntryKind.DATA,
+        EntryKind.PUBLISH,
         EntryKind.START,
         EntryKind.SLEEP,
         EntryKind.WATCH,
@@ -158,8 +161,26 @@ def verify_chain(key: InvocationKey, seed: bytes, entries: Iterable[Entry], head
     Raises:
         JournalCorrupted: a hole, a wrong order, a missing tail or a seal that does not match.
     """
-    seal = genesis(key, seed)
-    expected = 0
+    entries = list(entries)
+    seal = extend_chain(key, genesis(key, seed), 0, entries)
+    if len(entries) != head:
+        raise JournalCorrupted(
+            f"Journal of {key.invocation_id!r} (generation {key.generation}): the workflow row "
+            f"says {head} entries, {len(entries)} were found. Restore the database from a backup."
+        )
+    return seal
+
+
+def extend_chain(key: InvocationKey, seal: bytes, start: int, entries: Iterable[Entry]) -> bytes:
+    """Check what follows the entry sealed with `seal` and return the chain value behind it.
+
+    Args:
+        start: the position of the first of them.
+
+    Raises:
+        JournalCorrupted: a hole, a wrong order, or a seal that does not match.
+    """
+    expected = start
     for entry in entries:
         if entry.position != expected:
             raise JournalCorrupted(
@@ -178,9 +199,4 @@ def verify_chain(key: InvocationKey, seed: bytes, entries: Iterable[Entry], head
                 "value was not used."
             )
         expected += 1
-    if expected != head:
-        raise JournalCorrupted(
-            f"Journal of {key.invocation_id!r} (generation {key.generation}): the workflow row "
-            f"says {head} entries, {expected} were found. Restore the database from a backup."
-        )
     return seal

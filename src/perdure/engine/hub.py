@@ -23,6 +23,7 @@ class Hub:
         """Start with nobody listening."""
         self._lock = threading.Lock()
         self._by_key: dict[InvocationKey, list[Poke]] = defaultdict(list)
+        self._readers: dict[InvocationKey, list[Poke]] = defaultdict(list)
         self._workers: list[Poke] = []
 
     def subscribe(self, key: InvocationKey, poke: Poke) -> None:
@@ -33,10 +34,7 @@ class Hub:
     def unsubscribe(self, key: InvocationKey, poke: Poke) -> None:
         """Undo one `subscribe`."""
         with self._lock:
-            pokes = self._by_key[key]
-            pokes.remove(poke)
-            if not pokes:
-                del self._by_key[key]
+            _remove(self._by_key, key, poke)
 
     @contextmanager
     def listening(self, key: InvocationKey, poke: Poke) -> Generator[None]:
@@ -46,6 +44,25 @@ class Hub:
             yield
         finally:
             self.unsubscribe(key, poke)
+
+    @contextmanager
+    def reading(self, key: InvocationKey, poke: Poke) -> Generator[None]:
+        """As `listening`, and also for what the invocation tells while it goes on."""
+        with self.listening(key, poke):
+            with self._lock:
+                self._readers[key].append(poke)
+            try:
+                yield
+            finally:
+                with self._lock:
+                    _remove(self._readers, key, poke)
+
+    def told(self, key: InvocationKey) -> None:
+        """This one committed something for its readers."""
+        with self._lock:
+            pokes = list(self._readers.get(key, ()))
+        for poke in pokes:
+            poke()
 
     def add_worker(self, poke: Poke) -> None:
         """Call `poke` whenever something became claimable here."""
@@ -78,3 +95,10 @@ class Hub:
             pokes = [poke for pokes in self._by_key.values() for poke in pokes]
         for poke in pokes:
             poke()
+
+
+def _remove(table: dict[InvocationKey, list[Poke]], key: InvocationKey, poke: Poke) -> None:
+    pokes = table[key]
+    pokes.remove(poke)
+    if not pokes:
+        del table[key]

@@ -29,6 +29,8 @@ from perdure.errors import JournalCorrupted, LeaseLost
 _PROGRESS = COMMANDS | DELIVERIES
 _OUTCOMES = frozenset({EntryKind.TASK, EntryKind.ATTEMPT})
 """What bodies gave, which must not be had again."""
+_TOLD = frozenset({EntryKind.PUBLISH})
+"""What somebody outside may wait for while the workflow goes on."""
 HELD_SECONDS_MAX = 1.0
 """After a commit, how long what pure tasks give is held back: a crash costs no more work."""
 
@@ -147,6 +149,8 @@ class Ledger:
         if not isinstance(result, Committed):
             raise LeaseLost
         journal.acknowledge(entries)
+        if not _TOLD.isdisjoint(kinds):
+            self._runtime.hub.told(self._record.key)
         self._committed_at = self._runtime.env.monotonic()
         self._forget_pending()
         self.reset_crashes = False

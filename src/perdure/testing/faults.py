@@ -309,10 +309,10 @@ class FaultyBackend:
         self._env.check()
         return self._inner.query(query)
 
-    def read_journal(self, key: InvocationKey) -> list[Entry]:
+    def read_journal(self, key: InvocationKey, start: int = 0) -> list[Entry]:
         """See `Backend.read_journal`."""
         self._env.check()
-        return self._inner.read_journal(key)
+        return self._inner.read_journal(key, start)
 
     def read_inbox(self, key: InvocationKey) -> list[InboxRow]:
         """See `Backend.read_inbox`."""

@@ -183,9 +183,10 @@ class PostgresBackend(Audit):
 
         return [record_of(row) for row in self._store.read(work)]
 
-    def read_journal(self, key: InvocationKey) -> list[Entry]:
+    def read_journal(self, key: InvocationKey, start: int = 0) -> list[Entry]:
         """See `Backend.read_journal`."""
-        return [entry_of(row) for row in self._rows("read_journal", key)]
+        asked = {**_key(key), "start": start}
+        return [entry_of(row) for row in self._store.look("read_journal", asked)]
 
     def read_inbox(self, key: InvocationKey) -> list[InboxRow]:
         """See `Backend.read_inbox`."""

@@ -121,9 +121,9 @@ class ShardedBackend(Audit):
         pages = [member.server.query(query) for member in self._members]
         return merge_pages(pages, query.limit)
 
-    def read_journal(self, key: InvocationKey) -> list[Entry]:
+    def read_journal(self, key: InvocationKey, start: int = 0) -> list[Entry]:
         """See `Backend.read_journal`."""
-        return self._server(key.invocation_id).read_journal(key)
+        return self._server(key.invocation_id).read_journal(key, start)
 
     def read_inbox(self, key: InvocationKey) -> list[InboxRow]:
         """See `Backend.read_inbox`."""

@@ -175,10 +175,11 @@ class SQLiteBackend(Audit):
             rows = connection.execute(text, asked).fetchall()
         return [record_of(row) for row in rows]
 
-    def read_journal(self, key: InvocationKey) -> list[Entry]:
+    def read_journal(self, key: InvocationKey, start: int = 0) -> list[Entry]:
         """See `Backend.read_journal`."""
         with self._store.read() as connection:
-            rows = connection.execute(sql.READ_JOURNAL, key_parameters(key)).fetchall()
+            asked = {**key_parameters(key), "start": start}
+            rows = connection.execute(sql.READ_JOURNAL, asked).fetchall()
         return [entry_of(row) for row in rows]
 
     def read_inbox(self, key: InvocationKey) -> list[InboxRow]:

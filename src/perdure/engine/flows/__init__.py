@@ -11,7 +11,7 @@ from perdure.engine.flows.controls import control
 from perdure.engine.flows.invocations import execute_task, start
 from perdure.engine.flows.messages import TIMED_OUT, receive, send, timed_out
 from perdure.engine.flows.place import MICROSECONDS, DecodeResult, Place
-from perdure.engine.flows.records import record, set_data
+from perdure.engine.flows.records import publish, record, set_data
 from perdure.engine.flows.tasks import call_task
 from perdure.engine.flows.waits import result, sleep, sleep_until, timer
 
@@ -23,6 +23,7 @@ __all__ = [
     "call_task",
     "control",
     "execute_task",
+    "publish",
     "receive",
     "record",
     "result",

@@ -45,7 +45,22 @@ def record(
 
 def set_data(place: Place, name: str, body: bytes, digest: bytes) -> Flow[Outcome]:
     """Publish a value of the workflow's data with the next commit."""
-    command = begin(place, EntryKind.DATA, "data", name)
+    if (yield from _tell(place, EntryKind.DATA, "data", name, body, digest)):
+        place.add_data(name, body)
+    return Returned(b"null", None)
+
+
+def publish(place: Place, name: str, body: bytes, digest: bytes) -> Flow[Outcome]:
+    """Append a value to an output stream with the next commit."""
+    yield from _tell(place, EntryKind.PUBLISH, "publish", name, body, digest)
+    return Returned(b"null", None)
+
+
+def _tell(
+    place: Place, kind: EntryKind, prefix: str, name: str, body: bytes, digest: bytes
+) -> Flow[bool]:
+    """Record what the workflow tells the world; True if it is new."""
+    command = begin(place, kind, prefix, name)
     if (entry := command.recorded) is not None:
         if entry.digest != digest:
             then = place.journal.line_of(entry)
@@ -53,9 +68,8 @@ def set_data(place: Place, name: str, body: bytes, digest: bytes) -> Flow[Outcom
                 describe_arguments(place.key, entry, then, entry.body, body, place.line())
             )
         place.scope.event(entry.at)
-    else:
-        at: int = yield Now()
-        stage(place, command, body, at, digest, observed=True)
-        place.add_data(name, body)
-        place.scope.event(at)
-    return Returned(b"null", None)
+        return False
+    at: int = yield Now()
+    stage(place, command, body, at, digest, observed=True)
+    place.scope.event(at)
+    return True

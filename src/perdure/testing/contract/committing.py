@@ -73,6 +73,12 @@ class CommitContract(ContractCase):
         after = world.read(record.key)
         assert after == msgspec.structs.replace(record, last_token=asked.token)
 
+    def test_a_journal_is_read_from_a_position_on(self, world: World) -> None:
+        record = world.step(world.running(), *[b"%d" % number for number in range(5)])
+        whole = world.backend.read_journal(record.key)
+        for start in (0, 1, 4, 5, 2**31 - 1):
+            assert world.backend.read_journal(record.key, start) == whole[start:]
+
     def test_a_journal_of_nothing_is_empty(self, world: World) -> None:
         assert world.backend.read_journal(InvocationKey("a", 1)) == []
         assert world.backend.read_journal(world.start().key) == []

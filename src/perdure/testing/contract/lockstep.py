@@ -231,6 +231,7 @@ class Lockstep(RuleBasedStateMachine):
         for key in self.keys():
             self.both(lambda backend: backend.read(*key))  # noqa: B023
             self.both(lambda backend: backend.read_journal(key))  # noqa: B023
+            self.both(lambda backend: backend.read_journal(key, 1))  # noqa: B023
             self.both(lambda backend: backend.read_inbox(key))  # noqa: B023
             self.both(lambda backend: backend.read_data(key))  # noqa: B023
         for id_ in _IDS:

@@ -1,7 +1,7 @@
 -- Journals, inboxes, workflow data, and the register of standalone values.
 
 -- name: read_journal
--- All entries of one journal in position order.
+-- The entries of one journal from a position on, in order.
 SELECT
     position, kind, scope, ordinal, key, name, digest, body, meta, at, epoch, token, checksum,
     codec, key_id
@@ -10,6 +10,7 @@ WHERE seq = (
     SELECT seq FROM perdure.invocation
     WHERE invocation_id = %(id)s AND generation = %(generation)s
 )
+AND position >= %(start)s
 ORDER BY position;
 
 -- name: read_inbox

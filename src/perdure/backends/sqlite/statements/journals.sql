@@ -1,13 +1,13 @@
 -- Journals, inboxes, workflow data, and the register of standalone values.
 
 -- name: read_journal
--- All entries of one journal in position order.
+-- The entries of one journal from a position on, in order.
 SELECT
     entry.position, entry.kind, entry.scope, entry.ordinal, entry.key, entry.name, entry.digest,
     entry.body, entry.meta, entry.at, entry.epoch, entry.token, entry.checksum, entry.codec,
     entry.key_id
 FROM invocation INNER JOIN entry
-    ON entry.id BETWEEN invocation.seq << 32 AND (invocation.seq << 32) + 4294967295
+    ON entry.id BETWEEN (invocation.seq << 32) + :start AND (invocation.seq << 32) + 4294967295
 WHERE invocation_id = :id AND generation = :generation
 ORDER BY entry.id;
 

@@ -16,6 +16,7 @@ from perdure.cli.text import iso, raw, shorten, span
 from perdure.core.entries import Entry, EntryKind
 from perdure.core.journal import DrawBlock, Meta
 from perdure.core.scope import TIME
+from perdure.engine.cancellation import read_cancellation
 from perdure.engine.outcome import Body, read_body
 from perdure.errors import JournalCorrupted
 
@@ -160,6 +161,10 @@ def _told(entry: Entry) -> tuple[str, str, bool]:
         return what, "cancelled by the workflow", True
     if entry.kind == EntryKind.DONE:
         what = f"{name} ended"
+    elif entry.kind == EntryKind.MESSAGE:
+        what = f"message {name}"
+    elif entry.kind == EntryKind.SEND:
+        what = f"{entry.key.rsplit(':', 2)[-2]} to {what}"
     return what, *_outcome(members)
 
 
@@ -174,6 +179,8 @@ _SIMPLE: dict[str, Callable[[Entry], tuple[str, str]]] = {
     EntryKind.FIRED: lambda e: (f"timer of command {e.ordinal}", "came due"),
     EntryKind.END: lambda e: (f"end of {f'scope {e.scope}' if e.scope else 'workflow'}", e.name),
     EntryKind.SLEEP: lambda e: ("sleep", _until(e, read_body(e.body))),
+    EntryKind.RECEIVE: lambda e: (f"receive {e.name}", "asked for"),
+    EntryKind.CANCEL: lambda e: ("cancelled", read_cancellation(e.body).reason),
     EntryKind.WATCH: lambda e: (f"result of {e.name}", "asked for"),
     EntryKind.BEGAN: lambda e: (f"{e.name} begins", "told ahead"),
     EntryKind.UNBEGUN: lambda e: (f"{e.name} did not begin", "it may still"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ParamSpec, TypeVar
 
+from perdure.api.compensation import compensate, forget_compensations
 from perdure.api.executor import DeterministicExecutor
 from perdure.api.functions import Registered
 from perdure.api.invocation import DistributedInvocation
@@ -34,8 +35,10 @@ R = TypeVar("R")
 
 __all__ = [
     "Cancelled",
+    "compensate",
     "execute_task",
     "executor",
+    "forget_compensations",
     "get_data",
     "idempotency_key",
     "invocation",

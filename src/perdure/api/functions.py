@@ -27,7 +27,7 @@ from perdure.core.identity import InvocationKey, validate_identifier
 from perdure.core.retry import seconds
 from perdure.engine import flows
 from perdure.engine.context import TaskContext, WorkflowContext, current
-from perdure.engine.effects import Call
+from perdure.engine.effects import Call, Undo
 from perdure.errors import ConfigurationError, NotInWorkflow, WrongColour
 
 P = ParamSpec("P")
@@ -294,6 +294,13 @@ class Task(Registered[P, R]):
         queued = None if self._runs_here else self._new(call, context)
         value: R = context.perform(flows.call_task(context, call, queued))
         return value
+
+    def as_undo(
+        self, context: WorkflowContext, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Undo:
+        """A call for later, of a workflow that is undone."""
+        call = self.definition.call(args, kwargs)
+        return Undo(call, None if self._runs_here else self._new(call, context))
 
     async def _acall(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         # Looked up when it runs, not when it was made: under asyncio.gather the coroutine of one

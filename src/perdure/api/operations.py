@@ -56,6 +56,8 @@ RESERVED = frozenset(
         "cancel",
         "terminate",
         "receive",
+        "compensate",
+        "forget",
         "now",
         "token",
         "data",

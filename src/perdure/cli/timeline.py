@@ -157,6 +157,12 @@ def _told(entry: Entry) -> tuple[str, str, bool]:
         failure = read_failure(bytes(members.error)).headline
         return f"{name} failed", f"{failure}; again in {_until(entry, members)}", True
     what = f"{name}{_arguments(bytes(members.arguments))}"
+    if entry.kind == EntryKind.COMPENSATE:
+        return (
+            (f"compensate by {what}", "", False)
+            if members.arguments
+            else (what, "forgotten", False)
+        )
     if entry.kind == EntryKind.DROPPED:
         return what, "cancelled by the workflow", True
     if entry.kind == EntryKind.DONE:

@@ -45,6 +45,8 @@ class EntryKind(StrEnum):
     """Command: a message was sent, with what became of it."""
     RECEIVE = "receive"
     """Command: a message was asked for; its name is that of the entry."""
+    COMPENSATE = "compensate"
+    """Command: a task was registered to be called if the workflow fails, or all were forgotten."""
     BEGAN = "began"
     """A task body is about to start. Written for at-most-once tasks, and after a crash for all, to
     count crashes per task."""
@@ -78,6 +80,7 @@ COMMANDS = frozenset(
         EntryKind.WATCH,
         EntryKind.SEND,
         EntryKind.RECEIVE,
+        EntryKind.COMPENSATE,
         EntryKind.TASK,
         EntryKind.DROPPED,
     }

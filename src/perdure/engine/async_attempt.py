@@ -22,7 +22,7 @@ from perdure.engine.context import WorkflowContext, awaiting_line, current_workf
 from perdure.engine.drive import BodyAnswer, drive, drive_async
 from perdure.engine.effects import Flow, Function, RunBody, Wait
 from perdure.engine.loop import ScopedTask, WorkflowLoop
-from perdure.engine.outcome import Outcome, Unfinished
+from perdure.engine.outcome import Outcome, Returned, Unfinished
 from perdure.engine.runtime import Runtime
 from perdure.engine.strays import OneProcess
 from perdure.errors import BackendError, ControlFlow, InternalError, Suspended, SuspensionSwallowed
@@ -59,14 +59,11 @@ class AsyncAttempt(Attempt):
                 coroutine = cast("Coroutine[Any, Any, Any]", run())
             except Exception as error:  # noqa: BLE001 - a call that does not fit is its outcome
                 return self.raised(error)
-            return self._step_to_end(coroutine, context)
+            return self._undone(context, self._end_of(coroutine, context))
         except ControlFlow as signal:
             if not self.halted:
                 raise InternalError("A control signal came without its cause.") from signal
             return self.raised(signal)
-        except (SystemExit, KeyboardInterrupt) as error:
-            # asyncio lets these two through its tasks; to a workflow they are errors like others.
-            return self.raised(error)
         except BaseException:
             # Not the workflow's own: the state backend failed, say. Its frames must not be left to
             # the garbage collector, which would run their `finally` on any thread, at any time.
@@ -77,6 +74,26 @@ class AsyncAttempt(Attempt):
                 self._drop_frames()
             asyncio._set_running_loop(outer)  # noqa: SLF001 - as above
             sys.set_asyncgen_hooks(*hooks)
+
+    def _end_of(self, coroutine: Coroutine[Any, Any, Any], context: WorkflowContext) -> Outcome:
+        try:
+            return self._step_to_end(coroutine, context)
+        except (SystemExit, KeyboardInterrupt) as error:
+            # asyncio lets these two through its tasks; to a workflow they are errors like others.
+            return self.raised(error)
+
+    def _undone(self, context: WorkflowContext, ended: Outcome) -> Outcome:
+        """The outcome, after what it asks for: a failure has the registered undos called.
+
+        In a task of its own, which no cancellation reaches, for the root has ended.
+        """
+        if isinstance(ended, Returned) or not self.undos:
+            return ended
+        undoing = self.perform_async(flows.undo_all(context, self.undos, ended))
+        task = self._loop.start(undoing, context)
+        self._step_until(task.done)
+        outcome: Outcome = task.result()
+        return outcome
 
     def _step_to_end(
         self, coroutine: Coroutine[Any, Any, Any], context: WorkflowContext

@@ -23,7 +23,7 @@ from perdure.core.draws import derive_id
 from perdure.core.identity import InvocationKey, WorkflowIdentity
 from perdure.core.journal import Journal
 from perdure.core.scope import Scope
-from perdure.engine.effects import Flow
+from perdure.engine.effects import Flow, Undo
 from perdure.engine.outcome import Outcome, Raised, Returned
 from perdure.errors import ForeignScope, NotInWorkflow, OperationRefused
 
@@ -86,6 +86,11 @@ class AttemptPort(Protocol):
     @property
     def halted(self) -> bool:
         """True from the moment the frame is being dropped."""
+        ...
+
+    @property
+    def undos(self) -> list[Undo]:
+        """What is called if the workflow fails, oldest first."""
         ...
 
     def refuse(self) -> None:

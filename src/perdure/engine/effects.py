@@ -115,6 +115,23 @@ class Call:
         return f"{self.function.name}:{self.digest.hex()}"
 
 
+SHOWN_MAX = 60
+"""Characters of the arguments of an undo in a note; a note has room for a dozen."""
+
+
+class Undo(msgspec.Struct, frozen=True):
+    """A call to be made if the workflow fails. `queued` as for `call_task`."""
+
+    call: Call
+    queued: NewInvocation | None
+
+    def __str__(self) -> str:
+        """For people: `refund({"order":"42"})`."""
+        arguments = self.call.arguments.decode()
+        shown = arguments if len(arguments) <= SHOWN_MAX else f"{arguments[:SHOWN_MAX]}..."
+        return f"{self.call.function.name}({shown})"
+
+
 class Wait(msgspec.Struct, eq=False):
     """Something an operation waits for. The attempt fills in `delivery` when it arrives.
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from perdure.core.entries import EntryKind
 from perdure.engine.attempt import PARKING, Attempt
 from perdure.engine.cancellation import Cancellation
 from perdure.engine.context import WorkflowContext, enter, leave
 from perdure.engine.drive import BodyAnswer, drive
 from perdure.engine.effects import Flow, RunBody, Wait
-from perdure.engine.outcome import Outcome, Unfinished
+from perdure.engine.flows import undo_all
+from perdure.engine.outcome import Outcome, Returned, Unfinished
 from perdure.engine.strays import OneProcess
 from perdure.errors import BackendError, Cancelled, ControlFlow, InternalError, WrongColour
 
@@ -16,10 +19,29 @@ from perdure.errors import BackendError, Cancelled, ControlFlow, InternalError, 
 class SyncAttempt(Attempt):
     """Runs one claimed sync workflow."""
 
+    _undoing = False
+
     def execute(self, context: WorkflowContext) -> Outcome:
         """Run the function to its end, or to where its frame is dropped."""
-        run = self.function.bind(self.record.arguments)
         token = enter(context)
+        try:
+            ended = self._end_of(self.function.bind(self.record.arguments))
+            return self._undone(context, ended)
+        except ControlFlow as signal:
+            if not self.halted:
+                raise InternalError("A control signal came without its cause.") from signal
+            return self.raised(signal)
+        finally:
+            leave(token)
+
+    def _undone(self, context: WorkflowContext, ended: Outcome) -> Outcome:
+        """The outcome, after what it asks for: a failure has the registered undos called."""
+        if isinstance(ended, Returned) or not self.undos:
+            return ended
+        self._undoing = True
+        return self.perform(undo_all(context, self.undos, ended))
+
+    def _end_of(self, run: Callable[[], object]) -> Outcome:
         try:
             with OneProcess(f"workflow {self.record.name!r}"):
                 value = run()
@@ -27,14 +49,10 @@ class SyncAttempt(Attempt):
         except Cancelled as error:
             self.ended_cancelled = True
             return self.raised(error)
-        except ControlFlow as signal:
-            if not self.halted:
-                raise InternalError("A control signal came without its cause.") from signal
-            return self.raised(signal)
+        except ControlFlow:
+            raise
         except BaseException as error:  # noqa: BLE001 - what the function raises is its outcome
             return self.raised(error)
-        finally:
-            leave(token)
 
     def perform(self, flow: Flow[Outcome]) -> Outcome:
         """Drive an operation; errors of the engine itself drop the frame instead of reaching it."""
@@ -98,7 +116,9 @@ class SyncAttempt(Attempt):
                 self.idle(busy=False)
 
     def cancel(self, asked: Cancellation) -> None:
-        """See `Attempt.cancel`."""
+        """See `Attempt.cancel`. What is failing already goes on undoing."""
+        if self._undoing:
+            return
         raise Cancelled(asked.reason or "The workflow was cancelled.")
 
     def _came_next(self, wait: Wait) -> bool:

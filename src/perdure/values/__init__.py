@@ -8,7 +8,10 @@ from perdure.values.codec import Codec, codec_for
 from perdure.values.exceptions import (
     decode_exception,
     encode_exception,
+    headline,
+    notes_of,
     recorded_traceback,
+    with_notes,
     without_traceback,
 )
 from perdure.values.limits import BYTES_MAX, DEPTH_MAX, INT_BITS_MAX, ITEMS_MAX
@@ -32,8 +35,11 @@ __all__ = [
     "encode_arguments",
     "encode_exception",
     "fingerprint",
+    "headline",
     "main_module_name",
+    "notes_of",
     "recorded_traceback",
     "stable_name",
+    "with_notes",
     "without_traceback",
 ]

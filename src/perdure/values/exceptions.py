@@ -113,12 +113,50 @@ def without_traceback(body: bytes) -> bytes:
     Raises:
         DeserializationError: the bytes are damaged.
     """
-    try:
-        record = _read_record(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise DeserializationError(f"a recorded exception cannot be read ({error}).") from error
+    record = _read(body)
     _strip(record)
     return to_json(record)
+
+
+def _read(body: bytes) -> _Record:
+    try:
+        return _read_record(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise DeserializationError(f"a recorded exception cannot be read ({error}).") from error
+
+
+def with_notes(body: bytes, notes: list[str]) -> bytes:
+    """The record of an exception with notes of ours behind its own, which give way to them.
+
+    Not by `add_note` on the exception, which user code may keep and raise again.
+
+    Raises:
+        DeserializationError: the bytes are damaged.
+    """
+    record = _read(body)
+    own = record.notes[: NOTES_MAX - len(notes)]
+    record.notes = [*own, *(_clean(note.__str__, NOTE_MAX) for note in notes)]
+    return to_json(record)
+
+
+def notes_of(body: bytes) -> list[str]:
+    """The notes of a recorded exception.
+
+    Raises:
+        DeserializationError: the bytes are damaged.
+    """
+    return _read(body).notes
+
+
+def headline(body: bytes) -> str:
+    """A recorded exception in a line: `ValueError: no ink`.
+
+    Raises:
+        DeserializationError: the bytes are damaged.
+    """
+    record = _read(body)
+    name = record.type.rpartition(".")[2]
+    return f"{name}: {record.message}" if record.message else name
 
 
 def _strip(record: _Record) -> None:

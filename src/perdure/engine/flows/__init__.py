@@ -13,6 +13,7 @@ from perdure.engine.flows.messages import TIMED_OUT, receive, send, timed_out
 from perdure.engine.flows.place import MICROSECONDS, DecodeResult, Place
 from perdure.engine.flows.records import publish, record, set_data
 from perdure.engine.flows.tasks import call_task
+from perdure.engine.flows.undoing import compensate, forget, undo_all
 from perdure.engine.flows.waits import result, sleep, sleep_until, timer
 
 __all__ = [
@@ -21,8 +22,10 @@ __all__ = [
     "DecodeResult",
     "Place",
     "call_task",
+    "compensate",
     "control",
     "execute_task",
+    "forget",
     "publish",
     "receive",
     "record",
@@ -34,4 +37,5 @@ __all__ = [
     "start",
     "timed_out",
     "timer",
+    "undo_all",
 ]

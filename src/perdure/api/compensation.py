@@ -1,0 +1,50 @@
+"""Undos of a workflow: registered while it runs, called if it fails."""
+
+from __future__ import annotations
+
+from typing import Any, ParamSpec
+
+from perdure.api.functions import Task
+from perdure.engine import flows
+from perdure.engine.context import current_workflow
+from perdure.errors import RegistrationError
+
+P = ParamSpec("P")
+
+
+def compensate(task: Task[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
+    """Have this task called if the workflow fails or is cancelled from here on.
+
+    Register before the call that it undoes, with what is known then: a call that failed may have
+    had its effect, and an undo of what did not happen should do nothing. Undos are called newest
+    first, one after the other, as recorded calls with the retries of their tasks, when the function
+    has ended; one that fails for good does not keep the others from being called. The exception
+    with which the workflow ends gets notes of what was undone and what was not. A cancellation
+    that comes meanwhile changes nothing. A workflow that is terminated, parked or dead undoes
+    nothing.
+
+    In async workflows too this is a plain call: it waits for nothing.
+
+    Raises:
+        RegistrationError: it is no task.
+        SerializationError: an argument cannot be recorded; nothing was registered.
+    """
+    context = current_workflow("wf.compensate")
+    if not isinstance(task, Task):
+        raise RegistrationError(
+            f"wf.compensate got {task!r}, which is no task. Decorate the function with @app.task "
+            "and pass the decorated object and its arguments: wf.compensate(refund, order)."
+        )
+    undo = task.as_undo(context, args, kwargs)
+    context.perform(flows.compensate(context, undo))
+    context.attempt.undos.append(undo)
+
+
+def forget_compensations() -> None:
+    """Undo nothing of what was registered so far: the point of no return is passed.
+
+    For all branches of the workflow. What is registered afterwards counts again.
+    """
+    context = current_workflow("wf.forget_compensations")
+    context.perform(flows.forget(context))
+    context.attempt.undos.clear()

@@ -46,6 +46,7 @@ MODULES = (
     "effects",
     "timing",
     "publishing",
+    "undoing",
 )
 """The modules of this package whose programs are killed at every boundary."""
 

@@ -17,10 +17,9 @@ from perdure.core.lifecycle import TERMINAL, InvocationState
 from perdure.engine.committer import until_known
 from perdure.engine.conflicts import conflict
 from perdure.engine.context import TaskContext, WorkflowContext
-from perdure.engine.outcome import recorded_outcome
+from perdure.engine.outcome import ended_early, recorded_outcome
 from perdure.engine.runtime import Runtime
 from perdure.errors import (
-    InvocationCancelled,
     InvocationDead,
     InvocationNotFound,
     InvocationParked,
@@ -302,9 +301,7 @@ class Client:
             return self.untyped.decode(body, f"result of {record.name!r}")
         if record.state is InvocationState.FAILED:
             raise _for_caller(decode_exception(body, self.types))
-        raise InvocationCancelled(
-            f"Invocation {record.key.invocation_id!r} was {record.state}, so it has no result."
-        )
+        raise ended_early(record)
 
     # --- waiting --------------------------------------------------------------------------------
 

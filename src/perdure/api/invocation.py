@@ -20,7 +20,7 @@ from perdure.engine import control, flows
 from perdure.engine.cancellation import Cancellation, ControlName
 from perdure.engine.context import WorkflowContext, current
 from perdure.engine.effects import Flow
-from perdure.engine.outcome import Outcome, recorded_outcome
+from perdure.engine.outcome import Outcome, ended_early, recorded_outcome
 from perdure.errors import OperationRefused, WrongColour
 from perdure.values import decode_exception
 
@@ -312,9 +312,14 @@ class DistributedInvocation(Generic[R_co]):
         return resumed
 
     def exception(self) -> BaseException | None:
-        """What a failed invocation raised; None when it did not fail (or not yet)."""
+        """What a failed invocation raised, or `InvocationCancelled`; None for any other.
+
+        Its notes (`__notes__`) say what was undone and what was not; see `wf.compensate`.
+        """
         refuse_undurable("invocation.exception()")
         record = self._client.read(self.key)
+        if record.state in {InvocationState.CANCELLED, InvocationState.TERMINATED}:
+            return ended_early(record)
         if record.state is InvocationState.FAILED:
             return decode_exception(recorded_outcome(record) or b"null", self._client.types)
         return None

@@ -23,22 +23,14 @@ from perdure.core.identity import InvocationKey, WorkflowIdentity
 from perdure.core.journal import Journal
 from perdure.core.lifecycle import InvocationState
 from perdure.core.scope import Scope
+from perdure.engine import effects
 from perdure.engine.arrivals import Arrivals
 from perdure.engine.cancellation import Cancellation, read_cancellation
 from perdure.engine.committer import until_known
 from perdure.engine.context import TaskContext, WorkflowContext, calling_line, watch_threads
 from perdure.engine.control import affect, cancel_children
 from perdure.engine.deaths import cause_of_death
-from perdure.engine.effects import (
-    Compute,
-    ControlNow,
-    Flow,
-    Function,
-    RunBody,
-    SendNow,
-    Undo,
-    Wait,
-)
+from perdure.engine.effects import Compute, ControlNow, Flow, Function, RunBody, SendNow, Wait
 from perdure.engine.ledger import Ledger, settle
 from perdure.engine.mailbox import Mailbox
 from perdure.engine.outcome import Outcome, Raised, Returned, Unfinished, end_digest
@@ -100,7 +92,7 @@ class Attempt(ABC):
         self._is_settled = False
         self.cancellation: Cancellation | None = None
         self.ended_cancelled = False
-        self.undos: list[Undo] = []
+        self.undos: list[effects.Undo] = []
         self._idle_since: float | None = None
         self.is_async = function.is_async
         self.base_time = record.base_time or 0

@@ -8,9 +8,15 @@ from perdure.core.journal import Draft
 from perdure.core.lifecycle import InvocationState
 from perdure.engine.ledger import Ledger
 from perdure.engine.letters import CANCEL, MESSAGE
-from perdure.engine.outcome import Returned, invocation_body, outcome_body, recorded_outcome
+from perdure.engine.outcome import (
+    Returned,
+    ended_early,
+    invocation_body,
+    outcome_body,
+    recorded_outcome,
+)
 from perdure.engine.runtime import Runtime
-from perdure.errors import InvocationCancelled, InvocationNotFound, JournalCorrupted
+from perdure.errors import InvocationNotFound, JournalCorrupted
 
 
 def receive(runtime: Runtime, ledger: Ledger, row: InboxRow, now: int) -> None:
@@ -47,8 +53,7 @@ def _end_of(runtime: Runtime, row: InboxRow, now: int) -> Draft:
     else:
         error = recorded_outcome(source)
         if error is None or source.state is not InvocationState.FAILED:
-            text = f"Invocation {row.source.invocation_id!r} was {source.state}."
-            error = runtime.bodies.raised(InvocationCancelled(text)).body
+            error = runtime.bodies.raised(ended_early(source)).body
         outcome = b'{"error":' + error + b"}"
     body = invocation_body(row.source)[:-1] + b"," + outcome[1:]
     name = row.source.invocation_id

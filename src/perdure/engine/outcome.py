@@ -12,8 +12,13 @@ import msgspec
 
 from perdure.backends.base import Finish, InvocationRecord
 from perdure.core.identity import InvocationKey
-from perdure.errors import BodyDied, ExecutorUnavailable, JournalCorrupted
-from perdure.values import without_traceback
+from perdure.errors import (
+    BodyDied,
+    ExecutorUnavailable,
+    InvocationCancelled,
+    JournalCorrupted,
+)
+from perdure.values import notes_of, without_traceback
 
 _NOTHING = msgspec.Raw(b"")
 
@@ -140,6 +145,23 @@ def recorded_outcome(record: InvocationRecord) -> bytes | None:
             "database from a backup; the damaged value was not used."
         )
     return outcome
+
+
+def ended_early(record: InvocationRecord) -> InvocationCancelled:
+    """What is raised for who wants the result of a cancelled or terminated invocation.
+
+    With the notes of what ended it: they say what was undone.
+
+    Raises:
+        JournalCorrupted: as `recorded_outcome`.
+    """
+    error = InvocationCancelled(
+        f"Invocation {record.key.invocation_id!r} was {record.state}, so it has no result."
+    )
+    outcome = recorded_outcome(record)
+    for note in [] if outcome is None else notes_of(outcome):
+        error.add_note(note)
+    return error
 
 
 def due_body(due: int, error: bytes = b"") -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from perdure import InvocationState, Perdure, Retry, wf
+from perdure.cli.timeline import timeline
 from perdure.core.identity import InvocationKey
 from perdure.errors import (
     InvocationCancelled,
@@ -79,6 +80,25 @@ def test_newest_first_and_one_that_fails_does_not_stop_the_others(store):
         ("end", "failed"),
     ]
     undoing.app.verify("main")
+
+
+def test_the_timeline_tells_of_it(memory_store):
+    undoing = Undoing(memory_store.app())
+
+    def main() -> None:
+        wf.compensate(undoing.undo, "one")
+        wf.forget_compensations()
+        wf.compensate(undoing.undo, "two")
+        raise KeyError("lost")
+
+    undoing.run(main)
+    lines = timeline(undoing.app.runtime.backend.read_journal(KEY))
+    assert [(line.what, line.value) for line in lines][:4] == [
+        ('compensate by undo(what="one")', ""),
+        ("compensations", "forgotten"),
+        ('compensate by undo(what="two")', ""),
+        ('undo(what="two")', "null"),
+    ]
 
 
 def test_who_returns_is_not_undone(memory_store):

@@ -20,6 +20,7 @@ from perdure.errors import (
     ConfigurationError,
     InvocationDead,
     OperationRefused,
+    OutcomeUnknown,
     RegistrationError,
     ResultTimeout,
     SerializationError,
@@ -222,6 +223,25 @@ def test_past_its_timeout_a_body_is_killed_with_what_it_started(made, way, tmp_p
     body, program = map(int, (tmp_path / "started").read_text().split())
     assert gone(body)
     assert gone(program)
+
+
+@pytest.mark.parametrize("way", ["call", "start", "acall"])
+def test_an_at_most_once_body_that_ends_its_process_is_in_doubt(made, way, tmp_path):
+    app, task = made("process", lease=1.0, options={"delivery": "at_most_once"})
+    one = task["die"]
+
+    def main() -> str:
+        with pytest.raises(OutcomeUnknown, match="'die'"):
+            one(tmp_path, 2, "kill") if way == "call" else one.start(tmp_path, 2, "kill").result()
+        return "in doubt"
+
+    async def amain() -> str:
+        with pytest.raises(OutcomeUnknown, match="'die'"):
+            await one.acall(tmp_path, 2, "kill")
+        return "in doubt"
+
+    assert run(app, amain if way == "acall" else main) == "in doubt"
+    assert len(list(tmp_path.iterdir())) == 1, "it ran once"
 
 
 @pytest.mark.parametrize("way", ["call", "start", "acall"])

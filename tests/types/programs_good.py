@@ -39,6 +39,16 @@ def pack(item: str) -> list[int]:
 
 
 @app.task
+def packed(item: str) -> list[int]:
+    return []
+
+
+@app.task(delivery="at_most_once", on_uncertain=packed)
+def pack_once(item: str) -> list[int]:
+    return [len(item)]
+
+
+@app.task
 async def fetch(url: str) -> bytes:
     return url.encode()
 
@@ -55,6 +65,10 @@ def order(order_id: str, cents: int) -> Receipt:
     assert_type(charge.start(order_id, cents).result(timeout=1.0), str)
     assert_type(pack("pen"), list[int])
     assert_type(fetch.call("x"), bytes)
+    assert_type(pack_once("pen"), list[int])
+    wf.compensate(charge, order_id, cents, key="k")
+    wf.compensate(fetch, url="x")
+    wf.forget_compensations()
     assert_type(later.start(1).result(), dict[str, int])
     assert_type(wf.execute_task(charge, order_id, cents), DistributedInvocation[str])
     assert_type(wf.execute_task(pack, item="x").result(), list[int])

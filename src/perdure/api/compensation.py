@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, cast
 
 from perdure.api.functions import Task
 from perdure.engine import flows
@@ -30,7 +30,7 @@ def compensate(task: Task[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None
         SerializationError: an argument cannot be recorded; nothing was registered.
     """
     context = current_workflow("wf.compensate")
-    if not isinstance(task, Task):
+    if not isinstance(cast("object", task), Task):
         raise RegistrationError(
             f"wf.compensate got {task!r}, which is no task. Decorate the function with @app.task "
             "and pass the decorated object and its arguments: wf.compensate(refund, order)."

@@ -10,6 +10,15 @@ from datetime import datetime
 from typing import ParamSpec, TypeVar
 
 from perdure.api.compensation import compensate, forget_compensations
+from perdure.api.concurrency import (
+    Selected,
+    gather,
+    gather_async,
+    map_async,
+    select,
+    select_async,
+)
+from perdure.api.concurrency import map_ as map  # noqa: A004 - the name users know it by
 from perdure.api.executor import DeterministicExecutor
 from perdure.api.functions import Registered
 from perdure.api.invocation import DistributedInvocation
@@ -35,19 +44,26 @@ R = TypeVar("R")
 
 __all__ = [
     "Cancelled",
+    "Selected",
     "compensate",
     "execute_task",
     "executor",
     "forget_compensations",
+    "gather",
+    "gather_async",
     "get_data",
     "idempotency_key",
     "invocation",
+    "map",
+    "map_async",
     "now",
     "publish",
     "random",
     "receive",
     "receive_async",
     "record",
+    "select",
+    "select_async",
     "set_data",
     "sleep",
     "sleep_until",

@@ -6,8 +6,10 @@ import pytest
 
 from perdure import Perdure
 from perdure.backends.memory import MemoryBackend
+from perdure.core.entries import EntryKind
 from perdure.core.identity import InvocationKey
 from tests.programs import MODULES, Program, programs
+from tests.support.schedules import Schedule
 
 PROGRAMS = programs(*MODULES)
 PAIRS = [
@@ -15,6 +17,7 @@ PAIRS = [
     for name, program in PROGRAMS.items()
     if program.twin and not name.startswith("a")
 ]
+BRANCHING = [each for each in PAIRS if each.id in programs("branching")]
 
 
 def journal(program: Program) -> list[tuple[str, str, str]]:
@@ -32,6 +35,22 @@ def journal(program: Program) -> list[tuple[str, str, str]]:
     return [(entry.kind, entry.key, entry.name) for entry in entries]
 
 
-@pytest.mark.parametrize(("blocking_one", "awaiting_one"), PAIRS)
+@pytest.mark.parametrize(
+    ("blocking_one", "awaiting_one"), [each for each in PAIRS if each not in BRANCHING]
+)
 def test_same_journal(blocking_one: Program, awaiting_one: Program) -> None:
     assert journal(blocking_one) == journal(awaiting_one)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(("blocking_one", "awaiting_one"), BRANCHING)
+def test_same_journal_when_bodies_end_in_one_order(
+    blocking_one: Program, awaiting_one: Program, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journals = []
+    for each in (blocking_one, awaiting_one):
+        with monkeypatch.context() as patch:
+            Schedule(seed).install(patch)
+            # Where draws are cut into blocks hangs on when a timer is seen; replay sees no blocks.
+            journals.append([entry for entry in journal(each) if entry[0] != EntryKind.DRAWS])
+    assert journals[0] == journals[1]

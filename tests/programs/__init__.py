@@ -47,6 +47,7 @@ MODULES = (
     "timing",
     "publishing",
     "undoing",
+    "branching",
 )
 """The modules of this package whose programs are killed at every boundary."""
 

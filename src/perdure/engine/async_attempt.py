@@ -17,6 +17,7 @@ from perdure.backends.base import InvocationRecord
 from perdure.engine import flows
 from perdure.engine.attempt import PARKING, REFUSALS_MAX, Attempt
 from perdure.engine.bodies import Result
+from perdure.engine.branches import end_branch
 from perdure.engine.cancellation import Cancellation
 from perdure.engine.context import WorkflowContext, awaiting_line, current_workflow
 from perdure.engine.drive import BodyAnswer, drive, drive_async
@@ -189,16 +190,13 @@ class AsyncAttempt(Attempt):
 
     def close_branch(self, context: WorkflowContext, task: asyncio.Task[Any]) -> None:
         """Note the end of a scope that did anything, and join its clock with its parent's."""
-        scope = context.scope
-        if self.halted or not (scope.commands or scope.counts()):
+        if self.halted:
             return
         ended = "cancelled" if task.cancelled() else "raised" if task.exception() else "returned"
         try:
-            self.journal.end_scope(scope, ended, b"null", scope.clock)
+            end_branch(self.journal, context.scope, ended)
         except PARKING as error:
             self.stop(error)
-        parent = scope.path.rpartition("/")[0]
-        self.journal.scope(parent).event(scope.clock)
 
     def set_timer(self, delay: float, fire: Callable[[], None]) -> Callable[[], None]:
         """A durable timer of the current scope."""

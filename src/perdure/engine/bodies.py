@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
@@ -75,7 +76,11 @@ class _Once:
 
 
 class BodyRunner:
-    """Where task bodies of this process run."""
+    """Where task bodies of this process run.
+
+    Attributes:
+        branches: threads for the branches of sync workflows.
+    """
 
     def __init__(self, env: Env, types: TypeRegistry, size: int, store_id: bytes) -> None:
         """Make a runner.
@@ -89,6 +94,8 @@ class BodyRunner:
         self._types = types
         self._store_id = store_id
         self._pool = Pool(env, "perdure-task", size)
+        # Without a bound, and never waiting: who has a thread may wait for one that has none yet.
+        self.branches = Pool(env, "perdure-branch", sys.maxsize, queues=False)
         self._executors = Executors(size)
 
     @functools.cached_property
@@ -100,6 +107,7 @@ class BodyRunner:
     def close(self) -> None:
         """Let threads, loop and processes end; for when no attempt runs any more."""
         self._pool.close()
+        self.branches.close()
         self._executors.close()
         if "_io" in self.__dict__:
             self._io.close()

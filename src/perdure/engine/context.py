@@ -28,7 +28,11 @@ from perdure.engine.outcome import Outcome, Raised, Returned
 from perdure.errors import ForeignScope, NotInWorkflow, OperationRefused
 
 _PACKAGE = str(Path(__file__).parent.parent) + os.sep
-_NOT_WORKFLOW_CODE = (_PACKAGE, str(Path(os.__file__).parent / "asyncio") + os.sep)
+_NOT_WORKFLOW_CODE = (
+    _PACKAGE,
+    str(Path(os.__file__).parent / "asyncio") + os.sep,
+    threading.__file__,
+)
 _pid = os.getpid()
 
 
@@ -148,12 +152,14 @@ class WorkflowContext:
         "_thread",
         "attempt",
         "base_time",
+        "branching",
         "data",
         "executor",
         "identity",
         "is_async",
         "journal",
         "key",
+        "made_at",
         "owner",
         "refusing",
         "scope",
@@ -168,7 +174,8 @@ class WorkflowContext:
         self.key = self.journal.key
         self.template = attempt.template
         self.identity = attempt.identity
-        self.is_async = attempt.is_async
+        self.is_async = self.branching = attempt.is_async
+        self.made_at = ""
         self.base_time = attempt.base_time
         self.owner = attempt.owner
         self.refusing = ""
@@ -234,7 +241,7 @@ class WorkflowContext:
 
     def line(self) -> str:
         """`file:line` of the workflow code that asks."""
-        return calling_line()
+        return calling_line() or self.made_at
 
     @property
     def halted(self) -> bool:

@@ -18,8 +18,13 @@ class Pool:
     they were doing is found to be ownerless by the next claim.
     """
 
-    def __init__(self, env: Env, name: str, size: int) -> None:
-        """Make an empty pool; its first thread starts with the first job."""
+    def __init__(self, env: Env, name: str, size: int, *, queues: bool = True) -> None:
+        """Make an empty pool; its first thread starts with the first job.
+
+        Args:
+            queues: whether a job may wait for a thread while none can be started.
+        """
+        self._queues = queues
         self._env = env
         self._name = name
         self._size = size
@@ -55,7 +60,7 @@ class Pool:
         """After a thread could not be started: whether another one comes to the job, or has."""
         with self._lock:
             self._threads -= 1
-            if self._threads or job not in self._jobs:
+            if job not in self._jobs or (self._threads and self._queues):
                 return True
             self._jobs.remove(job)
             return False

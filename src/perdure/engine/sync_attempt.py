@@ -1,25 +1,38 @@
-"""Attempts of sync workflows: the function runs on this thread and blocks in its operations."""
+"""Attempts of sync workflows: the function runs on this thread and blocks in its operations.
+
+Once it makes branches, what blocks goes through `perdure.engine.branches`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from perdure.backends.base import InvocationRecord
 from perdure.core.entries import EntryKind
 from perdure.engine.attempt import PARKING, Attempt
+from perdure.engine.branches import Branches
 from perdure.engine.cancellation import Cancellation
 from perdure.engine.context import WorkflowContext, enter, leave
 from perdure.engine.drive import BodyAnswer, drive
-from perdure.engine.effects import Flow, RunBody, Wait
+from perdure.engine.effects import Flow, Function, RunBody, Wait
 from perdure.engine.flows import undo_all
 from perdure.engine.outcome import Outcome, Returned, Unfinished
+from perdure.engine.runtime import Runtime
 from perdure.engine.strays import OneProcess
 from perdure.errors import BackendError, Cancelled, ControlFlow, InternalError, WrongColour
+
+CANCELLED = "The workflow was cancelled."
 
 
 class SyncAttempt(Attempt):
     """Runs one claimed sync workflow."""
 
     _undoing = False
+
+    def __init__(self, runtime: Runtime, record: InvocationRecord, function: Function) -> None:
+        """Prepare an attempt on a claimed record."""
+        super().__init__(runtime, record, function)
+        self._branches: Branches | None = None
 
     def execute(self, context: WorkflowContext) -> Outcome:
         """Run the function to its end, or to where its frame is dropped."""
@@ -32,6 +45,8 @@ class SyncAttempt(Attempt):
                 raise InternalError("A control signal came without its cause.") from signal
             return self.raised(signal)
         finally:
+            if self.halted and self._branches is not None:
+                self._branches.drop()
             leave(token)
 
     def _undone(self, context: WorkflowContext, ended: Outcome) -> Outcome:
@@ -54,6 +69,13 @@ class SyncAttempt(Attempt):
         except BaseException as error:  # noqa: BLE001 - what the function raises is its outcome
             return self.raised(error)
 
+    def branches(self, context: WorkflowContext) -> Branches:
+        """Where the code of this context makes its branches."""
+        context.branching = True
+        if self._branches is None:
+            self._branches = Branches(self)
+        return self._branches
+
     def perform(self, flow: Flow[Outcome]) -> Outcome:
         """Drive an operation; errors of the engine itself drop the frame instead of reaching it."""
         try:
@@ -70,6 +92,8 @@ class SyncAttempt(Attempt):
         """The last chance of a stop, a pause or a cancellation before a body."""
         self.before_body()
         self.look()
+        if self._branches is not None and self._branches.live:
+            return  # what was found is delivered when all of them wait
         if self.pausing:
             self.pause()
         if any(entry.kind == EntryKind.CANCEL for entry in self.journal.deliveries):
@@ -78,6 +102,8 @@ class SyncAttempt(Attempt):
 
     def run_body(self, effect: RunBody) -> BodyAnswer:
         """Run a task body and wait for it."""
+        if self._branches is not None and self._branches.live:
+            return self._branches.run_body(effect)
         while True:
             context = self.task_context(effect)
             if effect.once:
@@ -95,6 +121,8 @@ class SyncAttempt(Attempt):
 
     def wait_any(self, waits: tuple[Wait, ...]) -> Wait:
         """Block until the first of these is delivered."""
+        if self._branches is not None and self._branches.live:
+            return self._branches.wait_any(waits)
         if len(waits) == 1 and self._came_next(waits[0]):
             return waits[0]
         try:
@@ -119,7 +147,20 @@ class SyncAttempt(Attempt):
         """See `Attempt.cancel`. What is failing already goes on undoing."""
         if self._undoing:
             return
-        raise Cancelled(asked.reason or "The workflow was cancelled.")
+        if self._branches is not None and self._branches.live:
+            self._branches.cancel_root(asked.reason or CANCELLED)
+            return
+        raise Cancelled(asked.reason or CANCELLED)
+
+    def refuse(self) -> None:
+        """See `Attempt.refuse`; a branch that swallows the signal keeps none of the others."""
+        if self._branches is not None:
+            self._branches.refuse()
+        super().refuse()
+
+    def _collect(self) -> bool:
+        """See `Attempt._collect`; also whether a body ended since the signal was cleared."""
+        return super()._collect() or bool(self._branches and self._branches.finished)
 
     def _came_next(self, wait: Wait) -> bool:
         """Whether the one thing that is waited for is next in the journal, once that is brought.

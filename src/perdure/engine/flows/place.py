@@ -34,7 +34,7 @@ class Place(Protocol):
         ...
 
     @property
-    def is_async(self) -> bool:
+    def branching(self) -> bool:
         """Whether several branches may wait at a time."""
         ...
 

@@ -64,9 +64,9 @@ def _call_again(place: Place, call: Call, entry: Entry) -> Flow[Outcome]:
     arguments = bytes(members.arguments)
     if arguments != call.arguments:
         check_arguments(place, entry, call, arguments)
-    # A sync workflow has nobody else to wake, so what comes next needs no waiting. Branches of an
-    # async one have to go on in the order of the journal.
-    if place.is_async or not journal.take(entry):
+    # Without branches there is nobody else to wake, so what comes next needs no waiting. Branches
+    # have to go on in the order of the journal.
+    if place.branching or not journal.take(entry):
         wait = Wait(place=command.place)
         yield WaitAny((wait,))
         entry = delivered(wait)

@@ -11,7 +11,12 @@ import pytest
 from perdure import InvocationState, Perdure, Retry, wf
 from perdure.core.entries import EntryKind
 from perdure.core.identity import InvocationKey
-from perdure.errors import ConfigurationError, OutcomeUnknown, RegistrationError
+from perdure.errors import (
+    ConfigurationError,
+    DeserializationError,
+    OutcomeUnknown,
+    RegistrationError,
+)
 from tests.support.stores import LEASE, LONG, run_until_idle, step
 
 KEY = InvocationKey("main", 1)
@@ -138,6 +143,39 @@ def test_time_that_is_over_is_unknown_and_not_retried(memory_store, body):
         handle.result(LONG)
     go.set()
     assert ran == [1]
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_who_is_asked_may_want_other_types_and_fail(memory_store, fits):
+    app, go = memory_store.app(), threading.Event()
+
+    @app.task(name="find")
+    def find(what: str) -> str:
+        return f"found {what}"
+
+    @app.task(name="count")
+    def count(what: int) -> str:
+        return f"found {what}"
+
+    @app.task(
+        name="pay",
+        delivery="at_most_once",
+        timeout=0.05,
+        on_uncertain=find if fits else count,
+    )
+    def pay(what: str) -> str:
+        go.wait(LONG)
+        return what
+
+    handle = start(app, lambda: pay("a"))
+    run_until_idle(app)
+    if fits:
+        assert handle.result(LONG) == "found a"
+    else:
+        with pytest.raises(DeserializationError, match="count"):
+            handle.result(LONG)
+    go.set()
+    app.verify("main")
 
 
 def test_a_stop_before_the_announcement_leaves_it_certain(memory_store):

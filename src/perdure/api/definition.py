@@ -185,11 +185,12 @@ class Definition:
         return functools.partial(self.function, *args, **kwargs)
 
     def asking(self, arguments: bytes) -> EngineCall | None:
-        """The call that finds out what became of a call with these arguments, if there is one."""
-        if self._on_uncertain is None:
-            return None
-        args, kwargs = self.binder.spell(self.decode_call(arguments))
-        return self._on_uncertain.call(tuple(args), kwargs)
+        """The call that finds out what became of a call with these arguments, if there is one.
+
+        It has the same parameters. Where their types differ it is its body that fails, on record.
+        """
+        asked = self._on_uncertain
+        return None if asked is None else EngineCall(asked, arguments)
 
     def encode_result(self, value: object) -> tuple[bytes, object]:
         """The recorded form of a result and its decoded round trip."""

@@ -19,9 +19,10 @@ from perdure.engine.attempt import PARKING, REFUSALS_MAX, Attempt
 from perdure.engine.bodies import Result
 from perdure.engine.branches import end_branch
 from perdure.engine.cancellation import Cancellation
-from perdure.engine.context import WorkflowContext, awaiting_line, current_workflow
+from perdure.engine.context import WorkflowContext, current_workflow
 from perdure.engine.drive import BodyAnswer, drive, drive_async
 from perdure.engine.effects import Flow, Function, RunBody, Wait
+from perdure.engine.lines import awaiting_line
 from perdure.engine.loop import ScopedTask, WorkflowLoop
 from perdure.engine.outcome import Outcome, Returned, Unfinished
 from perdure.engine.runtime import Runtime

@@ -27,11 +27,12 @@ from perdure.engine import effects
 from perdure.engine.arrivals import Arrivals
 from perdure.engine.cancellation import Cancellation, read_cancellation
 from perdure.engine.committer import until_known
-from perdure.engine.context import TaskContext, WorkflowContext, calling_line, watch_threads
+from perdure.engine.context import TaskContext, WorkflowContext, watch_threads
 from perdure.engine.control import affect, cancel_children
 from perdure.engine.deaths import cause_of_death
 from perdure.engine.effects import Compute, ControlNow, Flow, Function, RunBody, SendNow, Wait
 from perdure.engine.ledger import Ledger, settle
+from perdure.engine.lines import calling_line
 from perdure.engine.mailbox import Mailbox
 from perdure.engine.outcome import Outcome, Raised, Returned, Unfinished, end_digest
 from perdure.engine.runtime import Runtime, due_again, log_stop, logger

@@ -21,10 +21,11 @@ from perdure.core.journal import Journal
 from perdure.core.scope import Scope
 from perdure.engine.attempt import PARKING, REFUSALS_MAX, Attempt
 from perdure.engine.bodies import Result
-from perdure.engine.context import WorkflowContext, calling_line, enter
+from perdure.engine.context import WorkflowContext, enter
 from perdure.engine.drive import BodyAnswer
 from perdure.engine.effects import RunBody, Wait
 from perdure.engine.env import Signal
+from perdure.engine.lines import calling_line
 from perdure.engine.outcome import Unfinished
 from perdure.engine.runtime import UNAVAILABLE_SECONDS, logger
 from perdure.engine.strays import OneProcess

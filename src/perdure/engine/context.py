@@ -13,7 +13,6 @@ import sys
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
-from pathlib import Path
 from threading import get_ident
 from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias
 
@@ -24,15 +23,10 @@ from perdure.core.identity import InvocationKey, WorkflowIdentity
 from perdure.core.journal import Journal
 from perdure.core.scope import Scope
 from perdure.engine.effects import Flow, Undo
+from perdure.engine.lines import calling_line
 from perdure.engine.outcome import Outcome, Raised, Returned
 from perdure.errors import ForeignScope, NotInWorkflow, OperationRefused
 
-_PACKAGE = str(Path(__file__).parent.parent) + os.sep
-_NOT_WORKFLOW_CODE = (
-    _PACKAGE,
-    str(Path(os.__file__).parent / "asyncio") + os.sep,
-    threading.__file__,
-)
 _pid = os.getpid()
 
 
@@ -473,33 +467,3 @@ def _mark_thread(thread: object) -> None:
         starter = None if context else getattr(threading.current_thread(), _MARK, None)
     if starter is not None and isinstance(thread, threading.Thread):
         setattr(thread, _MARK, starter)
-
-
-# --- source lines -------------------------------------------------------------------------------
-
-
-def awaiting_line(coroutine: object) -> str:
-    """`file:line` of the innermost await of workflow code in a coroutine that does not run."""
-    line = ""
-    inner: Any = coroutine
-    while inner is not None:
-        frame = getattr(inner, "cr_frame", None) or getattr(inner, "gi_frame", None)
-        if frame is not None and not frame.f_code.co_filename.startswith(_NOT_WORKFLOW_CODE):
-            line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        inner = getattr(inner, "cr_await", None) or getattr(inner, "gi_yieldfrom", None)
-    return line
-
-
-def calling_line() -> str:
-    """`file:line` of the nearest frame of workflow code, or "" if there is none.
-
-    There is none where asyncio itself steps a coroutine of ours, such as `gather(task(1))`.
-    """
-    frame = sys._getframe(1)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - documented
-    while frame.f_code.co_filename.startswith(_PACKAGE):
-        if frame.f_back is None:
-            return ""
-        frame = frame.f_back
-    if frame.f_code.co_filename.startswith(_NOT_WORKFLOW_CODE):
-        return ""
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -26,7 +26,6 @@ from perdure.engine.lines import awaiting_line
 from perdure.engine.loop import ScopedTask, WorkflowLoop
 from perdure.engine.outcome import Outcome, Returned, Unfinished
 from perdure.engine.runtime import Runtime
-from perdure.engine.sources import awaiting_line
 from perdure.engine.strays import OneProcess
 from perdure.errors import BackendError, ControlFlow, InternalError, Suspended, SuspensionSwallowed
 

@@ -36,7 +36,6 @@ from perdure.engine.lines import calling_line
 from perdure.engine.mailbox import Mailbox
 from perdure.engine.outcome import Outcome, Raised, Returned, Unfinished, end_digest
 from perdure.engine.runtime import Runtime, due_again, log_stop, logger
-from perdure.engine.sources import calling_line
 from perdure.engine.started import call_context, template_of
 from perdure.errors import (
     BackendError,

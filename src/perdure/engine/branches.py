@@ -28,7 +28,6 @@ from perdure.engine.env import Signal
 from perdure.engine.lines import calling_line
 from perdure.engine.outcome import Unfinished
 from perdure.engine.runtime import UNAVAILABLE_SECONDS, logger
-from perdure.engine.sources import calling_line
 from perdure.engine.strays import OneProcess
 from perdure.errors import (
     BackendError,

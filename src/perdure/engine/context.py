@@ -25,7 +25,6 @@ from perdure.core.scope import Scope
 from perdure.engine.effects import Flow, Undo
 from perdure.engine.lines import calling_line
 from perdure.engine.outcome import Outcome, Raised, Returned
-from perdure.engine.sources import calling_line
 from perdure.errors import ForeignScope, NotInWorkflow, OperationRefused
 
 _pid = os.getpid()

@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, cast
 
+from perdure.api import completing
 from perdure.api.client import Client
 from perdure.api.decorators import Decorators
 from perdure.api.functions import Registered
@@ -167,6 +168,37 @@ class Perdure(Decorators):
         validate_identifier(invocation_id, "id")
         refuse_undurable("app.invocation(...)")
         return self.state_backend.get_invocation(invocation_id)
+
+    def complete(self, token: str, value: object = None) -> None:
+        """End a task that was left open (`completes_outside=True`) with its result, from anywhere.
+
+        Durable when it returns; whoever waits for the task goes on. The first outcome stays.
+
+        Args:
+            token: what `wf.completion_token()` gave in its body.
+            value: the result; it must fit the result type of the task where its code is registered
+                in this process. Where it is not, give plain data, or what it is annotated with.
+
+        Raises:
+            InvalidToken: it belongs to no task of this app.
+            AlreadyCompleted: it has a result or failure already; its `same` tells a mere repeat.
+            InvocationEnded: it was cancelled or terminated.
+            SerializationError: the value cannot be recorded; the task is still open.
+            OperationRefused: in a workflow; do it in a task.
+            CommitUnknown: it may be completed; doing it again is safe.
+        """
+        completing.complete(self.client, token, value)
+
+    def fail(self, token: str, error: Exception) -> None:
+        """End a task that was left open with a failure, for good: it is not retried.
+
+        As `complete`; who waits for the task gets `error` raised (as `TaskError`, unless its class
+        is registered).
+
+        Raises:
+            ConfigurationError: `error` is no exception.
+        """
+        completing.fail(self.client, token, error)
 
     def workflows(
         self,

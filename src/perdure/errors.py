@@ -193,6 +193,32 @@ class ReceiveTimeout(PerdureError, TimeoutError):
     code = "PRD029"
 
 
+class AlreadyCompleted(InvocationEnded):
+    """A task was completed from outside, and it had an outcome already, which stays.
+
+    Attributes:
+        state: "completed" or "failed": how it ended first.
+        finished_at: when, in microseconds since 1970 UTC.
+        same: whether it is the outcome that was given now, as when a webhook is repeated.
+    """
+
+    code = "PRD060"
+
+    def __init__(
+        self, message: str, state: str = "", finished_at: int = 0, *, same: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.state = state
+        self.finished_at = finished_at
+        self.same = same
+
+
+class InvalidToken(PerdureError):
+    """A completion token was made by nobody, for something else, or is not whole."""
+
+    code = "PRD061"
+
+
 # --- replay and context -------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import ParamSpec, TypeVar
 
 from perdure.api.compensation import compensate, forget_compensations
+from perdure.api.completing import complete_later, completion_token
 from perdure.api.concurrency import (
     Selected,
     gather,
@@ -46,6 +47,8 @@ __all__ = [
     "Cancelled",
     "Selected",
     "compensate",
+    "complete_later",
+    "completion_token",
     "execute_task",
     "executor",
     "forget_compensations",

@@ -48,6 +48,7 @@ MODULES = (
     "publishing",
     "undoing",
     "branching",
+    "outside",
 )
 """The modules of this package whose programs are killed at every boundary."""
 

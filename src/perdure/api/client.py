@@ -252,6 +252,11 @@ class Client:
         record = self.runtime.backend.read(invocation_id)
         return record if record is not None and record.app == self.runtime.app_name else None
 
+    def find_key(self, key: InvocationKey) -> InvocationRecord | None:
+        """This very generation of an id of this app, or None."""
+        record = self.runtime.backend.read(*key)
+        return record if record is not None and record.app == self.runtime.app_name else None
+
     def read(self, key: InvocationKey) -> InvocationRecord:
         """The record of this generation.
 

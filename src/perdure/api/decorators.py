@@ -72,6 +72,7 @@ class Decorators:
         pure: bool = False,
         delivery: Delivery = "at_least_once",
         on_uncertain: Registered[..., Any] | None = None,
+        completes_outside: bool = False,
     ) -> TaskDecorator: ...
     def task(  # noqa: PLR0913 - the policy of a task, all by keyword
         self,
@@ -89,6 +90,7 @@ class Decorators:
         pure: bool = False,
         delivery: Delivery = "at_least_once",
         on_uncertain: Registered[..., Any] | None = None,
+        completes_outside: bool = False,
     ) -> Any:
         """Register a function as a task: its result is recorded, it may do side effects.
 
@@ -129,12 +131,17 @@ class Decorators:
             on_uncertain: a task with the same parameters that finds out what became of the body.
                 It is called in its place, recorded and retried as any task; what it gives is what
                 the call gives, and its `wf.idempotency_key()` is that of the body.
+            completes_outside: True if a body may `return wf.complete_later()`: the task waits then,
+                holding nothing, until `app.complete(token, value)` or `app.fail(token, error)` ends
+                it, and `timeout` is how long it waits (the body itself has no limit). Each call is
+                an invocation of its own, as with a queue.
 
         Raises:
             RegistrationError: not callable, a name that is taken, or no readable signature; or an
-                executor for an async or a local function; or pure with a queue or a key, whose
-                calls are invocations of their own; or at_most_once with pure or an executor of
-                the user; or an on_uncertain that does not fit.
+                executor for an async or a local function; or pure with a queue, a key or
+                completes_outside, whose calls are invocations of their own; or at_most_once with
+                pure, completes_outside or an executor of the user; or an on_uncertain that does
+                not fit.
         """
         check_choice(executor)
         once = check_delivery(delivery, on_uncertain, executor, pure=pure)
@@ -152,6 +159,7 @@ class Decorators:
                 pure=pure,
                 once=once,
                 on_uncertain=None if on_uncertain is None else on_uncertain.definition,
+                completes_outside=completes_outside,
             )
             definition = self._define(target, "task", name, aliases, policy)
             self.register(*raises)
@@ -238,9 +246,16 @@ class Decorators:
             publish(definition, function, self._types, self.client)
         if policy.pure and not definition.is_plain:
             raise RegistrationError(
-                f"Task {chosen!r} is pure=True and has a queue or a key. Each call of it is an "
-                "invocation of its own, whose start and end are commits for which others wait, so "
-                "nothing of it could be held back. Leave pure=, or queue= and key=, out."
+                f"Task {chosen!r} is pure=True and has a queue or a key, or is completed from "
+                "outside. Each call of it is an invocation of its own, whose start and end are "
+                "commits for which others wait, so nothing of it could be held back. Leave pure= "
+                "out, or queue=, key= and completes_outside=."
+            )
+        if policy.once and policy.completes_outside:
+            raise RegistrationError(
+                f"Task {chosen!r} is at_most_once and completes_outside: after a crash nobody "
+                "could tell whether its token was handed out. Leave delivery= out: the body runs "
+                "again with the same token, by which whoever gets it twice can know it."
             )
         check_asked(definition, policy.on_uncertain)
         self.registry.add(definition, aliases)

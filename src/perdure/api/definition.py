@@ -48,6 +48,7 @@ class Policy:
         pure: whether a body may run again without harm.
         once: whether a body must not run again when it is not known what came of it.
         on_uncertain: the task that finds out what did.
+        completes_outside: whether a body may leave its task open; `timeout` is for that then.
     """
 
     retry: Retry = NO_RETRY
@@ -58,6 +59,7 @@ class Policy:
     pure: bool = False
     once: bool = False
     on_uncertain: Definition | None = None
+    completes_outside: bool = False
 
 
 class Definition:
@@ -66,7 +68,8 @@ class Definition:
     Attributes:
         public: the task or workflow object that users hold.
         names: its name and its aliases; the registry adds the aliases.
-        is_plain: a direct call runs here, for it has neither a queue of its own nor a key.
+        is_plain: a direct call runs here, for it has neither a queue of its own nor a key, and
+            nobody completes it from outside.
         queries: functions of a workflow's data, by name.
     """
 
@@ -89,7 +92,9 @@ class Definition:
         self.names = frozenset({name})
         self.is_async = is_async_function(function)
         self.retry = policy.retry
-        self.timeout = policy.timeout
+        self.completes_outside = outside = policy.completes_outside
+        self.timeout = None if outside else policy.timeout
+        self.completion_timeout = policy.timeout if outside else None
         self.queue = policy.queue
         self.pure = policy.pure
         self.once = policy.once
@@ -97,7 +102,7 @@ class Definition:
         self.executor: ExecutorChoice = policy.executor
         self.binder = Binder(function)
         self._key = self.binder.selector(policy.key)
-        self.is_plain = policy.queue == DEFAULT_QUEUE and self._key is None
+        self.is_plain = policy.queue == DEFAULT_QUEUE and self._key is None and not outside
         self.public: object = None
         self.queries: dict[str, Callable[..., Any]] = {}
         self._types = types
@@ -206,6 +211,11 @@ class Definition:
     def decode_result(self, body: bytes) -> object:
         """A result from its recorded form."""
         return self._result.decode(body, self._where_result)
+
+    @property
+    def result_type(self) -> Any:
+        """What its results are annotated with."""
+        return self._result.annotation
 
     def same_arguments(self, recorded: bytes, asked: bytes) -> bool:
         """Whether two argument sets mean one call.

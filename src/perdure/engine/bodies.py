@@ -229,7 +229,7 @@ class BodyRunner:
                 return self._timed_out(call) if limit.expired() else self._raised(call, error)
             except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
                 return self._raised(call, error)
-            return returned_by_body(call.function, value, self._types)
+            return returned_by_body(call.function, value, context, self._types)
 
         def done(value: object, error: BaseException | None) -> None:
             if error is not None:

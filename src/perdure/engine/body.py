@@ -8,8 +8,8 @@ from __future__ import annotations
 from perdure.engine import strays
 from perdure.engine.context import TaskContext, enter, leave
 from perdure.engine.effects import Function
-from perdure.engine.outcome import Outcome, Raised, Returned
-from perdure.errors import SerializationError
+from perdure.engine.outcome import LATER, Outcome, Raised, Returned
+from perdure.errors import OperationRefused, SerializationError
 from perdure.values import TypeRegistry, encode_exception
 
 
@@ -29,11 +29,21 @@ def run_body(
         leave(token)
     if strays.process != home:
         strays.end_child(f"task {function.name!r}", None)
-    return returned_by_body(function, value, types)
+    return returned_by_body(function, value, context, types)
 
 
-def returned_by_body(function: Function, value: object, types: TypeRegistry) -> Outcome:
+def returned_by_body(
+    function: Function, value: object, context: TaskContext, types: TypeRegistry
+) -> Outcome:
     """The outcome of a body that returned; a value that cannot be recorded is a final failure."""
+    if value is LATER and function.completes_outside:
+        return Returned(b"", LATER)
+    if context.asked_for_later:
+        refusal = OperationRefused(
+            f"Task {function.name!r} called wf.complete_later() and returned {value!r:.200}. It "
+            "leaves the task open only as what is returned: return wf.complete_later()."
+        )
+        return Raised(encode_exception(refusal, types), refusal, final=True)
     try:
         return Returned(*function.encode_result(value))
     except SerializationError as error:

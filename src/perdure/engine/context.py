@@ -300,7 +300,17 @@ class Origin(NamedTuple):
 class TaskContext:
     """The scope of one task invocation: draws that are the same on every attempt, ids of starts."""
 
-    __slots__ = ("_made", "_origin", "_scope", "clock", "executor", "owner", "starts", "workflow")
+    __slots__ = (
+        "_made",
+        "_origin",
+        "_scope",
+        "asked_for_later",
+        "clock",
+        "executor",
+        "owner",
+        "starts",
+        "workflow",
+    )
 
     def __init__(
         self,
@@ -323,6 +333,7 @@ class TaskContext:
         self.executor: object = None
         self.owner = owner
         self.starts = 0
+        self.asked_for_later = False
         self.clock = clock
         self._origin = origin
         self._made: Origin | None = None

@@ -133,6 +133,15 @@ def end(
     return _settle(runtime, key, Finish(state, outcome), epoch)
 
 
+def end_with(runtime: Runtime, key: InvocationKey, finish: Finish) -> bool:
+    """End a live invocation from outside with this outcome; False if it had ended with another.
+
+    Raises:
+        CommitUnknown: it may have ended so; asking again is safe.
+    """
+    return _settle(runtime, key, finish, None)
+
+
 def _settle(
     runtime: Runtime, key: InvocationKey, disposition: Finish | Stop, epoch: int | None
 ) -> bool:

@@ -66,6 +66,16 @@ class Function(Protocol):
         ...
 
     @property
+    def completes_outside(self) -> bool:
+        """Whether a body may leave its task open, to be completed from outside."""
+        ...
+
+    @property
+    def completion_timeout(self) -> float | None:
+        """Seconds that a task may be left open, or None."""
+        ...
+
+    @property
     def executor(self) -> object:
         """Where its bodies run: an `ExecutorChoice` (`perdure.engine.executors`)."""
         ...

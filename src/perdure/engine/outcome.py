@@ -80,6 +80,18 @@ class Raised(msgspec.Struct, frozen=True):
 Outcome = Returned | Raised
 
 
+class Later:
+    """What a body returns that leaves its task open, to be completed from outside."""
+
+    def __repr__(self) -> str:
+        """As it is spelled."""
+        return "wf.complete_later()"
+
+
+LATER = Later()
+"""The only one. A body that returned it has `Returned(b"", LATER)` as its outcome."""
+
+
 class Unfinished(msgspec.Struct, frozen=True):
     """A body has no outcome: it could not be run where it should, or its process died under it."""
 

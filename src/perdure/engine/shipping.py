@@ -24,7 +24,7 @@ from perdure.core.identity import InvocationKey
 from perdure.engine.body import run_body
 from perdure.engine.context import Origin, TaskContext
 from perdure.engine.effects import Call, Function
-from perdure.engine.outcome import Outcome, Raised, Returned, Unfinished
+from perdure.engine.outcome import LATER, Outcome, Raised, Returned, Unfinished
 from perdure.errors import (
     BodyDied,
     DeserializationError,
@@ -155,11 +155,12 @@ class Reply(msgspec.Struct, frozen=True):
     """What came of it.
 
     Attributes:
-        kind: "unknown" if the function was not found; its body did not run then.
+        kind: "later" if the body left its task open; "unknown" if the function was not found, and
+            its body did not run then.
         body: encoded result or exception; text in UTF-8 if unknown.
     """
 
-    kind: Literal["returned", "raised", "unknown"]
+    kind: Literal["returned", "raised", "later", "unknown"]
     body: bytes
     final: bool = False
 
@@ -197,6 +198,8 @@ def unpack(function: Function, reply: bytes, types: TypeRegistry) -> Outcome | U
         return Unfinished(ExecutorUnavailable(answer.body.decode("utf-8", "replace")))
     if answer.kind == "raised":
         return Raised(answer.body, decode_exception(answer.body, types), answer.final)
+    if answer.kind == "later":
+        return Returned(b"", LATER)
     try:
         return Returned(answer.body, function.decode_result(answer.body))
     except DeserializationError as error:
@@ -232,7 +235,8 @@ def run_shipment(payload: bytes, began: Callable[[], None] = _nothing) -> bytes:
     )
     outcome = run_body(found.function, shipment.arguments, context, found.types)
     if isinstance(outcome, Returned):
-        return _encode(Reply("returned", outcome.body))
+        kind: Literal["returned", "later"] = "later" if outcome.value is LATER else "returned"
+        return _encode(Reply(kind, outcome.body))
     return _encode(Reply("raised", outcome.body, outcome.final))
 
 

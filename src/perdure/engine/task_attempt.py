@@ -4,9 +4,13 @@ A task has no journal: its row holds the attempts, its outcome is its record. At
 between the body and the settlement runs the body again. At most once, for a task that asks for it:
 the claim announces the body, so whoever claims it after a crash does not run it. A lease under
 which it may have begun is not given back without its outcome; it runs out, which is a crash.
+A body may leave its task open, to be completed from outside; what says so is in the commit that
+gives the lease back.
 """
 
 from __future__ import annotations
+
+import msgspec
 
 from perdure.backends.base import (
     Committed,
@@ -22,15 +26,17 @@ from perdure.backends.base import (
 )
 from perdure.core.draws import derive_id
 from perdure.core.lifecycle import InvocationState
+from perdure.engine.body import raised_by_body
 from perdure.engine.context import Origin, TaskContext
 from perdure.engine.deaths import cause_of_death
 from perdure.engine.effects import Call, Function
 from perdure.engine.flows.attempts import is_late, unknown
-from perdure.engine.outcome import Outcome, Returned, Unfinished, outcome_token
+from perdure.engine.outcome import LATER, Outcome, Returned, Unfinished, outcome_token
 from perdure.engine.outcomes import commit_outcome
+from perdure.engine.outside import LEFT_OPEN, LeftOpen, left_open, nobody_completed
 from perdure.engine.runtime import Runtime, due_again, log_stop, logger
 from perdure.engine.started import template_of
-from perdure.errors import BackendError, PerdureError
+from perdure.errors import BackendError, JournalCorrupted, PerdureError
 
 
 class TaskAttempt:
@@ -44,6 +50,7 @@ class TaskAttempt:
         self.error: PerdureError | None = None
         self._holding = Holding(record.key, record.epoch)
         self._has_begun = False
+        self._data: tuple[tuple[str, bytes], ...] = ()
 
     def run(self) -> None:
         """Run the body and settle; a stale lease or a failing backend changes nothing."""
@@ -82,6 +89,11 @@ class TaskAttempt:
         if record.crashes >= limit:
             where = f"the body of task {record.name!r}"
             return Stop(InvocationState.DEAD, cause_of_death(record, where))
+        # (Nobody can have left open what is claimed for the first time.)
+        if self.function.completes_outside and record.epoch > 1:
+            still_open = self._still_open()
+            if still_open is not None:
+                return still_open
         return self._ran(Call(self.function, record.arguments, record.fingerprint))
 
     def _ran(self, call: Call) -> Disposition | None:
@@ -96,13 +108,18 @@ class TaskAttempt:
                 return Release()
             logger.info("lease of %s was not confirmed; its body did not start", record.key)
             return None
+        return self._settled_by(outcome, call.function)
+
+    def _settled_by(self, outcome: Outcome | Unfinished, function: Function) -> Disposition | None:
         if isinstance(outcome, Unfinished):
             self._has_begun = outcome.may_have_begun
-            due = due_again(self.runtime, record, record.name, outcome)
+            due = due_again(self.runtime, self.record, self.record.name, outcome)
             return None if due is None else Suspend(due)
-        if call.function.once and is_late(outcome):
+        if function.once and is_late(outcome):
             return self._uncertain(str(outcome.error))
-        return self._concluded(outcome, call.function)
+        if isinstance(outcome, Returned) and outcome.value is LATER:
+            return self._leave_open()
+        return self._concluded(outcome, function)
 
     def _disposition_once(self) -> Disposition | None:
         """The same for a task whose body must not run again.
@@ -128,6 +145,28 @@ class TaskAttempt:
             return None
         error = unknown(record.name, why)
         return Finish(InvocationState.FAILED, self.runtime.bodies.raised(error).body)
+
+    def _still_open(self) -> Disposition | None:
+        """What becomes of a task whose body has left it open; None if its body is to run."""
+        record, function = self.record, self.function
+        try:
+            note = left_open(record, self.runtime.backend.read_data(record.key))
+        except JournalCorrupted as damage:
+            self.error = damage
+            return Stop(InvocationState.PARKED, f"{type(damage).__name__}: {damage}")
+        if note is None:
+            return None
+        if note.due is None or self.runtime.now(record.key) < note.due:
+            return Suspend(note.due)
+        error = nobody_completed(record.name, function.completion_timeout)
+        return self._concluded(raised_by_body(function, error, self.runtime.types), function)
+
+    def _leave_open(self) -> Disposition:
+        """Wait for whoever completes it; that the body need not run again goes along."""
+        limit, record = self.function.completion_timeout, self.record
+        due = None if limit is None else self.runtime.now(record.key) + int(limit * 1e6)
+        self._data = ((LEFT_OPEN, msgspec.json.encode(LeftOpen(record.attempts, due))),)
+        return Suspend(due)
 
     def _concluded(self, outcome: Outcome, function: Function) -> Disposition:
         delay = self._retry_delay(outcome, function)
@@ -169,9 +208,11 @@ class TaskAttempt:
             epoch=record.epoch,
             head=record.head,
             token=token,
+            data=self._data,
+            reset_crashes=bool(self._data),
             disposition=disposition,
         )
-        if isinstance(disposition, (Finish, RetryLater)):
+        if self._data or isinstance(disposition, (Finish, RetryLater)):
             result = commit_outcome(self.runtime, transition)
         else:
             result = self.runtime.committer.submit(transition)

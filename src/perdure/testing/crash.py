@@ -73,7 +73,7 @@ class Execution(NamedTuple):
         body: id of the task invocation, the same on every attempt.
         seen: its arguments and its idempotency key, as text.
         pure: its task is pure, so that it may run on values which were then lost.
-        once: its task is at-most-once, so that it must not run in vain.
+        once, outside: its task is at-most-once, or may be completed from outside.
     """
 
     process: int
@@ -82,6 +82,7 @@ class Execution(NamedTuple):
     seen: str
     pure: bool = False
     once: bool = False
+    outside: bool = False
 
 
 class Executions:
@@ -114,7 +115,7 @@ class Executions:
             if isinstance(context, TaskContext) and context.template.name == definition.name:
                 seen = f"{args} {kwargs} {context.idempotency_key()}"
                 body = context.invocation.invocation_id
-                kind = definition.pure, definition.once
+                kind = definition.pure, definition.once, definition.completes_outside
                 self.note(Execution(process, body, definition.name, seen, *kind))
 
         @functools.wraps(function)
@@ -146,8 +147,7 @@ def misrun(
     After a crash each body runs as often as outcomes of it are recorded from then on; what ran
     between the last record and a later crash ran in vain. So what was recorded never runs again.
     What a body is run on is on record before, so that it is asked for again, with the same. Bodies
-    of pure tasks are excepted from that.
-
+    of pure tasks are excepted from that. One outcome may come from outside, with no run to it.
     None of an at-most-once task ever runs in vain: that nobody knows its outcome is one, too.
 
     Args:
@@ -156,7 +156,7 @@ def misrun(
         once_names: the at-most-once tasks: one that was started may have been asked about only.
     """
     recorded, dropped, unknown = final.attempts(), final.dropped(), final.unknown()
-    names = {run.body: run.name for run in runs}
+    names, outside = {run.body: run.name for run in runs}, {r.body for r in runs if r.outside}
     once = {run.body for run in runs if run.once}
     once |= {key.invocation_id for key, row in final.rows.items() if row.name in once_names}
     for number, moment in enumerate(moments):
@@ -167,7 +167,7 @@ def misrun(
             vain = 0 if body in ended or body in once else len(moments) - 1 - number
             # An outcome that nobody knows is on record too, and no run from then on belongs to it.
             lost = len(moments) > 1 and (body in once or body in unknown)
-            if not (0 if lost else wanted) <= ran[body] <= wanted + vain:
+            if not (0 if lost else wanted - (body in outside)) <= ran[body] <= wanted + vain:
                 yield (
                     f"task {names.get(body, '?')!r} ({body}) ran {ran[body]} times from process "
                     f"{number} on, in which {wanted} outcomes of it were recorded"

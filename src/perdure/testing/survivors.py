@@ -20,6 +20,7 @@ from perdure.core.identity import InvocationKey
 from perdure.core.journal import Meta, find_counter
 from perdure.core.lifecycle import TERMINAL, InvocationState
 from perdure.engine.outcome import read_body
+from perdure.engine.outside import left_open
 
 ROWS_MAX = 10_000
 """Rows that are read; a program under test has a handful."""
@@ -37,12 +38,14 @@ class Survivors:
         rows: every invocation.
         journals: entries of every workflow.
         inboxes: how many messages each invocation has not read yet.
+        left_open: tasks whose body has run, and which wait for their completion from outside.
         is_spread: whether these are the rows of several servers.
     """
 
     rows: dict[InvocationKey, InvocationRecord]
     journals: dict[InvocationKey, list[Entry]]
     inboxes: dict[InvocationKey, int]
+    left_open: frozenset[InvocationKey] = frozenset()
     is_spread: bool = False
 
     @classmethod
@@ -52,7 +55,9 @@ class Survivors:
         rows = {row.key: row for row in found}
         journals = {key: backend.read_journal(key) for key in rows}
         inboxes = {key: len(backend.read_inbox(key)) for key in rows}
-        return cls(rows, journals, inboxes, isinstance(backend, Spread))
+        tasks = (row for row in found if row.kind == "task" and row.state not in TERMINAL)
+        left = frozenset(row.key for row in tasks if left_open(row, backend.read_data(row.key)))
+        return cls(rows, journals, inboxes, left, isinstance(backend, Spread))
 
     def attempts(self) -> Counter[str]:
         """How many ended attempts of each task are recorded, by the id its body sees."""
@@ -62,12 +67,15 @@ class Survivors:
                 if entry.kind in {EntryKind.TASK, EntryKind.ATTEMPT}:
                     found[_body_id(row, entry)] += 1
             if row.kind == "task":
-                ended = row.state in {InvocationState.COMPLETED, InvocationState.FAILED}
+                ended = key in self.left_open or row.state in {
+                    InvocationState.COMPLETED,
+                    InvocationState.FAILED,
+                }
                 found[row.key.invocation_id] += row.attempts + ended
         return found
 
     def ended(self) -> set[str]:
-        """Tasks whose final outcome is recorded, by the id their bodies see."""
+        """Tasks whose body need not run again as it stands, by the id their bodies see."""
         found = {
             _body_id(self.rows[key], entry)
             for key, entries in self.journals.items()
@@ -75,7 +83,8 @@ class Survivors:
             if entry.kind == EntryKind.TASK
         }
         tasks = (row for row in self.rows.values() if row.kind == "task")
-        return found | {row.key.invocation_id for row in tasks if row.state in TERMINAL}
+        over = {row.key for row in tasks if row.state in TERMINAL} | self.left_open
+        return found | {key.invocation_id for key in over}
 
     def unknown(self) -> set[str]:
         """At-most-once tasks of whose outcome is on record that nobody knows it."""

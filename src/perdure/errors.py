@@ -222,6 +222,12 @@ class InvalidToken(PerdureError):
 # --- replay and context -------------------------------------------------------------------------
 
 
+class DeadlineExceeded(PerdureError, TimeoutError):
+    """A block of a workflow took longer than its `wf.timeout` allows."""
+
+    code = "PRD039"
+
+
 class Divergence(PerdureError):
     """Replay asked for another operation than the journal holds. The journal is untouched."""
 

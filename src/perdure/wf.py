@@ -20,6 +20,7 @@ from perdure.api.concurrency import (
     select_async,
 )
 from perdure.api.concurrency import map_ as map  # noqa: A004 - the name users know it by
+from perdure.api.deadlines import timeout
 from perdure.api.executor import DeterministicExecutor
 from perdure.api.functions import Registered
 from perdure.api.invocation import DistributedInvocation
@@ -70,6 +71,7 @@ __all__ = [
     "set_data",
     "sleep",
     "sleep_until",
+    "timeout",
     "token",
     "utc_now",
     "uuid",

@@ -121,6 +121,11 @@ class Branches:
         self.live: dict[Branch, None] = {}
         self.finished: deque[Callable[[], None]] = deque()
 
+    @property
+    def current(self) -> Branch:
+        """The branch that runs now."""
+        return self._current
+
     # --- what a branch asks for -----------------------------------------------------------------
 
     def begin(self, run: Callable[[], object]) -> Branch:

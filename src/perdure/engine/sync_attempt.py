@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from perdure.backends.base import InvocationRecord
-from perdure.core.entries import EntryKind
 from perdure.engine.attempt import PARKING, Attempt
 from perdure.engine.branches import Branches
 from perdure.engine.cancellation import Cancellation
 from perdure.engine.context import WorkflowContext, enter, leave
+from perdure.engine.deadlines import Deadlines
 from perdure.engine.drive import BodyAnswer, drive
 from perdure.engine.effects import Flow, Function, RunBody, Wait
 from perdure.engine.flows import undo_all
@@ -33,6 +33,7 @@ class SyncAttempt(Attempt):
         """Prepare an attempt on a claimed record."""
         super().__init__(runtime, record, function)
         self._branches: Branches | None = None
+        self.deadlines = Deadlines(self.mailbox)
 
     def execute(self, context: WorkflowContext) -> Outcome:
         """Run the function to its end, or to where its frame is dropped."""
@@ -94,9 +95,11 @@ class SyncAttempt(Attempt):
         self.look()
         if self._branches is not None and self._branches.live:
             return  # what was found is delivered when all of them wait
+        if self.deadlines.pending:
+            self._collect()
         if self.pausing:
             self.pause()
-        if any(entry.kind == EntryKind.CANCEL for entry in self.journal.deliveries):
+        if any(self.deadlines.interrupts(entry) for entry in self.journal.deliveries):
             while self.deliver_next():  # as a replay will, in the wait for what never came
                 continue
 
@@ -151,6 +154,22 @@ class SyncAttempt(Attempt):
             self._branches.cancel_root(asked.reason or CANCELLED)
             return
         raise Cancelled(asked.reason or CANCELLED)
+
+    def begin_deadline(self, wait: Wait, reason: str) -> None:
+        """From now on the delivery of this timer cancels the branch that runs now."""
+        branches = self._branches
+        branch = None if branches is None else branches.current
+
+        def fire() -> None:
+            if self._branches is None or not self._branches.live:
+                raise Cancelled(reason)
+            if branch is None:
+                self._branches.cancel_root(reason)
+            else:
+                self._branches.cancel(branch, reason)
+
+        wait.wake = fire
+        self.deadlines.open(wait)
 
     def refuse(self) -> None:
         """See `Attempt.refuse`; a branch that swallows the signal keeps none of the others."""

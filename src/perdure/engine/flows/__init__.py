@@ -14,7 +14,7 @@ from perdure.engine.flows.place import MICROSECONDS, DecodeResult, Place
 from perdure.engine.flows.records import publish, record, set_data
 from perdure.engine.flows.tasks import call_task
 from perdure.engine.flows.undoing import compensate, forget, undo_all
-from perdure.engine.flows.waits import result, sleep, sleep_until, timer
+from perdure.engine.flows.waits import deadline, result, sleep, sleep_until, timer
 
 __all__ = [
     "MICROSECONDS",
@@ -24,6 +24,7 @@ __all__ = [
     "call_task",
     "compensate",
     "control",
+    "deadline",
     "execute_task",
     "forget",
     "publish",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from perdure.core.divergence import describe_arguments
 from perdure.core.entries import EntryKind
 from perdure.core.identity import InvocationKey
-from perdure.engine.effects import Flow, Now, Wait, WaitAny
+from perdure.engine.effects import Flow, Flush, Now, Wait, WaitAny
 from perdure.engine.flows.place import (
     MICROSECONDS,
     DecodeResult,
@@ -63,6 +63,13 @@ def sleep_until(place: Place, due: int) -> Flow[Outcome]:
     yield WaitAny((wait,))
     place.scope.event(delivered(wait).at)
     return Returned(b"null", None)
+
+
+def deadline(place: Place, duration: int) -> Flow[Outcome]:
+    """Set the timer of a deadline and give its `Wait`. It is durable: a crash begins no new one."""
+    wait = yield from _set_timer(place, "timeout", duration, lambda now: now + duration)
+    yield Flush()
+    return Returned(b"null", wait)
 
 
 def timer(place: Place, duration: int) -> Flow[Wait]:

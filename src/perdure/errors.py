@@ -219,6 +219,24 @@ class InvalidToken(PerdureError):
     code = "PRD061"
 
 
+class UpdateUnanswered(PerdureError):
+    """The workflow ended, or had ended, without answering an update that it had accepted."""
+
+    code = "PRD050"
+
+
+class UpdateTimeout(PerdureError, TimeoutError):
+    """An update was not answered in time. It stays accepted: ask again with the same id."""
+
+    code = "PRD051"
+
+
+class UpdateAnswered(PerdureError):
+    """An update was to be answered a second time. The first answer holds."""
+
+    code = "PRD052"
+
+
 # --- replay and context -------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ParamSpec, TypeVar
 
+from perdure.api.answering import receive_update, receive_update_async
 from perdure.api.compensation import compensate, forget_compensations
 from perdure.api.completing import complete_later, completion_token
 from perdure.api.concurrency import (
@@ -65,6 +66,8 @@ __all__ = [
     "random",
     "receive",
     "receive_async",
+    "receive_update",
+    "receive_update_async",
     "record",
     "select",
     "select_async",

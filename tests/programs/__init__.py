@@ -49,6 +49,7 @@ MODULES = (
     "undoing",
     "branching",
     "outside",
+    "updating",
 )
 """The modules of this package whose programs are killed at every boundary."""
 

@@ -305,7 +305,7 @@ class Client:
                 return definition.decode_result(body)
             return self.untyped.decode(body, f"result of {record.name!r}")
         if record.state is InvocationState.FAILED:
-            raise _for_caller(decode_exception(body, self.types))
+            raise for_caller(decode_exception(body, self.types))
         raise ended_early(record)
 
     # --- waiting --------------------------------------------------------------------------------
@@ -458,7 +458,7 @@ class Client:
         self.runtime.hub.everyone()
 
 
-def _for_caller(error: BaseException) -> BaseException:
+def for_caller(error: BaseException) -> BaseException:
     """What a client raises: a SystemExit of a remote task must not end the process that asks."""
     if isinstance(error, (SystemExit, KeyboardInterrupt, GeneratorExit)):
         return TaskError(type(error).__name__, str(error), recorded_traceback(error))

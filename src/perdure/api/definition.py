@@ -71,6 +71,7 @@ class Definition:
         is_plain: a direct call runs here, for it has neither a queue of its own nor a key, and
             nobody completes it from outside.
         queries: functions of a workflow's data, by name.
+        validators: what may refuse an update, by the name of the update.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Definition:
         self.is_plain = policy.queue == DEFAULT_QUEUE and self._key is None and not outside
         self.public: object = None
         self.queries: dict[str, Callable[..., Any]] = {}
+        self.validators: dict[str, Callable[..., Any]] = {}
         self._types = types
 
     # --- codecs ---------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from perdure.api.outside import loop_is_running, refuse_undurable
 from perdure.api.queries import Query, add_query
 from perdure.api.queues import Queue, key_text, queue_name
 from perdure.api.sending import new_letter
+from perdure.api.updating import add_validator
 from perdure.backends.base import DEFAULT_QUEUE, NewInvocation, OnExisting
 from perdure.backends.letters import Letter
 from perdure.core.identity import InvocationKey, validate_identifier
@@ -374,6 +375,24 @@ class Workflow(Registered[P, R]):
             RegistrationError: it is no plain function, or there is another query of its name.
         """
         return cast("Query[Q, T]", add_query(self.definition, function, self._client))
+
+    def update_validator(
+        self, name: str, /
+    ) -> Callable[[Callable[[Any, T], None]], Callable[[Any, T], None]]:
+        """Register what may refuse an update of this name: a function of data and value.
+
+        It runs where `invocation.update(name, value)` is called, on the data as last committed and
+        on the value as it is annotated, before anything is sent; what it raises, the caller gets.
+
+        Raises:
+            RegistrationError: it is no plain function, or there is one for this name already.
+        """
+
+        def register(function: Callable[[Any, T], None]) -> Callable[[Any, T], None]:
+            add_validator(self.definition, name, function)
+            return function
+
+        return register
 
     def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         return self._handle(self._start(self.definition.call(args, kwargs))).result()

@@ -13,6 +13,7 @@ from perdure.api.definition import Call, Definition
 from perdure.api.outside import loop_is_running, refuse_undurable
 from perdure.api.queries import Query, ask
 from perdure.api.streams import Stream
+from perdure.api.updating import Answer, ask_update
 from perdure.core.identity import InvocationKey, WorkflowIdentity
 from perdure.core.lifecycle import InvocationState
 from perdure.core.retry import seconds
@@ -256,6 +257,65 @@ class DistributedInvocation(Generic[R_co]):
             CommitUnknown: it may be sent; sending it again with the same id is safe.
         """
         sending.send(self._client, self.key, name, value, id)
+
+    def update(
+        self,
+        name: str,
+        value: object = None,
+        type_: Any = Any,
+        *,
+        timeout: float | timedelta | None = None,
+        id: str = "",
+    ) -> Any:
+        """Send an update to this workflow and wait for its answer.
+
+        `wf.receive_update(name)` in the workflow takes and answers it, once. Asked again with the
+        same id, also by another process or after a crash, the same answer is given.
+
+        Args:
+            name: what the workflow receives it by.
+            value: as for `send`.
+            type_: what the answer must be; it is decoded to it.
+            timeout: seconds or timedelta; None waits for ever.
+            id: accepted once with this id. Default: a fresh one.
+
+        Raises:
+            Exception: what the validator raised (nothing was sent), or the workflow in its block.
+            UpdateTimeout: accepted, and not answered yet.
+            UpdateUnanswered: the workflow ended without answering.
+            MessageInvalid: the value is not what the validator or the workflow takes.
+            InvocationEnded, InvocationNotFound, Superseded: nobody is there to receive it.
+            InvocationParked, InvocationDead: accepted, and the workflow does not go on by itself.
+            UnknownName: the workflow's code is not in this process, so nothing was validated.
+            OperationRefused: this is a task; or it is called in a workflow.
+            WrongColour: on a running event loop; `await invocation.update_async(...)`.
+        """
+        if loop_is_running():
+            raise WrongColour(
+                f"update({name!r}) would block the running event loop. Write: "
+                f"await invocation.update_async({name!r}, ...)"
+            )
+        answer = self._update(name, value, type_, timeout, id)
+        return answer.value(self._client.until(answer.wanted))
+
+    async def update_async(
+        self,
+        name: str,
+        value: object = None,
+        type_: Any = Any,
+        *,
+        timeout: float | timedelta | None = None,  # noqa: ASYNC109 - as `result_async`
+        id: str = "",
+    ) -> Any:
+        """As `update`, awaited."""
+        answer = self._update(name, value, type_, timeout, id)
+        return answer.value(await self._client.until_async(answer.wanted))
+
+    def _update(
+        self, name: str, value: object, type_: Any, timeout: float | timedelta | None, id_: str
+    ) -> Answer:
+        limit = None if timeout is None else seconds(timeout, "timeout")
+        return ask_update(self._client, self.key, (name, value, id_), type_, limit)
 
     def cancel(self, reason: str = "", *, children: bool = True) -> None:
         """Ask it to end. Durable when this returns; asking twice is asking once.

@@ -62,6 +62,8 @@ RESERVED = frozenset(
         "token",
         "data",
         "publish",
+        "receive_update",
+        "answer",
         "counter",
         "workflow",
         "task_invocation",

@@ -10,17 +10,19 @@ from perdure.engine import flows, letters
 from perdure.engine.context import TaskContext, WorkflowContext, current
 
 
-def new_letter(client: Client, name: str, value: object, id_: str) -> Letter:
+def new_letter(
+    client: Client, name: str, value: object, id_: str, kind: str = letters.MESSAGE
+) -> Letter:
     """A message on its way, with an id of its own if none is given.
 
     Raises:
         InvalidIdentifier: a name or an id that cannot be stored.
         SerializationError: a value that cannot be recorded.
     """
-    validate_identifier(name, "the name of a message")
-    body = encode_message(client, value, f"message {name!r}")
-    letter_id = validate_identifier(id_, "the id of a message") if id_ else _fresh_id(client)
-    return Letter(kind=letters.MESSAGE, name=name, letter_id=letter_id, body=body)
+    validate_identifier(name, f"the name of a {kind}")
+    body = encode_message(client, value, f"{kind} {name!r}")
+    letter_id = validate_identifier(id_, f"the id of a {kind}") if id_ else _fresh_id(client)
+    return Letter(kind=kind, name=name, letter_id=letter_id, body=body)
 
 
 def _fresh_id(client: Client) -> str:

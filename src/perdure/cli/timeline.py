@@ -163,6 +163,8 @@ def _told(entry: Entry) -> tuple[str, str, bool]:
             if members.arguments
             else (what, "forgotten", False)
         )
+    if entry.kind == EntryKind.ANSWER:
+        what = f"answer to {name}"
     if entry.kind == EntryKind.DROPPED:
         return what, "cancelled by the workflow", True
     if entry.kind == EntryKind.DONE:

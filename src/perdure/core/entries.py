@@ -64,6 +64,10 @@ class EntryKind(StrEnum):
     """Delivery: another invocation ended, with its outcome."""
     MESSAGE = "message"
     """Delivery: a message arrived, with its value; its key is the id of the message."""
+    UPDATE = "update"
+    """Delivery: an update arrived, with its value; its key is the id of the update."""
+    ANSWER = "answer"
+    """Command: an update was answered, with the outcome; its name is the id of the update."""
     CANCEL = "cancel"
     """Delivery: the workflow is to be cancelled; the operation that waits raises `Cancelled`."""
     END = "end"
@@ -81,6 +85,7 @@ COMMANDS = frozenset(
         EntryKind.SEND,
         EntryKind.RECEIVE,
         EntryKind.COMPENSATE,
+        EntryKind.ANSWER,
         EntryKind.TASK,
         EntryKind.DROPPED,
     }
@@ -88,7 +93,14 @@ COMMANDS = frozenset(
 NOTES = frozenset({EntryKind.BEGAN, EntryKind.UNBEGUN, EntryKind.ATTEMPT})
 """About a command that has not ended."""
 DELIVERIES = frozenset(
-    {EntryKind.TASK, EntryKind.FIRED, EntryKind.DONE, EntryKind.MESSAGE, EntryKind.CANCEL}
+    {
+        EntryKind.TASK,
+        EntryKind.FIRED,
+        EntryKind.DONE,
+        EntryKind.MESSAGE,
+        EntryKind.UPDATE,
+        EntryKind.CANCEL,
+    }
 )
 
 

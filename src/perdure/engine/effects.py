@@ -148,7 +148,7 @@ class Wait(msgspec.Struct, eq=False):
     Attributes:
         place: scope path and ordinal of the command that a TASK or FIRED entry answers.
         source: the invocation whose DONE entry answers.
-        letter: the name of a message; the next one that nobody took answers.
+        letter: kind (MESSAGE, UPDATE) and name; the next one that nobody took answers.
         due: for a timer, when it fires (absolute). Without a place it is a pause between attempts,
             whose end is not recorded.
         satisfied: it came; wake: called then, by an attempt that steps a loop.
@@ -156,7 +156,7 @@ class Wait(msgspec.Struct, eq=False):
 
     place: tuple[str, int] | None = None
     source: InvocationKey | None = None
-    letter: str | None = None
+    letter: tuple[str, str] | None = None
     due: int | None = None
     delivery: Entry | None = None
     satisfied: bool = False

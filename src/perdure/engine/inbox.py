@@ -7,7 +7,7 @@ from perdure.core.entries import EntryKind
 from perdure.core.journal import Draft
 from perdure.core.lifecycle import InvocationState
 from perdure.engine.ledger import Ledger
-from perdure.engine.letters import CANCEL, MESSAGE
+from perdure.engine.letters import CANCEL, MESSAGE, UPDATE
 from perdure.engine.outcome import (
     Returned,
     ended_early,
@@ -27,10 +27,10 @@ def receive(runtime: Runtime, ledger: Ledger, row: InboxRow, now: int) -> None:
     """
     if row.letter is None:
         ledger.journal.stage(_end_of(runtime, row, now))
-    elif row.kind == MESSAGE:
+    elif row.kind in (MESSAGE, UPDATE):
         body = outcome_body(Returned(row.letter.body, None))
         name, id_ = row.letter.name, row.letter.letter_id
-        ledger.journal.stage(Draft(EntryKind.MESSAGE, "", 0, id_, name, b"", body, b"{}", now))
+        ledger.journal.stage(Draft(EntryKind(row.kind), "", 0, id_, name, b"", body, b"{}", now))
     elif row.kind == CANCEL:
         body = row.letter.body
         ledger.journal.stage(Draft(EntryKind.CANCEL, "", 0, "", "cancel", b"", body, b"{}", now))

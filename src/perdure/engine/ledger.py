@@ -29,7 +29,7 @@ from perdure.errors import JournalCorrupted, LeaseLost
 _PROGRESS = COMMANDS | DELIVERIES
 _OUTCOMES = frozenset({EntryKind.TASK, EntryKind.ATTEMPT})
 """What bodies gave, which must not be had again."""
-_TOLD = frozenset({EntryKind.PUBLISH})
+_TOLD = frozenset({EntryKind.PUBLISH, EntryKind.ANSWER})
 """What somebody outside may wait for while the workflow goes on."""
 HELD_SECONDS_MAX = 1.0
 """After a commit, how long what pure tasks give is held back: a crash costs no more work."""

@@ -17,6 +17,8 @@ from perdure.errors import (
 
 MESSAGE = "message"
 """A letter that `wf.receive` takes."""
+UPDATE = "update"
+"""A letter that `wf.receive_update` takes and answers."""
 CANCEL = "cancel"
 """A letter that makes what waits raise `Cancelled`; its body is a `Cancellation`."""
 PAUSE = "pause"

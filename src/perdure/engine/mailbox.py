@@ -22,8 +22,8 @@ class Mailbox:
         self._places: dict[Place, Wait] = {}
         self._sources: dict[InvocationKey, list[Wait]] = defaultdict(list)
         self._arrived: dict[InvocationKey, Entry] = {}
-        self._receivers: dict[str, list[Wait]] = defaultdict(list)
-        self._untaken: dict[str, deque[Entry]] = defaultdict(deque)
+        self._receivers: dict[tuple[str, str], list[Wait]] = defaultdict(list)
+        self._untaken: dict[tuple[str, str], deque[Entry]] = defaultdict(deque)
         self._abandoned: set[Place] = set()
         self._pauses: list[Wait] = []
 
@@ -78,11 +78,12 @@ class Mailbox:
             for wait in self._sources.pop(source, ()):
                 _satisfy(wait, entry)
             return
-        if entry.kind == EntryKind.MESSAGE:
-            if waiting := self._receivers[entry.name]:
+        if entry.kind in (EntryKind.MESSAGE, EntryKind.UPDATE):
+            letter = (entry.kind, entry.name)
+            if waiting := self._receivers[letter]:
                 _satisfy(waiting.pop(0), entry)
             else:
-                self._untaken[entry.name].append(entry)
+                self._untaken[letter].append(entry)
             return
         place = (entry.scope, entry.ordinal)
         if (found := self._places.pop(place, None)) is not None:

@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from perdure.engine.flows.controls import control
 from perdure.engine.flows.invocations import execute_task, start
-from perdure.engine.flows.messages import TIMED_OUT, receive, send, timed_out
+from perdure.engine.flows.messages import (
+    TIMED_OUT,
+    answer,
+    receive,
+    receive_update,
+    send,
+    timed_out,
+)
 from perdure.engine.flows.place import MICROSECONDS, DecodeResult, Place
 from perdure.engine.flows.records import publish, record, set_data
 from perdure.engine.flows.tasks import call_task
@@ -21,6 +28,7 @@ __all__ = [
     "TIMED_OUT",
     "DecodeResult",
     "Place",
+    "answer",
     "call_task",
     "compensate",
     "control",
@@ -29,6 +37,7 @@ __all__ = [
     "forget",
     "publish",
     "receive",
+    "receive_update",
     "record",
     "result",
     "send",

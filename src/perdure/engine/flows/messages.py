@@ -6,7 +6,7 @@ from perdure.backends.base import InvocationRecord
 from perdure.backends.letters import Letter, Sent
 from perdure.core.divergence import describe_arguments
 from perdure.core.draws import derive_id
-from perdure.core.entries import EntryKind
+from perdure.core.entries import Entry, EntryKind
 from perdure.core.identity import InvocationKey
 from perdure.engine.effects import Find, Flow, Flush, Now, SendNow, Wait, WaitAny
 from perdure.engine.flows.place import (
@@ -17,9 +17,10 @@ from perdure.engine.flows.place import (
     recorded_outcome,
     stage,
 )
+from perdure.engine.flows.records import tell
 from perdure.engine.flows.waits import timer
 from perdure.engine.letters import MESSAGE, refusal
-from perdure.engine.outcome import Outcome, Raised, Returned, outcome_body, read_body
+from perdure.engine.outcome import Outcome, Raised, Returned, end_digest, outcome_body, read_body
 from perdure.errors import DeserializationError, Divergence, MessageInvalid, ReceiveTimeout
 from perdure.values import fingerprint
 
@@ -65,23 +66,49 @@ def receive(place: Place, name: str, decode: DecodeResult, timeout: int | None) 
     A message is taken in journal order by the operation that asked first. `TIMED_OUT` is the value
     when none came within `timeout` microseconds.
     """
-    command = begin(place, EntryKind.RECEIVE, "receive", name)
-    if command.recorded is None:
-        # No event for the workflow clock, for it is not durable before the next task body.
-        at: int = yield Now()
-        stage(place, command, b"null", at)
-    wanted = Wait(letter=name)
-    limit = None if timeout is None else (yield from timer(place, timeout))
-    yield WaitAny((wanted,) if limit is None else (wanted, limit))
-    if limit is not None and not wanted.satisfied:
-        place.scope.event(delivered(limit).at)
+    delivery = yield from _take(place, EntryKind.MESSAGE, "receive", name, timeout)
+    if delivery is None:
         return Returned(b"null", TIMED_OUT)
-    delivery = delivered(wanted)
-    place.scope.event(delivery.at)
     try:
         return recorded_outcome(place, read_body(delivery.body), decode)
     except DeserializationError as error:
         return _invalid(place, name, delivery.body, error)
+
+
+def receive_update(place: Place, name: str, timeout: int | None) -> Flow[Outcome]:
+    """Take the oldest update of this name that nobody took, or wait for one, as `receive` does.
+
+    The value is the delivery, or `TIMED_OUT`.
+    """
+    delivery = yield from _take(place, EntryKind.UPDATE, "receive_update", name, timeout)
+    return Returned(b"null", TIMED_OUT if delivery is None else delivery)
+
+
+def answer(place: Place, letter_id: str, outcome: Outcome) -> Flow[Outcome]:
+    """Answer an update that was taken, with the next commit."""
+    digest = end_digest(outcome.body, failed=isinstance(outcome, Raised))
+    yield from tell(place, EntryKind.ANSWER, "answer", letter_id, outcome_body(outcome), digest)
+    return Returned(b"null", None)
+
+
+def _take(
+    place: Place, kind: EntryKind, prefix: str, name: str, timeout: int | None
+) -> Flow[Entry | None]:
+    """The delivery of the next letter of this kind and name; None when none came in time."""
+    command = begin(place, EntryKind.RECEIVE, prefix, name)
+    if command.recorded is None:
+        # No event for the workflow clock, for it is not durable before the next task body.
+        at: int = yield Now()
+        stage(place, command, b"null", at)
+    wanted = Wait(letter=(kind, name))
+    limit = None if timeout is None else (yield from timer(place, timeout))
+    yield WaitAny((wanted,) if limit is None else (wanted, limit))
+    if limit is not None and not wanted.satisfied:
+        place.scope.event(delivered(limit).at)
+        return None
+    delivery = delivered(wanted)
+    place.scope.event(delivery.at)
+    return delivery
 
 
 def _invalid(place: Place, name: str, body: bytes, error: DeserializationError) -> Raised:

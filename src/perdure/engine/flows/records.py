@@ -45,18 +45,18 @@ def record(
 
 def set_data(place: Place, name: str, body: bytes, digest: bytes) -> Flow[Outcome]:
     """Publish a value of the workflow's data with the next commit."""
-    if (yield from _tell(place, EntryKind.DATA, "data", name, body, digest)):
+    if (yield from tell(place, EntryKind.DATA, "data", name, body, digest)):
         place.add_data(name, body)
     return Returned(b"null", None)
 
 
 def publish(place: Place, name: str, body: bytes, digest: bytes) -> Flow[Outcome]:
     """Append a value to an output stream with the next commit."""
-    yield from _tell(place, EntryKind.PUBLISH, "publish", name, body, digest)
+    yield from tell(place, EntryKind.PUBLISH, "publish", name, body, digest)
     return Returned(b"null", None)
 
 
-def _tell(
+def tell(
     place: Place, kind: EntryKind, prefix: str, name: str, body: bytes, digest: bytes
 ) -> Flow[bool]:
     """Record what the workflow tells the world; True if it is new."""

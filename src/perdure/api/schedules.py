@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -289,7 +289,7 @@ class Schedules(Mapping[str, Schedule]):
                 f"@app.schedule got {target!r}, which is no workflow and no task. Write it above "
                 "@app.workflow (or @app.task), or call app.schedule(...)(the_workflow)."
             )
-        function: Registered[..., Any] = target
+        function = cast("Registered[..., Any]", target)
         zone = read_zone(timezone)
         ticks = Cron(rule, zone) if isinstance(rule, str) else Every(rule)
         chosen = _check_name(function.name if name is None else name)

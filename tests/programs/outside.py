@@ -47,11 +47,11 @@ def completed(app: Perdure) -> None:
 
     @app.workflow(name="main")
     def main() -> list[Any]:
-        helpers = [helper.start(refuse) for refuse in ("", "", "no")]
-        started = aask.start(helpers[0])
-        seen: list[Any] = [ask(helpers[1]) is not None, started.result() is not None]
+        helpers = [helper.start(refuse) for refuse in ("", "no")]
+        started = aask.start(helpers[1])
+        seen: list[Any] = [ask(helpers[0]) is not None]
         try:
-            aask.call(helpers[2])
+            started.result()
         except ValueError as error:
             seen.append(str(error))
         return seen + [each.result() for each in helpers]
@@ -67,11 +67,11 @@ def acompleted(app: Perdure) -> None:
 
     @app.workflow(name="main")
     async def main() -> list[Any]:
-        helpers = [helper.start(refuse) for refuse in ("", "", "no")]
-        started = aask.start(helpers[0])
-        seen: list[Any] = [await ask.acall(helpers[1]) is not None, await started is not None]
+        helpers = [helper.start(refuse) for refuse in ("", "no")]
+        started = aask.start(helpers[1])
+        seen: list[Any] = [await ask.acall(helpers[0]) is not None]
         try:
-            await aask(helpers[2])
+            await started
         except ValueError as error:
             seen.append(str(error))
         return seen + [await each for each in helpers]

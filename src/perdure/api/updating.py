@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import typing
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -134,10 +135,9 @@ def _validate(client: Client, record: InvocationRecord, letter: Letter, *, repea
 
 def _as_annotated(client: Client, validator: Callable[..., Any], letter: Letter) -> object:
     """The value as the second parameter of the validator is annotated."""
-    code = getattr(validator, "__code__", None)
-    names: tuple[str, ...] = () if code is None else code.co_varnames[: code.co_argcount]
-    hints = typing.get_type_hints(validator) if len(names) > 1 else {}
-    annotation = hints.get(names[1], Any) if hints else Any
+    names = list(inspect.signature(validator).parameters)[1:2]
+    hints = typing.get_type_hints(validator) if names else {}
+    annotation = next((hints.get(name, Any) for name in names), Any)
     try:
         return decoder(client, annotation, f"update {letter.name!r}")(letter.body)
     except DeserializationError as error:

@@ -286,6 +286,71 @@ def test_a_pause_that_a_crash_prevented_is_there_still(store, monkeypatch):
     assert app.runtime.backend.read_inbox(handle.key) == []
 
 
+def test_an_async_one_notices_between_two_tasks(store):
+    app = store.app(local_worker=False)
+    ran: list[int] = []
+
+    @app.task(name="step")
+    async def step(number: int) -> None:
+        ran.append(number)
+        if number == 2:
+            app.invocation("f").pause()
+        if number == 4:
+            app.invocation("f").cancel()
+
+    @app.workflow(name="flow")
+    async def flow() -> None:
+        for number in range(1, 7):
+            await step(number)
+
+    handle = flow.options(id="f").start()
+    run_until_idle(app)
+    assert ran == [1, 2]
+    assert handle.status.value == "paused"
+    handle.pause()  # it is what was asked for
+    assert handle.resume()
+    run_until_idle(app)
+    assert ran == [1, 2, 3, 4]
+    assert handle.status.value == "cancelled"
+    assert app.verify("f").finished
+
+
+def test_what_was_cancelled_while_it_was_paused_runs_nothing_more(store):
+    app = store.app(local_worker=False)
+    ran: list[int] = []
+
+    @app.task(name="step")
+    def step(number: int) -> None:
+        ran.append(number)
+        if number == 1:
+            app.invocation("f").pause()
+
+    @app.workflow(name="flow")
+    def flow() -> None:
+        step(1)
+        step(2)
+
+    handle = flow.options(id="f").start()
+    run_until_idle(app)
+    handle.cancel()
+    handle.resume()
+    run_until_idle(app)
+    assert ran == [1]
+    assert handle.status is S.CANCELLED
+
+
+def test_a_delayed_start_is_not_paused(store):
+    app = store.app(local_worker=False)
+
+    @app.workflow(name="flow")
+    def flow() -> None: ...
+
+    handle = flow.options(delay=60).start()
+    with pytest.raises(OperationRefused, match="begins later"):
+        handle.pause()
+    assert handle.status is S.READY
+
+
 def test_tasks_are_not_paused(store):
     app = store.app(local_worker=False)
 

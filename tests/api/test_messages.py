@@ -19,6 +19,7 @@ from perdure.errors import (
     OperationRefused,
     ReceiveTimeout,
     SerializationError,
+    StartConflict,
     Superseded,
     WrongColour,
 )
@@ -234,6 +235,23 @@ def test_a_start_with_a_message(store):
     assert handle.result(LONG) == [1, 2]
 
 
+def test_a_start_that_is_refused_has_sent_nothing(store):
+    app = store.app(local_worker=False)
+
+    @app.workflow(name="flow")
+    def flow(number: int) -> None: ...
+
+    handle = flow.options(id="f").start(1)
+    with pytest.raises(StartConflict):
+        flow.options(id="f", message=("m", 1)).start(2)
+    with pytest.raises(StartConflict):
+        flow.options(id="f", on_existing="raise", message=("m", 1)).start(1)
+    assert app.runtime.backend.read_inbox(handle.key) == []
+    run_until_idle(app)
+    with pytest.raises(InvocationEnded):
+        flow.options(id="f", message=("m", 1)).start(1)
+
+
 def test_an_ended_workflow_refuses(store):
     app = store.app()
 
@@ -291,6 +309,8 @@ def test_bad_input_sends_nothing(store):
             handle.send(name)
     with pytest.raises(InvalidIdentifier):
         handle.send("m", 1, id="a\nb")
+    with pytest.raises(InvalidIdentifier, match="perdure's own"):
+        handle.send("m", 1, id="perdure:cancel")
     with pytest.raises(SerializationError):
         handle.send("m", object())
     assert app.runtime.backend.read_inbox(handle.key) == []

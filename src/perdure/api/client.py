@@ -14,6 +14,7 @@ from perdure.api.registry import Registry
 from perdure.backends.base import InvocationRecord, NewInvocation, OnExisting, Started
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import TERMINAL, InvocationState
+from perdure.engine import letters
 from perdure.engine.committer import until_known
 from perdure.engine.conflicts import conflict
 from perdure.engine.context import TaskContext, WorkflowContext
@@ -209,7 +210,19 @@ class Client:
                 f"Invocation {record.key.invocation_id!r} exists already ({record.state}). Use "
                 'another id, or on_existing="return" to get it.'
             )
+        self._send_along(record, new)
         return record.key
+
+    def _send_along(self, record: InvocationRecord, new: NewInvocation) -> None:
+        """What would have come with a start that found its id, under the same ids.
+
+        Raises:
+            InvocationEnded: nobody would read it.
+        """
+        for letter in new.letters:
+            sent = letters.send(self.runtime, record.key, letter)
+            if (error := letters.refusal(record.key, record, letter, sent)) is not None:
+                raise error
 
     def _started_here(self, new: NewInvocation, on_existing: OnExisting) -> Started | None:
         """Start it in a worker of this process; None if none may take it at this moment."""

@@ -100,7 +100,7 @@ class Registered(Generic[P, R]):
             queue: another queue than the function's own.
             key: another limit key than `key=` of the function would give.
             message: (name, value) or (name, value, id): a message in the same transaction as the
-                start, as `invocation.send` sends it; also to a workflow that has the id already.
+                start. A workflow that has the id already gets it as by `invocation.send`.
 
         Raises:
             InvalidIdentifier: the id is empty, too long or has control characters.

@@ -8,6 +8,8 @@ from perdure.backends.letters import Letter
 from perdure.core.identity import InvocationKey, validate_identifier
 from perdure.engine import flows, letters
 from perdure.engine.context import TaskContext, WorkflowContext, current
+from perdure.engine.letters import OWN_IDS
+from perdure.errors import InvalidIdentifier
 
 
 def new_letter(
@@ -21,8 +23,23 @@ def new_letter(
     """
     validate_identifier(name, f"the name of a {kind}")
     body = encode_message(client, value, f"{kind} {name!r}")
-    letter_id = validate_identifier(id_, f"the id of a {kind}") if id_ else _fresh_id(client)
+    letter_id = check_message_id(id_) if id_ else _fresh_id(client)
     return Letter(kind=kind, name=name, letter_id=letter_id, body=body)
+
+
+def check_message_id(id_: object) -> str:
+    """An id that users may give to a message.
+
+    Raises:
+        InvalidIdentifier: it cannot be stored, or is one of ours.
+    """
+    text = validate_identifier(id_, "the id of a message")
+    if text.startswith(OWN_IDS):
+        raise InvalidIdentifier(
+            f"The id {text!r} of a message begins with {OWN_IDS!r}, as perdure's own do. "
+            "Use another."
+        )
+    return text
 
 
 def _fresh_id(client: Client) -> str:
@@ -49,6 +66,6 @@ def send(client: Client, key: InvocationKey, name: str, value: object, id_: str)
     context.check()
     validate_identifier(name, "the name of a message")
     if id_:
-        validate_identifier(id_, "the id of a message")
+        check_message_id(id_)
     body = encode_message(client, value, f"message {name!r}")
     context.perform(flows.send(context, key, name, body, id_))

@@ -48,7 +48,7 @@ class NewInvocation(msgspec.Struct, frozen=True, kw_only=True):
             has no such limit.
         delay: microseconds before it may first be claimed.
         options: JSON object with what an attempt needs (retry, timeout, ...).
-        letters: sent to it in the transaction of a `Backend.start`, also where the id was there.
+        letters: put into its inbox in the transaction of the `Backend.start` that makes it.
     """
 
     invocation_id: str

@@ -192,8 +192,6 @@ class MemoryBackend:
             restarts = on_existing == "new_generation_if_failed"
             if found is None or (restarts and found.state in RESTARTABLE):
                 return Started(self._insert(new, latest + 1, claim), created=True)
-            for letter in new.letters:
-                self.send(found.key, letter)
             return Started(found, created=False)
 
     def send(self, key: InvocationKey, letter: Letter) -> Sent:

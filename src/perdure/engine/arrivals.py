@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from perdure.backends.base import InvocationRecord
 from perdure.core.entries import EntryKind
-from perdure.core.identity import InvocationKey
 from perdure.core.journal import Draft
 from perdure.engine.effects import Wait
 from perdure.engine.inbox import receive
@@ -23,13 +23,16 @@ class Arrivals:
         pauses: inbox rows that ask that the workflow be paused.
     """
 
-    def __init__(self, runtime: Runtime, key: InvocationKey, mailbox: Mailbox) -> None:
-        """Look into the inbox at the first wait."""
+    def __init__(self, runtime: Runtime, record: InvocationRecord, mailbox: Mailbox) -> None:
+        """Look into the inbox at the first wait, and before the first body.
+
+        Only what was never claimed before has nothing there that could keep a body from beginning.
+        """
         self._runtime = runtime
-        self._key = key
+        self._key = record.key
         self._mailbox = mailbox
         self._poked = True
-        self._look_at = runtime.env.monotonic() + LOOK_SECONDS
+        self._look_at = runtime.env.monotonic() + LOOK_SECONDS if record.epoch == 1 else 0.0
         self.pauses: set[int] = set()
 
     def poke(self) -> None:
@@ -52,10 +55,14 @@ class Arrivals:
 
     def collect(self, ledger: Ledger, now: int) -> bool:
         """Stage the delivery of due timers and inbox rows; True when there were any."""
-        found = False
-        for wait in self._mailbox.due_by(now):
-            found = True
+        due = self._mailbox.due_by(now)
+        for wait in due:
             self._fire(ledger, wait, now)
+        return self.read(ledger, now) or bool(due)
+
+    def read(self, ledger: Ledger, now: int) -> bool:
+        """Stage the delivery of inbox rows, if it is time to look; True when there were any."""
+        found = False
         if self._poked:
             self._poked = False
             for row in self._runtime.backend.read_inbox(self._key):

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 from perdure.backends.base import InvocationRecord
 from perdure.engine import flows
 from perdure.engine.attempt import PARKING, REFUSALS_MAX, Attempt
+from perdure.engine.beginning import held_back
 from perdure.engine.bodies import Result
 from perdure.engine.branches import end_branch
 from perdure.engine.cancellation import Cancellation
@@ -41,6 +42,7 @@ class AsyncAttempt(Attempt):
         self._loop = WorkflowLoop(self)  # type: ignore[abstract] # asyncio's base is not an ABC
         self._clock = record.base_time or 0
         self._running = 0
+        self._turns: list[asyncio.Future[None]] = []
         self._main: ScopedTask | None = None
         self._finished: deque[Callable[[], None]] = deque()
         self._one_process = OneProcess(f"workflow {record.name!r}")
@@ -124,7 +126,10 @@ class AsyncAttempt(Attempt):
                 return
             if self._finished:
                 self._finished.popleft()()
-            elif not self._deliver():
+                self._next_turn()
+            elif self._deliver():
+                self._next_turn()
+            else:
                 self.idle(busy=self._running > 0)
 
     def _collect(self) -> bool:
@@ -246,9 +251,22 @@ class AsyncAttempt(Attempt):
         raise InternalError(f"A wait was to block an async workflow: {waits}.")
 
     def may_begin(self) -> None:
-        """The last chance of a stop before a body; a cancellation reaches what waits for it."""
-        self.before_body()
-        self.look()
+        """Refuse: what holds a body back is awaited in an async workflow."""
+        raise InternalError("A body was to hold an async workflow up.")
+
+    async def may_begin_async(self) -> None:
+        """Let others have their turn until a body may begin."""
+        while held_back(self, self._running):
+            turn: asyncio.Future[None] = self._loop.create_future()
+            self._turns.append(turn)
+            await turn
+
+    def _next_turn(self) -> None:
+        """Something was delivered, or a body has ended: who is held back looks again."""
+        turns, self._turns = self._turns, []
+        for turn in turns:
+            if not turn.done():
+                turn.set_result(None)
 
     async def run_body_async(self, effect: RunBody) -> BodyAnswer:
         """Run a task body on the real loop or a pool thread and await it."""
@@ -259,7 +277,7 @@ class AsyncAttempt(Attempt):
                 if isinstance(result, Unfinished) and not result.may_have_begun:
                     return self.pause_after(effect, result)
                 return result
-            self.may_begin()
+            await self.may_begin_async()
             result = await self._body(effect)
             if isinstance(result, Unfinished):
                 await self.wait_any_async((self.pause_after(effect, result),))

@@ -89,7 +89,7 @@ class Attempt(ABC):
         self._loaded: Journal | None = None
         self._disposition: Disposition | None = None
         self._refusals = 0
-        self._arrivals = Arrivals(runtime, record.key, self.mailbox)
+        self._arrivals = Arrivals(runtime, record, self.mailbox)
         self._is_settled = False
         self.cancellation: Cancellation | None = None
         self.ended_cancelled = False
@@ -414,14 +414,18 @@ class Attempt(ABC):
             self.mailbox.route(entry)
         return True
 
+    def interrupts(self, entry: Entry) -> bool:
+        """Whether the delivery of this makes raise what waits then."""
+        return entry.kind == EntryKind.CANCEL
+
     @abstractmethod
     def cancel(self, asked: Cancellation) -> None:
         """Make what waits in the root scope raise its cancellation."""
 
     def look(self) -> None:
         """Look into the inbox now and then also while one body follows the other."""
-        if self._arrivals.is_time():
-            self._collect()
+        if self._arrivals.is_time() and self._arrivals.read(self.ledger, self.now()):
+            self.flush()
 
     def idle(self, *, busy: bool) -> None:
         """Nothing can be delivered now: collect what arrived, wait a while, or drop the frame.

@@ -20,6 +20,7 @@ from perdure.backends.base import Suspend
 from perdure.core.journal import Journal
 from perdure.core.scope import Scope
 from perdure.engine.attempt import PARKING, REFUSALS_MAX, Attempt
+from perdure.engine.beginning import held_back
 from perdure.engine.bodies import Result
 from perdure.engine.context import WorkflowContext, enter
 from perdure.engine.drive import BodyAnswer
@@ -118,6 +119,7 @@ class Branches:
         self._back = self._env.signal()
         self._ready: deque[Callable[[], None]] = deque()
         self._running = 0
+        self._turns: list[Pause] = []
         self.live: dict[Branch, None] = {}
         self.finished: deque[Callable[[], None]] = deque()
 
@@ -215,6 +217,19 @@ class Branches:
 
     # --- operations (perdure.engine.drive) ------------------------------------------------------
 
+    def may_begin(self) -> None:
+        """Let others have their turn until the body of the current branch may begin."""
+        while held_back(self._attempt, self._running):
+            pause = Pause(self._current)
+            self._turns.append(pause)
+            self._wait_in(pause)
+
+    def _next_turn(self) -> None:
+        """Something was delivered, or a body has ended: who is held back looks again."""
+        turns, self._turns = self._turns, []
+        for pause in turns:
+            self._fulfil(pause)
+
     def run_body(self, effect: RunBody) -> BodyAnswer:
         """Run a task body on another thread while other branches go on, and wait for it."""
         attempt = self._attempt
@@ -225,8 +240,7 @@ class Branches:
                 if isinstance(result, Unfinished) and not result.may_have_begun:
                     return attempt.pause_after(effect, result)
                 return result
-            attempt.before_body()
-            attempt.look()
+            self.may_begin()
             result = self._body(effect)
             if isinstance(result, Unfinished):
                 self.wait_any((attempt.pause_after(effect, result),))
@@ -317,7 +331,10 @@ class Branches:
                     ready.popleft()()
                 elif self.finished:
                     self.finished.popleft()()
-                elif not attempt.deliver_next():
+                    self._next_turn()
+                elif attempt.deliver_next():
+                    self._next_turn()
+                else:
                     attempt.idle(busy=self._running > 0)
                 if attempt.halted:
                     raise _dropped()  # noqa: TRY301 - dropped below like after any other signal

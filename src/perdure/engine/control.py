@@ -57,7 +57,9 @@ def cancel(runtime: Runtime, key: InvocationKey, asked: Cancellation) -> None:
     if record.epoch == 0 and end(runtime, key, InvocationState.CANCELLED, asked.reason, epoch=0):
         return
     body = msgspec.json.encode(asked)
-    letter = Letter(kind=letters.CANCEL, name="cancel", letter_id="perdure:cancel", body=body)
+    letter = Letter(
+        kind=letters.CANCEL, name="cancel", letter_id=f"{letters.OWN_IDS}cancel", body=body
+    )
     if letters.send(runtime, key, letter) is Sent.ENDED:
         raise _ended(key, record)
 
@@ -106,6 +108,13 @@ def pause(runtime: Runtime, key: InvocationKey) -> None:
         raise OperationRefused(
             f"{key.invocation_id!r} is a task ({record.name!r}), which runs as a whole. Pause the "
             "workflow, or cancel the task."
+        )
+    if record.state is InvocationState.PAUSED:
+        return
+    if record.epoch == 0 and record.wake_at is not None:
+        raise OperationRefused(
+            f"Workflow {key.invocation_id!r} begins later (delay=) and has done nothing yet; a "
+            "pause would lose when. Cancel it, and start it again when it is wanted."
         )
     if record.state in {InvocationState.READY, InvocationState.WAITING}:
         stop = Stop(InvocationState.PAUSED, "")

@@ -57,6 +57,7 @@ class AsyncPerformer(Performer, Protocol):
 
     def run_body_async(self, effect: RunBody) -> Awaitable[BodyAnswer]: ...
     def wait_any_async(self, waits: tuple[Wait, ...]) -> Awaitable[Wait]: ...
+    def may_begin_async(self) -> Awaitable[None]: ...
 
 
 def drive(flow: Flow[T], performer: BlockingPerformer) -> T:
@@ -98,6 +99,9 @@ async def drive_async(flow: Flow[T], performer: AsyncPerformer) -> T:
                     answer = await performer.run_body_async(effect)
                 elif isinstance(effect, WaitAny):
                     answer = await performer.wait_any_async(effect.waits)
+                elif isinstance(effect, MayBegin):
+                    await performer.may_begin_async()
+                    answer = None
                 else:
                     answer = _perform(effect, performer)
             except BaseException as error:  # noqa: BLE001 - the operation re-raises it

@@ -15,6 +15,8 @@ from perdure.errors import (
     Superseded,
 )
 
+OWN_IDS = "perdure:"
+"""How the ids of letters begin that are not a user's."""
 MESSAGE = "message"
 """A letter that `wf.receive` takes."""
 UPDATE = "update"

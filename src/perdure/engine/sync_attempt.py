@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from perdure.backends.base import InvocationRecord
 from perdure.engine.attempt import PARKING, Attempt
+from perdure.engine.beginning import held_back
 from perdure.engine.branches import Branches
 from perdure.engine.cancellation import Cancellation
 from perdure.engine.context import WorkflowContext, enter, leave
@@ -91,17 +92,18 @@ class SyncAttempt(Attempt):
 
     def may_begin(self) -> None:
         """The last chance of a stop, a pause or a cancellation before a body."""
-        self.before_body()
-        self.look()
         if self._branches is not None and self._branches.live:
-            return  # what was found is delivered when all of them wait
+            self._branches.may_begin()
+            return
         if self.deadlines.pending:
             self._collect()
-        if self.pausing:
-            self.pause()
-        if any(self.deadlines.interrupts(entry) for entry in self.journal.deliveries):
+        while held_back(self, 0):
             while self.deliver_next():  # as a replay will, in the wait for what never came
                 continue
+
+    def interrupts(self, entry: Entry) -> bool:
+        """See `Attempt.interrupts`; a deadline of a block does likewise."""
+        return self.deadlines.interrupts(entry)
 
     def run_body(self, effect: RunBody) -> BodyAnswer:
         """Run a task body and wait for it."""

@@ -262,8 +262,6 @@ class PostgresBackend(Audit):
                 existing = record_of(found[0])
                 restarts = on_existing == "new_generation_if_failed"
                 if not restarts or existing.state not in RESTARTABLE:
-                    for letter in new.letters:
-                        letters.send(transaction, existing.key, letter)
                     return Started(existing, created=False)
                 generation = existing.key.generation + 1
             record = first_record(new, generation, store_id, now, claim)

@@ -17,7 +17,7 @@ from perdure.backends.base import ClaimBatch, ClaimRequest
 from perdure.backends.postgres.schema import ADVISORY_SPACE
 from perdure.backends.postgres.store import Store, Transaction
 from perdure.backends.rows import record_of
-from perdure.errors import BackendError
+from perdure.errors import BackendError, CommitUnknown
 
 SPARE = 64
 """Candidates beyond the limit, for those that other workers take in the meantime."""
@@ -78,6 +78,8 @@ class Claim:
         rest = Claim(self._store, msgspec.structs.replace(self._request, limit=left))
         try:
             more = self._store.write(rest._run_guarded)
+        except CommitUnknown:
+            raise  # the worker looks for all that it was given
         except BackendError:
             return batch
         return ClaimBatch(batch.records + more.records, more.now, None)

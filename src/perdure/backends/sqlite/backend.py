@@ -237,8 +237,6 @@ class SQLiteBackend(Audit):
             if row is not None:
                 found = record_of(row)
                 if on_existing != "new_generation_if_failed" or found.state not in RESTARTABLE:
-                    for letter in new.letters:
-                        letters.send(connection, found.key, letter)
                     return Started(found, created=False), {}
                 generation = found.key.generation + 1
             now = self._store.now()

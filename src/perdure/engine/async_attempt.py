@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, cast
 
 from perdure.backends.base import InvocationRecord
+from perdure.core.entries import Entry, EntryKind
 from perdure.engine import flows
 from perdure.engine.attempt import PARKING, REFUSALS_MAX, Attempt
 from perdure.engine.beginning import held_back
@@ -253,6 +254,10 @@ class AsyncAttempt(Attempt):
     def may_begin(self) -> None:
         """Refuse: what holds a body back is awaited in an async workflow."""
         raise InternalError("A body was to hold an async workflow up.")
+
+    def interrupts(self, entry: Entry) -> bool:
+        """See `Attempt.interrupts`."""
+        return entry.kind == EntryKind.CANCEL
 
     async def may_begin_async(self) -> None:
         """Let others have their turn until a body may begin."""

@@ -22,7 +22,6 @@ from perdure.core.entries import Entry, EntryKind
 from perdure.core.identity import InvocationKey, WorkflowIdentity
 from perdure.core.journal import Journal
 from perdure.core.lifecycle import InvocationState
-from perdure.core.scope import Scope
 from perdure.engine import effects
 from perdure.engine.arrivals import Arrivals
 from perdure.engine.cancellation import Cancellation, read_cancellation
@@ -192,19 +191,16 @@ class Attempt(ABC):
             state = InvocationState.CANCELLED
             if self.cancellation.children:
                 self.pass_on(self.cancellation)
-        root = self.root_scope
+        root = self.journal.scope("")
         digest = end_digest(outcome.body, failed=isinstance(outcome, Raised))
         self.journal.end_scope(root, state.value, digest, self.now())
         self.commit(Finish(state, outcome.body))
 
     def pass_on(self, asked: Cancellation) -> None:
         """Cancel the children before the end is recorded: whoever repeats it asks them again."""
+        self.flush()
+        self.before_body(announced=True)  # for its look at the lease
         cancel_children(self.runtime, self.record.key, asked)
-
-    @property
-    def root_scope(self) -> Scope:
-        """The scope of the function itself."""
-        return self.journal.scope("")
 
     def _settle(self) -> None:
         """The frame is gone: give the lease back the way that was decided. Records nothing else."""
@@ -414,9 +410,9 @@ class Attempt(ABC):
             self.mailbox.route(entry)
         return True
 
+    @abstractmethod
     def interrupts(self, entry: Entry) -> bool:
         """Whether the delivery of this makes raise what waits then."""
-        return entry.kind == EntryKind.CANCEL
 
     @abstractmethod
     def cancel(self, asked: Cancellation) -> None:

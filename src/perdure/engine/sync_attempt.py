@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from perdure.backends.base import InvocationRecord
+from perdure.core.entries import Entry
 from perdure.engine.attempt import PARKING, Attempt
 from perdure.engine.beginning import held_back
 from perdure.engine.branches import Branches
@@ -102,7 +103,7 @@ class SyncAttempt(Attempt):
                 continue
 
     def interrupts(self, entry: Entry) -> bool:
-        """See `Attempt.interrupts`; a deadline of a block does likewise."""
+        """See `Attempt.interrupts`."""
         return self.deadlines.interrupts(entry)
 
     def run_body(self, effect: RunBody) -> BodyAnswer:

@@ -35,7 +35,7 @@ def terminate(out: Output, source: Source, wanted: str, reason: str, *, children
 def pause(out: Output, source: Source, wanted: str) -> Exit:
     """Put a workflow aside until it is resumed."""
     told = "is paused, or will be at its next wait or task; perdure workflow resume lets it go on"
-    return _control(out, source, wanted, DistributedInvocation.pause, told)
+    return _control(out, source, wanted, lambda handle: handle.pause(), told)
 
 
 def _control(out: Output, source: Source, wanted: str, act: _Act, told: str) -> Exit:

@@ -113,7 +113,7 @@ class Branches:
         """Only the root, which runs, on this thread."""
         self._attempt = attempt
         self._env = attempt.runtime.env
-        self._root = Branch(attempt.root_scope, _nothing, self._env.signal())
+        self._root = Branch(attempt.journal.scope(""), _nothing, self._env.signal())
         self._current = self._root
         self._is_roots_turn = False
         self._back = self._env.signal()

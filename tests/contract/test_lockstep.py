@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
+import pytest
 from hypothesis import settings
 
 from perdure.backends.base import Backend
@@ -16,6 +17,8 @@ from perdure.testing.contract.lockstep import Lockstep
 from perdure.testing.contract.lockstep_servers import LockstepServers
 from tests.support.postgres import empty_database
 from tests.support.stores import server_url
+
+pytestmark = pytest.mark.timeout(600)  # Hypothesis would take a time limit for a flaky test.
 
 
 class SQLiteLockstep(Lockstep):

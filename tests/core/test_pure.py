@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from perdure.core.draws import DrawSource, derive_id, derive_seed
 from perdure.core.identity import InvocationKey, WorkflowIdentity, validate_identifier
-from perdure.core.lifecycle import RESUMABLE, TERMINAL, TRANSITIONS, InvocationState, may_move
+from perdure.core.lifecycle import (
+    RESUMABLE,
+    STOPPED,
+    TERMINAL,
+    TRANSITIONS,
+    InvocationState,
+    may_move,
+)
 from perdure.core.retry import NO_RETRY, Retry, seconds
 from perdure.core.scope import TICK, Scope
 from perdure.errors import ConfigurationError, InvalidIdentifier
@@ -241,7 +248,8 @@ def test_the_table_of_states():
         assert (state in TERMINAL) == (not targets)
         for target in InvocationState:
             assert may_move(state, target) == (target in targets)
-    assert {state.value for state in RESUMABLE} == {"parked", "dead"}
+    assert {state.value for state in STOPPED} == {"parked", "dead"}
+    assert STOPPED | {InvocationState.PAUSED} == RESUMABLE
     assert all(may_move(state, InvocationState.READY) for state in RESUMABLE)
     reachable, edge = {InvocationState.READY}, {InvocationState.READY}
     while edge:

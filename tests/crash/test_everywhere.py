@@ -26,6 +26,8 @@ from tests.programs import MODULES, Program, programs
 from tests.support.postgres import empty_database
 from tests.support.stores import server_url
 
+pytestmark = pytest.mark.timeout(600)  # Hundreds of runs each; a crowded machine takes its time.
+
 PROGRAMS = programs(*MODULES)
 PAIRS = int(os.environ.get("PERDURE_TEST_CRASH_PAIRS", "10"))
 ALL = [pytest.param(program, id=name) for name, program in PROGRAMS.items()]

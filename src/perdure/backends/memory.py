@@ -191,7 +191,10 @@ class MemoryBackend:
             found = self._rows.get(InvocationKey(new.invocation_id, latest))
             restarts = on_existing == "new_generation_if_failed"
             if found is None or (restarts and found.state in RESTARTABLE):
-                return Started(self._insert(new, latest + 1, claim), created=True)
+                record = self._insert(new, latest + 1, claim)
+                for letter in new.letters:
+                    self._inboxes.accept(record.key, letter)
+                return Started(record, created=True)
             return Started(found, created=False)
 
     def send(self, key: InvocationKey, letter: Letter) -> Sent:
@@ -401,8 +404,6 @@ class MemoryBackend:
         self._latest[new.invocation_id] = generation
         self._live[row.key] = None
         self._rows[row.key] = row
-        for letter in new.letters:
-            self._inboxes.accept(row.key, letter)
         self._ready_since[row.key] = row.created_at
         return row
 

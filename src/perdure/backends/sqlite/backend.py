@@ -242,6 +242,8 @@ class SQLiteBackend(Audit):
             now = self._store.now()
             if claim is None:
                 record = insert(connection, new, generation, store_id, now)
+                for letter in new.letters:
+                    letters.send(connection, record.key, letter)
                 return Started(record, created=True), {}
             record = first_record(new, generation, store_id, now, claim)
             seq = insert_claimed(connection, record, new)

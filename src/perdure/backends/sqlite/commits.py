@@ -37,8 +37,6 @@ def insert(
     seq = connection.execute(sql.INSERT_INVOCATION, invocation_row(record)).lastrowid
     assert seq is not None
     connection.execute(sql.INSERT_CALL, call_row(seq, record))
-    for letter in new.letters:
-        post(connection, seq, letter)
     return record
 
 

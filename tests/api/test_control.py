@@ -239,6 +239,8 @@ def test_a_pause_of_one_that_runs(store):
         ran.append(number)
         if number == 2:
             app.invocation("f").pause()
+            app.invocation("f").pause()
+            assert len(app.runtime.backend.read_inbox(handle.key)) == 1, "asked twice, it is one"
 
     @app.workflow(name="flow")
     def flow() -> int:

@@ -120,7 +120,8 @@ def pause(runtime: Runtime, key: InvocationKey) -> None:
         stop = Stop(InvocationState.PAUSED, "")
         if _settle(runtime, key, stop, record.epoch):
             return
-    letter_id = runtime.env.new_id()
+    # One for each claim: asked twice before it is made, it is one pause, and one resume ends it.
+    letter_id = f"{letters.OWN_IDS}pause:{record.epoch}"
     letters.send(runtime, key, Letter(kind=letters.PAUSE, name="pause", letter_id=letter_id))
 
 

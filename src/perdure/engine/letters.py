@@ -54,7 +54,7 @@ def refusal(
             f"There is no invocation {key.invocation_id!r} (generation {key.generation}) to send "
             f"{letter.name!r} to. Is it the right database, and was it started?"
         )
-    if found.key != key:
+    if found.key != key and sent is Sent.ENDED:  # asked first: it may have been accepted before
         return Superseded(
             f"{letter.name!r} was for generation {key.generation} of {key.invocation_id!r}; the "
             f"latest is {found.key.generation}. Get a new handle by its id."

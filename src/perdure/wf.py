@@ -11,6 +11,12 @@ from typing import ParamSpec, TypeVar
 
 from perdure.api.answering import receive_update, receive_update_async
 from perdure.api.compensation import compensate, forget_compensations
+from perdure.api.completed import (
+    as_completed,
+    as_completed_async,
+    map_as_completed,
+    map_as_completed_async,
+)
 from perdure.api.completing import complete_later, completion_token
 from perdure.api.concurrency import (
     Selected,
@@ -22,6 +28,7 @@ from perdure.api.concurrency import (
 )
 from perdure.api.concurrency import map_ as map  # noqa: A004 - the name users know it by
 from perdure.api.deadlines import timeout
+from perdure.api.ended import Completed
 from perdure.api.executor import DeterministicExecutor
 from perdure.api.functions import Registered
 from perdure.api.invocation import DistributedInvocation
@@ -40,6 +47,7 @@ from perdure.api.operations import (
 )
 from perdure.api.randomness import WorkflowRandom
 from perdure.api.receiving import receive, receive_async
+from perdure.api.threads import threads
 from perdure.errors import Cancelled
 
 P = ParamSpec("P")
@@ -47,7 +55,10 @@ R = TypeVar("R")
 
 __all__ = [
     "Cancelled",
+    "Completed",
     "Selected",
+    "as_completed",
+    "as_completed_async",
     "compensate",
     "complete_later",
     "completion_token",
@@ -60,6 +71,8 @@ __all__ = [
     "idempotency_key",
     "invocation",
     "map",
+    "map_as_completed",
+    "map_as_completed_async",
     "map_async",
     "now",
     "publish",
@@ -74,6 +87,7 @@ __all__ = [
     "set_data",
     "sleep",
     "sleep_until",
+    "threads",
     "timeout",
     "token",
     "utc_now",

@@ -48,6 +48,7 @@ MODULES = (
     "publishing",
     "undoing",
     "branching",
+    "ending",
     "outside",
     "updating",
 )

@@ -40,7 +40,10 @@ class Schedule:
 
         def deliver_one(attempt: Attempt, *, busy: bool) -> None:
             if busy and self._held:
-                deliver, result = self._held.pop(self._random.randrange(len(self._held)))
+                # One alone is no choice: without branches bodies do not even come through here.
+                count = len(self._held)
+                chosen = self._random.randrange(count) if count > 1 else 0
+                deliver, result = self._held.pop(chosen)
                 deliver(result)
             else:
                 idle(attempt, busy=busy)

@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar, cast, overload
 
-from perdure.engine.branches import Branch, Branches
+from perdure.engine.branch import Branch
+from perdure.engine.branches import Branches
 from perdure.engine.context import current_workflow
 from perdure.engine.sync_attempt import SyncAttempt
 from perdure.errors import Cancelled, ConfigurationError, RegistrationError, WrongColour
@@ -30,8 +31,12 @@ class Selected(NamedTuple):
     value: Any
 
 
-def _branches(operation: str) -> Branches:
+def branches_of(operation: str, instead: str = "") -> Branches:
     """Where branches of the code that runs are made.
+
+    Args:
+        operation: as users call it.
+        instead: what to write in an async workflow; "" for the spelling that is awaited.
 
     Raises:
         WrongColour: in an async workflow.
@@ -40,13 +45,18 @@ def _branches(operation: str) -> Branches:
     attempt = context.attempt
     if not isinstance(attempt, SyncAttempt):
         raise WrongColour(
-            f"{operation} was called in an async workflow, which it would block. Write: "
-            f"await {operation}_async(...)"
+            f"{operation} was called in an async workflow, which it would block. "
+            f"{instead or f'Write: await {operation}_async(...)'}"
         )
     return attempt.branches(context)
 
 
-def _require_async(operation: str) -> None:
+def require_async(operation: str) -> None:
+    """Refuse the awaited form of an operation in a sync workflow.
+
+    Raises:
+        WrongColour: it is one.
+    """
     if not current_workflow(f"{operation}_async").is_async:
         raise WrongColour(
             f"{operation}_async was called in a sync workflow, which has no event loop. Write: "
@@ -54,7 +64,7 @@ def _require_async(operation: str) -> None:
         )
 
 
-def _checked(operation: str, function: object, *, awaited: bool) -> None:
+def check_branch(operation: str, function: object, *, awaited: bool) -> None:
     """Refuse what cannot be a branch.
 
     Raises:
@@ -75,10 +85,15 @@ def _checked(operation: str, function: object, *, awaited: bool) -> None:
         )
 
 
-def _check_limit(operation: str, limit: object) -> None:
+def check_limit(operation: str, limit: object, name: str = "limit") -> None:
+    """Refuse a limit that is none.
+
+    Raises:
+        ConfigurationError: neither None nor a whole number from 1.
+    """
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
         raise ConfigurationError(
-            f"{operation} got limit={limit!r}: expected how many branches may be under way at a "
+            f"{operation} got {name}={limit!r}: expected how many branches may be under way at a "
             "time, a whole number from 1, or None for all."
         )
 
@@ -152,8 +167,8 @@ def map_(
         ConfigurationError: a limit that is no whole number from 1.
         BaseException: as `gather`.
     """
-    _check_limit("wf.map", limit)
-    _checked("wf.map", function, awaited=False)
+    check_limit("wf.map", limit)
+    check_branch("wf.map", function, awaited=False)
     runs = (partial(function, item) for item in items)
     return _run_all("wf.map", runs, limit, return_exceptions=return_exceptions)
 
@@ -165,10 +180,10 @@ def _run_all(
     *,
     return_exceptions: bool,
 ) -> list[Any]:
-    branches = _branches(operation)
+    branches = branches_of(operation)
     if isinstance(runs, tuple):
         for run in cast("tuple[object, ...]", runs):
-            _checked(operation, run, awaited=False)
+            check_branch(operation, run, awaited=False)
     made: list[Branch] = []
     failed: list[Branch] = []
 
@@ -212,9 +227,9 @@ async def gather_async(
 
     Other than `asyncio.gather` it raises the first failure when all have ended.
     """
-    _require_async("wf.gather")
+    require_async("wf.gather")
     for run in branches:
-        _checked("wf.gather_async", run, awaited=True)
+        check_branch("wf.gather_async", run, awaited=True)
     from perdure.api.async_branches import run_all  # noqa: PLC0415 - it brings asyncio, which only async code needs
 
     return await run_all(branches, None, return_exceptions=return_exceptions)
@@ -247,9 +262,9 @@ async def map_async(
     return_exceptions: bool = False,
 ) -> list[Any]:
     """As `wf.map`, awaited in an async workflow; each branch is an asyncio task."""
-    _require_async("wf.map")
-    _check_limit("wf.map_async", limit)
-    _checked("wf.map_async", function, awaited=True)
+    require_async("wf.map")
+    check_limit("wf.map_async", limit)
+    check_branch("wf.map_async", function, awaited=True)
     from perdure.api.async_branches import run_all  # noqa: PLC0415 - as above
 
     runs = (partial(function, item) for item in items)
@@ -274,7 +289,7 @@ def select(*branches: Callable[[], Any], **named: Callable[[], Any]) -> Selected
         ConfigurationError: nothing to select from.
         Cancelled, OperationRefused, WrongColour: as `gather`.
     """
-    made_in = _branches("wf.select")
+    made_in = branches_of("wf.select")
     runs = _keyed("wf.select", branches, named, awaited=False)
     made: dict[Branch, str | int] = {}
     ended: list[Branch] = []
@@ -298,7 +313,7 @@ async def select_async(
     *branches: Callable[[], Awaitable[Any]], **named: Callable[[], Awaitable[Any]]
 ) -> Selected:
     """As `select`, awaited in an async workflow; the others get `asyncio.CancelledError`."""
-    _require_async("wf.select")
+    require_async("wf.select")
     runs = _keyed("wf.select_async", branches, named, awaited=True)
     from perdure.api.async_branches import run_first  # noqa: PLC0415 - as above
 
@@ -320,5 +335,5 @@ def _keyed(
             f"{operation}(paid=..., late=...)."
         )
     for run in runs.values():
-        _checked(operation, run, awaited=awaited)
+        check_branch(operation, run, awaited=awaited)
     return runs

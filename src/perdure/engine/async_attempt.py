@@ -19,7 +19,7 @@ from perdure.engine import flows
 from perdure.engine.attempt import PARKING, REFUSALS_MAX, Attempt
 from perdure.engine.beginning import held_back
 from perdure.engine.bodies import Result
-from perdure.engine.branches import end_branch
+from perdure.engine.branch import end_branch
 from perdure.engine.cancellation import Cancellation
 from perdure.engine.context import WorkflowContext, current_workflow
 from perdure.engine.drive import BodyAnswer, drive, drive_async

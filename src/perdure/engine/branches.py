@@ -11,21 +11,18 @@ Only who has control touches the attempt. An attempt has no `Branches` before it
 
 from __future__ import annotations
 
-import contextvars
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from perdure.backends.base import Suspend
-from perdure.core.journal import Journal
-from perdure.core.scope import Scope
 from perdure.engine.attempt import PARKING, REFUSALS_MAX, Attempt
 from perdure.engine.beginning import held_back
 from perdure.engine.bodies import Result
+from perdure.engine.branch import Branch, Pause, end_branch
 from perdure.engine.context import WorkflowContext, enter
 from perdure.engine.drive import BodyAnswer
 from perdure.engine.effects import RunBody, Wait
-from perdure.engine.env import Signal
 from perdure.engine.lines import calling_line
 from perdure.engine.outcome import Unfinished
 from perdure.engine.runtime import UNAVAILABLE_SECONDS, logger
@@ -42,63 +39,6 @@ from perdure.errors import (
 
 BRANCHES_MAX = 1_000
 """Branches of one sync workflow at a time: each may hold a thread, and the next attempt all."""
-
-
-def end_branch(journal: Journal, scope: Scope, ended: str) -> None:
-    """Note the end of a scope that did anything, and join its clock with its parent's.
-
-    Raises:
-        Divergence: the journal holds another end of it.
-    """
-    if not (scope.commands or scope.counts()):
-        return
-    journal.end_scope(scope, ended, b"null", scope.clock)
-    journal.scope(scope.path.rpartition("/")[0]).event(scope.clock)
-
-
-class Pause:
-    """What a branch waits in, once.
-
-    Attributes:
-        below: the branches it waits for; a cancellation is passed on to them.
-        over: it may go on.
-        cancelled: why it was cancelled, if that was passed on.
-    """
-
-    __slots__ = ("below", "branch", "cancelled", "over")
-
-    def __init__(self, branch: Branch, below: Sequence[Branch] = ()) -> None:
-        """A pause of `branch` that has not ended."""
-        self.branch = branch
-        self.below = below
-        self.over = False
-        self.cancelled: str | None = None
-
-
-class Branch:
-    """One branch: the root, or a function that has a scope and (once it runs) a thread of its own.
-
-    Attributes:
-        value, error: what the function returned, or raised.
-        started, ended: whether the function was called, and whether it is over.
-        watchers: called when its end was noted.
-        made_at: the line that made it.
-    """
-
-    def __init__(self, scope: Scope, run: Callable[[], object], turn: Signal) -> None:
-        """A branch that has not begun."""
-        self.scope = scope
-        self.run = run
-        self.turn = turn
-        self.made_at = calling_line()
-        self.values = contextvars.copy_context()
-        self.value: object = None
-        self.error: BaseException | None = None
-        self.started = self.ended = False
-        self.watchers: list[Callable[[Branch], object]] = []
-        self.pause: Pause | None = None
-        self.interrupt: BaseException | None = None
-        self.refusals = 0
 
 
 class Branches:
@@ -142,12 +82,28 @@ class Branches:
                 "hold a thread; another one was asked for. Use wf.map(function, items, limit=...), "
                 "which makes a branch when one ends, or an async workflow."
             )
+        branch = self.make(run)
+        self.release(branch)
+        return branch
+
+    def make(self, run: Callable[[], object]) -> Branch:
+        """Make a branch below the one that runs, which is not called before its release."""
         parent = self._current.scope
         scope = self._attempt.journal.open_scope(parent.next_branch(), parent.clock)
-        branch = Branch(scope, run, self._env.signal())
+        return Branch(scope, run, self._env.signal())
+
+    def release(self, branch: Branch) -> None:
+        """A branch that was made is called when it is its turn, from now on."""
         self.live[branch] = None
         self._ready.append(partial(self._start, branch))
-        return branch
+
+    def number(self) -> int:
+        """How many branches the one that runs has made."""
+        return self._current.scope.branches
+
+    def gate(self) -> Gate:
+        """A place where branches wait for what other branches do."""
+        return Gate(self)
 
     def join(self, branches: Sequence[Branch]) -> None:
         """Wait until all of these have ended, however they do.
@@ -164,11 +120,11 @@ class Branches:
         def ended(branch: Branch) -> None:
             left.discard(branch)
             if not left:
-                self._fulfil(pause)
+                self.fulfil(pause)
 
         for branch in waiting:
             branch.watchers.append(ended)
-        self._wait_in(pause)
+        self.wait_in(pause)
         if pause.cancelled is not None:
             raise Cancelled(pause.cancelled)
 
@@ -180,8 +136,8 @@ class Branches:
         """
         pause = Pause(self._current)
         for branch in branches:
-            branch.watchers.append(lambda _: self._fulfil(pause))
-        self._wait_in(pause)
+            branch.watchers.append(lambda _: self.fulfil(pause))
+        self.wait_in(pause)
 
     def give_up(self, branches: Sequence[Branch], reason: str) -> None:
         """Cancel those of these that have not ended, in order, and wait until they have."""
@@ -212,7 +168,7 @@ class Branches:
             return True
         branch.interrupt = Cancelled(reason)
         if pause is not None:
-            self._fulfil(pause)
+            self.fulfil(pause)
         return True
 
     # --- operations (perdure.engine.drive) ------------------------------------------------------
@@ -222,13 +178,13 @@ class Branches:
         while held_back(self._attempt, self._running):
             pause = Pause(self._current)
             self._turns.append(pause)
-            self._wait_in(pause)
+            self.wait_in(pause)
 
     def _next_turn(self) -> None:
         """Something was delivered, or a body has ended: who is held back looks again."""
         turns, self._turns = self._turns, []
         for pause in turns:
-            self._fulfil(pause)
+            self.fulfil(pause)
 
     def run_body(self, effect: RunBody) -> BodyAnswer:
         """Run a task body on another thread while other branches go on, and wait for it."""
@@ -255,7 +211,7 @@ class Branches:
         def deliver(result: Result) -> None:
             def resume() -> None:
                 results.append(result)
-                self._fulfil(pause)
+                self.fulfil(pause)
 
             self.finished.append(resume)
             attempt.signal.set()
@@ -264,7 +220,7 @@ class Branches:
         context = attempt.task_context(effect)
         abandon = attempt.runtime.bodies.start(effect.call, context, deliver, attempt.may_start)
         try:
-            self._wait_in(pause)
+            self.wait_in(pause)
         except BaseException:
             abandon()
             raise
@@ -278,11 +234,11 @@ class Branches:
         pause = Pause(self._current)
         try:
             for wait in waits:
-                wait.wake = partial(self._fulfil, pause)
+                wait.wake = partial(self.fulfil, pause)
                 mailbox.add(wait)
                 if wait.satisfied:  # the others must take nothing
                     break
-            self._wait_in(pause)
+            self.wait_in(pause)
         except BaseException:
             for wait in waits:
                 mailbox.give_back(wait)
@@ -294,7 +250,7 @@ class Branches:
 
     # --- handing control on ---------------------------------------------------------------------
 
-    def _fulfil(self, pause: Pause) -> None:
+    def fulfil(self, pause: Pause) -> None:
         """What a branch waits in is over: it is ready, if it waits already."""
         if pause.over:
             return
@@ -303,7 +259,7 @@ class Branches:
         if branch.pause is pause:
             self._ready.append(partial(self._resume, branch))
 
-    def _wait_in(self, pause: Pause) -> None:
+    def wait_in(self, pause: Pause) -> None:
         """Let others run until this pause is over; on the thread of the branch that runs."""
         if self._attempt.halted:
             raise _dropped()
@@ -471,6 +427,31 @@ class Branches:
             while True:  # its frame stays on this thread, for ever; the others can be dropped
                 self._env.signal().wait()
         raise _dropped()
+
+
+class Gate:
+    """Where branches wait for what others do. Who waits looks again each time it is told."""
+
+    def __init__(self, branches: Branches) -> None:
+        """Nobody waits."""
+        self._branches = branches
+        self._waiting: list[Pause] = []
+
+    def wait(self) -> None:
+        """Let others run until the next `tell`.
+
+        Raises:
+            Cancelled: the branch that waits was cancelled.
+        """
+        pause = Pause(self._branches.current)
+        self._waiting.append(pause)
+        self._branches.wait_in(pause)
+
+    def tell(self) -> None:
+        """Something is so that was not before: who waits goes on when it is its turn."""
+        waiting, self._waiting = self._waiting, []
+        for pause in waiting:
+            self._branches.fulfil(pause)
 
 
 def _nothing() -> None:

@@ -288,6 +288,12 @@ class WorkflowStuck(PerdureError):
     code = "PRD036"
 
 
+class WaitCycle(PerdureError):
+    """A workflow waited for the end of one that, through others or itself, waits for its end."""
+
+    code = "PRD037"
+
+
 # --- state backend ------------------------------------------------------------------------------
 
 

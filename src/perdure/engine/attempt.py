@@ -22,7 +22,7 @@ from perdure.core.entries import Entry, EntryKind
 from perdure.core.identity import InvocationKey, WorkflowIdentity
 from perdure.core.journal import Journal
 from perdure.core.lifecycle import InvocationState
-from perdure.engine import effects
+from perdure.engine import effects, stuck
 from perdure.engine.arrivals import Arrivals
 from perdure.engine.cancellation import Cancellation, read_cancellation
 from perdure.engine.committer import until_known
@@ -48,7 +48,6 @@ from perdure.errors import (
     SerializationError,
     Suspended,
     SuspensionSwallowed,
-    WorkflowStuck,
 )
 
 REFUSALS_MAX = 100
@@ -90,6 +89,7 @@ class Attempt(ABC):
         self._refusals = 0
         self._arrivals = Arrivals(runtime, record, self.mailbox)
         self._is_settled = False
+        self._awaited_ends: tuple[InvocationKey, ...] = ()
         self.cancellation: Cancellation | None = None
         self.ended_cancelled = False
         self.undos: list[effects.Undo] = []
@@ -212,6 +212,8 @@ class Attempt(ABC):
         if isinstance(disposition, Stop):
             log_stop(self.record.key, disposition)
         settle(self.runtime, self.record, self._loaded, disposition)
+        if self._awaited_ends and disposition == Suspend(None):
+            stuck.look_for_cycle(self.runtime, self.record, self.journal.head, self._awaited_ends)
 
     @abstractmethod
     def perform(self, flow: Flow[Outcome]) -> Outcome:
@@ -457,17 +459,12 @@ class Attempt(ABC):
             ):
                 self._arrivals.look_anyway()
         elif due is None and not self.mailbox.awaits_others:
-            self.stop(
-                WorkflowStuck(
-                    f"Workflow {self.record.key.invocation_id!r} waits for something that nothing "
-                    "can bring: no timer, task or invocation is under way. Look for an asyncio "
-                    "lock, event, queue or future that only this workflow itself could release."
-                )
-            )
+            self.stop(stuck.by_itself(self.record.key))
             raise Suspended("The workflow is parked.")
         elif left <= 0 or (
             not self.mailbox.awaits_others and (until_due is None or until_due > left)
         ):
+            self._awaited_ends = self.mailbox.awaited_ends  # before its frame drops its waits
             self.halt(Suspend(due))
             raise Suspended("The workflow waits for something durable; its frame is dropped.")
         else:

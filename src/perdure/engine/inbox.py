@@ -7,7 +7,7 @@ from perdure.core.entries import EntryKind
 from perdure.core.journal import Draft
 from perdure.core.lifecycle import InvocationState
 from perdure.engine.ledger import Ledger
-from perdure.engine.letters import CANCEL, MESSAGE, UPDATE
+from perdure.engine.letters import CANCEL, CYCLE, MESSAGE, UPDATE
 from perdure.engine.outcome import (
     Returned,
     ended_early,
@@ -16,6 +16,7 @@ from perdure.engine.outcome import (
     recorded_outcome,
 )
 from perdure.engine.runtime import Runtime
+from perdure.engine.stuck import draft_of
 from perdure.errors import InvocationNotFound, JournalCorrupted
 
 
@@ -31,6 +32,8 @@ def receive(runtime: Runtime, ledger: Ledger, row: InboxRow, now: int) -> None:
         body = outcome_body(Returned(row.letter.body, None))
         name, id_ = row.letter.name, row.letter.letter_id
         ledger.journal.stage(Draft(EntryKind(row.kind), "", 0, id_, name, b"", body, b"{}", now))
+    elif row.kind == CYCLE:
+        ledger.journal.stage(draft_of(row.letter, now))
     elif row.kind == CANCEL:
         body = row.letter.body
         ledger.journal.stage(Draft(EntryKind.CANCEL, "", 0, "", "cancel", b"", body, b"{}", now))

@@ -26,6 +26,9 @@ CANCEL = "cancel"
 PAUSE = "pause"
 """A letter that stops the workflow until it is resumed; it is no part of the journal."""
 
+CYCLE = "cycle"
+"""A letter that ends a wait which could never end; its name is whom it waits for."""
+
 
 def send(runtime: Runtime, key: InvocationKey, letter: Letter) -> Sent:
     """Send a letter in a transaction of its own, until its outcome is known.

@@ -7,6 +7,7 @@ from collections import defaultdict, deque
 from perdure.core.entries import Entry, EntryKind
 from perdure.core.identity import InvocationKey
 from perdure.engine.effects import Wait
+from perdure.engine.letters import CYCLE
 from perdure.engine.outcome import read_body
 from perdure.errors import Divergence
 
@@ -74,7 +75,8 @@ class Mailbox:
         """
         if entry.kind == EntryKind.DONE:
             source = InvocationKey(entry.name, read_body(entry.body).generation)
-            self._arrived[source] = entry
+            if entry.key != CYCLE:  # it may end yet, for who waits for it again
+                self._arrived[source] = entry
             for wait in self._sources.pop(source, ()):
                 _satisfy(wait, entry)
             return
@@ -118,6 +120,13 @@ class Mailbox:
     def awaits_others(self) -> bool:
         """Whether something other than a timer is waited for."""
         return any(self._sources.values()) or any(self._receivers.values())
+
+    @property
+    def awaited_ends(self) -> tuple[InvocationKey, ...]:
+        """The invocations that are waited for; empty if something else could come too."""
+        if any(self._receivers.values()):
+            return ()
+        return tuple(source for source, waits in self._sources.items() if waits)
 
     def end_pause(self, wait: Wait) -> None:
         """A pause between attempts is over."""

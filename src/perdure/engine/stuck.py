@@ -1,0 +1,174 @@
+"""Finds workflows that nothing can wake: of itself, or because they wait for one another.
+
+A cycle is looked for by each workflow after it was suspended: it reads whether those it waits for
+are suspended too, and whom they wait for. Whoever of a cycle is suspended last sees all the others,
+for each writes before it reads. So nothing is asked of what makes progress but one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from perdure.backends.base import InvocationRecord
+from perdure.backends.letters import Letter, Sent
+from perdure.core.entries import Entry, EntryKind
+from perdure.core.identity import InvocationKey
+from perdure.core.journal import Draft
+from perdure.core.lifecycle import InvocationState
+from perdure.engine.letters import CYCLE, OWN_IDS, send
+from perdure.engine.outcome import invocation_body, read_body
+from perdure.engine.runtime import Runtime, logger
+from perdure.errors import BackendError, WaitCycle, WorkflowStuck
+
+MEMBERS_MAX = 100
+"""Workflows that are looked at for one; a cycle of more is not found."""
+
+_NEVER_WAIT = frozenset(
+    {
+        EntryKind.RECORD,
+        EntryKind.DATA,
+        EntryKind.PUBLISH,
+        EntryKind.START,
+        EntryKind.SEND,
+        EntryKind.COMPENSATE,
+        EntryKind.ANSWER,
+        EntryKind.TASK,
+        EntryKind.DROPPED,
+        EntryKind.SLEEP,
+        EntryKind.DRAWS,
+        EntryKind.MEMO,
+        EntryKind.FIRED,
+        EntryKind.END,
+        EntryKind.CANCEL,
+        EntryKind.BEGAN,
+        EntryKind.UNBEGUN,
+        EntryKind.ATTEMPT,
+    }
+)
+"""What nobody waits for, in the journal of one who has no timer set."""
+
+
+class _Awaited(NamedTuple):
+    """Who is waited for, and which of a workflow's own waits led there."""
+
+    key: InvocationKey
+    path: tuple[InvocationKey, ...]
+
+
+def by_itself(key: InvocationKey) -> WorkflowStuck:
+    """Why a workflow is parked that waits for nothing that could come."""
+    return WorkflowStuck(
+        f"Workflow {key.invocation_id!r} waits for something that nothing can bring: no timer, "
+        "task or invocation is under way. Look for an asyncio lock, event, queue or future that "
+        "only this workflow itself could release."
+    )
+
+
+def look_for_cycle(
+    runtime: Runtime, record: InvocationRecord, head: int, awaited: Iterable[InvocationKey]
+) -> None:
+    """After a suspension without a timer: give up a wait that is part of a cycle without way out.
+
+    The workflow is told by a letter. A crash before it is sent leaves the cycle as it is.
+
+    Args:
+        head: length of its journal, which tells this suspension from others.
+        awaited: whose ends are all that can wake it.
+    """
+    try:
+        path = _cycle(runtime, record.key, awaited)
+        if path is None:
+            return
+        name = path[0].invocation_id
+        told = f"{OWN_IDS}cycle:{path[0].generation}:{head}:{name}"
+        letter = Letter(kind=CYCLE, name=name, letter_id=told, body=_delivery(runtime, path))
+        if send(runtime, record.key, letter) is Sent.ACCEPTED:
+            logger.warning("%s waits for itself: %s", record.key, _told(path))
+    except BackendError as error:
+        logger.warning("it was not found out whether %s waits for itself: %s", record.key, error)
+
+
+def draft_of(letter: Letter, now: int) -> Draft:
+    """The delivery that such a letter is: the wait ends with an error."""
+    return Draft(EntryKind.DONE, "", 0, CYCLE, letter.name, b"", letter.body, b"{}", now)
+
+
+def _cycle(
+    runtime: Runtime, me: InvocationKey, awaited: Iterable[InvocationKey]
+) -> tuple[InvocationKey, ...] | None:
+    """From who is waited for back to `me`; None unless every way of waking it leads back."""
+    found: tuple[InvocationKey, ...] | None = None
+    ahead = [_Awaited(key, (key,)) for key in awaited]
+    seen: set[InvocationKey] = set()
+    while ahead:
+        key, path = ahead.pop()
+        if key == me:
+            found = path
+        elif key not in seen:
+            seen.add(key)
+            below = _whom_it_awaits(runtime, key)
+            if below is None or len(seen) > MEMBERS_MAX:
+                return None
+            ahead += [_Awaited(each, (*path, each)) for each in below]
+    return found
+
+
+def _whom_it_awaits(runtime: Runtime, key: InvocationKey) -> set[InvocationKey] | None:
+    """Whose ends are all that can wake this one; None if something else can."""
+    record = runtime.backend.read(*key)
+    if (
+        record is None
+        or record.kind != "workflow"
+        or record.state is not InvocationState.WAITING
+        or record.wake_at is not None
+    ):
+        return None
+    return open_waits(runtime.backend.read_journal(key)) or None
+
+
+def open_waits(entries: Iterable[Entry]) -> set[InvocationKey]:
+    """Whose ends a suspended workflow without a timer waits for; empty if for something else too.
+
+    A wait that was given up counts where its branch goes on. That errs on the safe side.
+    """
+    waits: dict[InvocationKey, set[str]] = {}
+    messages: dict[str, int] = {}
+    for entry in entries:
+        if entry.kind in (EntryKind.WATCH, EntryKind.DONE):
+            key = _named(entry)
+            if entry.kind == EntryKind.DONE:
+                waits.pop(key, None)
+            else:
+                waits.setdefault(key, set()).add(entry.scope)
+        elif entry.kind == EntryKind.RECEIVE:
+            messages[entry.name] = messages.get(entry.name, 0) + 1
+        elif entry.kind in (EntryKind.MESSAGE, EntryKind.UPDATE):
+            messages[entry.name] = messages.get(entry.name, 0) - 1
+        elif entry.kind == EntryKind.END:
+            for scopes in waits.values():
+                scopes.discard(entry.scope)
+        elif entry.kind not in _NEVER_WAIT:
+            return set()
+    if any(count > 0 for count in messages.values()):
+        return set()
+    return {key for key, scopes in waits.items() if scopes}
+
+
+def _named(entry: Entry) -> InvocationKey:
+    members = read_body(entry.body)
+    return InvocationKey(members.id, members.generation)
+
+
+def _told(path: tuple[InvocationKey, ...]) -> str:
+    return ", which waits for ".join(repr(key.invocation_id) for key in path)
+
+
+def _delivery(runtime: Runtime, path: tuple[InvocationKey, ...]) -> bytes:
+    error = WaitCycle(
+        f"Workflow {path[-1].invocation_id!r} waits for the end of {_told(path)}. None of them "
+        "could ever end, so this wait was given up. Let one of them go on without the result of "
+        "the other, or wait with a timeout=."
+    )
+    raised = runtime.bodies.raised(error).body
+    return invocation_body(path[0])[:-1] + b',"error":' + raised + b"}"

@@ -1,12 +1,14 @@
 """Cancel, terminate and pause as users call them, on every state backend."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
 
-from perdure import InvocationState, wf
+from perdure import InvocationState, Perdure, wf
 from perdure.backends.base import Release, Stop, Transition
+from perdure.backends.memory import MemoryBackend
 from perdure.engine.sync_attempt import SyncAttempt
 from perdure.errors import (
     Cancelled,
@@ -15,6 +17,7 @@ from perdure.errors import (
     LeaseLost,
     OperationRefused,
 )
+from perdure.testing.faults import Fault, FaultyBackend, Mode, MortalEnv, SimulatedCrash
 from tests.support.stores import LONG, run_until_idle
 from tests.support.stores import step as step_once
 
@@ -179,9 +182,7 @@ def test_terminate_takes_anything(store, state):
     if state == "paused":
         handle.pause()
     elif state == "parked":
-        app.runtime.backend.seize(handle.key, "a test", 0)
-        record = app.runtime.backend.read(*handle.key)
-        _park(app, record)
+        _park(app, app.runtime.backend.read(*handle.key))
     assert handle.status.value == state
     handle.terminate("for good")
     assert handle.status is S.TERMINATED
@@ -193,20 +194,17 @@ def test_terminate_takes_anything(store, state):
 
 
 def _park(app, record) -> None:
-    app.runtime.backend.commit([settled(record, Stop(S.PARKED, "by a test"))])
+    stop = Stop(S.PARKED, "by a test")
+    app.runtime.backend.seize(record.key, record.epoch, bytes(16), stop)
 
 
 def released(record) -> Transition:
-    return settled(record, Release())
-
-
-def settled(record, disposition) -> Transition:
     return Transition(
         key=record.key,
         epoch=record.epoch,
         head=record.head,
         token=bytes(16),
-        disposition=disposition,
+        disposition=Release(),
     )
 
 
@@ -386,3 +384,23 @@ def test_who_waits_is_told(store):
         return ""
 
     assert "was cancelled" in parent.start().result(LONG)
+
+
+@pytest.mark.parametrize("fault", [None, *(Fault(2, mode) for mode in (Mode.UNKNOWN, Mode.AFTER))])
+def test_what_is_settled_from_outside_is_settled_in_one_write(fault):
+    """So a canceller that dies leaves it as it was, or as it is wanted: nobody begins it early."""
+    env = MortalEnv()
+    backend = FaultyBackend(MemoryBackend(), env, fault)
+    with Perdure(backend=backend, env=env, name="control", local_worker=False) as app:
+
+        @app.workflow(name="flow")
+        def flow() -> None: ...
+
+        handle = flow.options(id="f", delay=60).start()
+        with contextlib.suppress(SimulatedCrash):
+            handle.cancel("not needed")
+    survivor = backend._inner.read("f")
+    assert survivor is not None
+    assert (survivor.state, survivor.owner) == (S.CANCELLED, "")
+    again = ["seize"] if fault is not None and fault.mode is Mode.UNKNOWN else []
+    assert backend.calls == ["start", "seize", *again]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from perdure import InvocationState, Retry, wf
+from perdure.backends.base import Stop
 from perdure.core.lifecycle import TERMINAL
 from perdure.errors import (
     AlreadyCompleted,
@@ -216,13 +217,16 @@ def test_nobody_completes_it(store):
 
 
 def test_a_claim_of_an_open_task_does_not_run_it_again(store):
-    """Whoever took it and died leaves it to the next claim, which puts it back."""
+    """Whoever claims it before its time, after it was parked say, puts it back."""
     app = store.app()
     ask, tokens = open_task(app, timeout=LONG)
     handle = ask.start()
     run_until_idle(app)
     before = app.runtime.backend.read(handle.invocation_id)
-    assert app.runtime.backend.seize(handle.key, "control", 0) is not None
+    app.runtime.backend.seize(
+        handle.key, before.epoch, bytes(16), Stop(InvocationState.PARKED, "by a test")
+    )
+    assert handle.resume()
     run_until_idle(app)
     after = app.runtime.backend.read(handle.invocation_id)
     assert (after.state, after.wake_at) == (before.state, before.wake_at)

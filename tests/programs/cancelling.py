@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
-from perdure import DistributedInvocation, Perdure, wf
+from perdure import DistributedInvocation, InvocationState, Perdure, wf
 from perdure.errors import InvocationCancelled, InvocationEnded
 from tests.programs import differs, program
+from tests.support.stores import LONG
 
 
 def how_it_ended(handle: DistributedInvocation[Any]) -> str:
@@ -146,3 +148,45 @@ def terminated(app: Perdure) -> None:
         first.terminate("why not")
         second.cancel()
         return [how_it_ended(handle) for handle in (first, second, third)]
+
+
+@program()
+def held_back(app: Perdure) -> None:
+    """What waits is paused and resumed; what is delayed is cancelled, and never begins."""
+
+    @app.task(name="hold")
+    def hold(held: DistributedInvocation[Any]) -> str:
+        deadline = time.monotonic() + LONG
+        while held.status in {InvocationState.READY, InvocationState.RUNNING}:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        held.pause()
+        return differs(held.status)
+
+    @app.task(name="let_go")
+    def let_go(held: DistributedInvocation[Any]) -> str:
+        held.resume()
+        return differs()
+
+    @app.task(name="too_early")
+    def too_early() -> str:
+        return differs()
+
+    @app.workflow(name="child")
+    def child(parent: Any) -> str:
+        parent.send("begun")
+        return wf.receive("go", str)
+
+    @app.workflow(name="later")
+    def later() -> None:
+        too_early()
+
+    @app.workflow(name="main")
+    def main() -> list[Any]:
+        first, second = child.start(wf.invocation()), later.options(delay=3600).start()
+        wf.receive("begun")
+        paused = hold(first)
+        second.cancel("not needed")
+        first.send("go", "on")
+        let_go(first)
+        return [paused.split(":", 1)[1], first.result(), how_it_ended(second)]

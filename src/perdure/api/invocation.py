@@ -366,10 +366,7 @@ class DistributedInvocation(Generic[R_co]):
     def resume(self) -> bool:
         """Let a paused, parked or dead invocation go on; False if it was none of these."""
         refuse_undurable("invocation.resume()")
-        resumed = self._client.runtime.backend.resume(self.key)
-        if resumed:
-            self._client.runtime.hub.touched((self.key,))
-        return resumed
+        return control.resume(self._client.runtime, self.key)
 
     def exception(self) -> BaseException | None:
         """What a failed invocation raised, or `InvocationCancelled`; None for any other.

@@ -408,13 +408,16 @@ class Backend(Protocol):
         ...
 
     def seize(
-        self, key: InvocationKey, owner: str, lease: int, epoch: int | None = None
-    ) -> InvocationRecord | None:
-        """Take one live invocation, whatever its state, as a claim would: RUNNING, epoch + 1.
+        self, key: InvocationKey, epoch: int, token: bytes, disposition: Finish | Stop
+    ) -> CommitResult:
+        """Take one live invocation from whoever has it, whatever its state, and end or stop it.
 
-        Whoever held it can record nothing any more. It is no crash. The caller settles it at once;
-        if it dies before, the lease runs out and the next claim goes on. None if it has ended or
-        is not there, or its epoch is not `epoch`. Calling again after an unknown outcome is safe.
+        In one transaction the epoch goes up by 1, `token` becomes the row's `last_token`, and the
+        row is settled as the commit of a lease holder would settle it. Nobody ever sees it taken
+        and not settled. Whoever held it can record nothing any more. It is no crash and no claim.
+
+        `Refusal.STALE` if it has ended or is not there, or its epoch is not `epoch`. After an
+        unknown outcome, call again: it is refused then if it happened, which `last_token` tells.
         """
         ...
 

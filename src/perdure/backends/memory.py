@@ -59,6 +59,7 @@ from perdure.backends.rules import (
     RESTARTABLE,
     STORE_ID_BYTES,
     check_claim,
+    check_settling,
     check_transition,
     first_record,
     raised_counter,
@@ -234,19 +235,6 @@ class MemoryBackend:
             next_due = min((at for at in later if at is not None and at > now), default=None)
             return ClaimBatch((), now, next_due)
 
-    def seize(
-        self, key: InvocationKey, owner: str, lease: int, epoch: int | None = None
-    ) -> InvocationRecord | None:
-        """See `Backend.seize`."""
-        with self._lock:
-            row = self._rows.get(key)
-            if row is None or row.state in TERMINAL or epoch not in (None, row.epoch):
-                return None
-            now = self._clock()
-            seized = seized_row(row, owner, now, lease)
-            self._put(seized)
-            return seized
-
     def renew(self, owner: str, holdings: Sequence[Holding], lease: int) -> frozenset[Holding]:
         """See `Backend.renew`."""
         with self._lock:
@@ -279,6 +267,19 @@ class MemoryBackend:
             check_transition(transition)
         with self._lock:
             return [self._refusal(each) or self._apply(each) for each in transitions]
+
+    def seize(
+        self, key: InvocationKey, epoch: int, token: bytes, disposition: Finish | Stop
+    ) -> CommitResult:
+        """See `Backend.seize`."""
+        check_settling(key, token, disposition)
+        with self._lock:
+            row = self._rows.get(key)
+            if row is None or row.state in TERMINAL or row.epoch != epoch:
+                return Refusal.STALE
+            self._put(seized_row(row, token))
+            told = self._dispose(self._rows[key], disposition)
+            return Committed(disposition.state, tuple(dict.fromkeys(told)))
 
     def _refusal(self, asked: Transition) -> Refusal | None:
         row = self._rows.get(asked.key)

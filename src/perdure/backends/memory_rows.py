@@ -44,15 +44,8 @@ def is_asked_for(query: InvocationQuery, row: InvocationRecord) -> bool:
     )
 
 
-def seized_row(row: InvocationRecord, owner: str, now: int, lease: int) -> InvocationRecord:
-    """What becomes of a row that is taken from whoever had it."""
+def seized_row(row: InvocationRecord, token: bytes) -> InvocationRecord:
+    """A row that was taken from whoever had it, before it is settled."""
     return msgspec.structs.replace(
-        row,
-        state=InvocationState.RUNNING,
-        epoch=row.epoch + 1,
-        owner=owner,
-        lease_until=now + lease,
-        wake_at=None,
-        base_time=now if row.base_time is None else row.base_time,
-        reason="",
+        row, state=InvocationState.RUNNING, epoch=row.epoch + 1, last_token=token, reason=""
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from perdure.backends.base import (
+    Disposition,
     Finish,
     InvocationQuery,
     InvocationRecord,
@@ -125,16 +126,27 @@ def check_transition(transition: Transition) -> None:
         InternalError: a token of the wrong length, entries that do not continue the head, an end
             that is not terminal, or a stop that nobody could resume. Nothing was written.
     """
-    if len(transition.token) != TOKEN_BYTES:
-        _bug_in(transition, f"a token of {len(transition.token)} bytes, expected {TOKEN_BYTES}")
     for position, entry in enumerate(transition.entries, transition.head):
         if entry.position != position:
-            _bug_in(transition, f"an entry at position {entry.position}, expected {position}")
-    match transition.disposition:
+            found = f"an entry at position {entry.position}, expected {position}"
+            _bug(_named(transition.key), found)
+    check_settling(transition.key, transition.token, transition.disposition)
+
+
+def check_settling(key: InvocationKey, token: bytes, disposition: Disposition | None) -> None:
+    """The same for what a commit and `Backend.seize` have in common.
+
+    Raises:
+        InternalError: as `check_transition`.
+    """
+    if len(token) != TOKEN_BYTES:
+        _bug(_named(key), f"a token of {len(token)} bytes, expected {TOKEN_BYTES}")
+    match disposition:
         case Finish(state=state) if state not in TERMINAL:
-            _bug_in(transition, f"an end in {state.value!r}, which is not terminal")
+            _bug(_named(key), f"an end in {state.value!r}, which is not terminal")
         case Stop(state=state) if state not in RESUMABLE:
-            _bug_in(transition, f"a stop in {state.value!r}, expected 'paused', 'parked' or 'dead'")
+            found = f"a stop in {state.value!r}, expected 'paused', 'parked' or 'dead'"
+            _bug(_named(key), found)
         case _:
             pass
 
@@ -149,9 +161,8 @@ def raised_counter(put: RegisterPut, stored: bytes | None) -> tuple[str, bytes] 
     return key, str(value).encode()
 
 
-def _bug_in(transition: Transition, found: str) -> None:
-    key = transition.key
-    _bug(f"{key.invocation_id!r} (generation {key.generation})", found)
+def _named(key: InvocationKey) -> str:
+    return f"{key.invocation_id!r} (generation {key.generation})"
 
 
 def _bug(what: str, found: str) -> None:

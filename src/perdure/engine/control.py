@@ -13,11 +13,10 @@ from perdure.backends.base import (
     InvocationQuery,
     InvocationRecord,
     Stop,
-    Transition,
 )
 from perdure.backends.letters import Letter, Sent
 from perdure.core.identity import InvocationKey
-from perdure.core.lifecycle import TERMINAL, InvocationState
+from perdure.core.lifecycle import RESUMABLE, TERMINAL, InvocationState
 from perdure.engine import letters
 from perdure.engine.cancellation import Cancellation, ControlName
 from perdure.engine.committer import until_known
@@ -26,14 +25,11 @@ from perdure.engine.outcome import outcome_token
 from perdure.engine.runtime import Runtime
 from perdure.errors import (
     Cancelled,
-    CommitUnknown,
     InvocationEnded,
     InvocationNotFound,
     OperationRefused,
 )
 
-LEASE = 10_000_000
-"""Microseconds until somebody else goes on, should this process die between its two steps."""
 PAGE = 100
 LIVE = tuple(state for state in InvocationState if state not in TERMINAL)
 TOKEN_BYTES = 16
@@ -51,17 +47,17 @@ def cancel(runtime: Runtime, key: InvocationKey, asked: Cancellation) -> None:
     if record.state is InvocationState.CANCELLED:
         return
     if record.kind == "task":
-        _refuse_ended(record)
-        end(runtime, key, InvocationState.CANCELLED, asked.reason)
+        _end_or_refuse(runtime, record, InvocationState.CANCELLED, asked.reason)
         return
-    if record.epoch == 0 and end(runtime, key, InvocationState.CANCELLED, asked.reason, epoch=0):
+    ended = InvocationState.CANCELLED
+    if record.epoch == 0 and end(runtime, record, ended, asked.reason, as_it_is=True):
         return
     body = msgspec.json.encode(asked)
     letter = Letter(
         kind=letters.CANCEL, name="cancel", letter_id=f"{letters.OWN_IDS}cancel", body=body
     )
     if letters.send(runtime, key, letter) is Sent.ENDED:
-        raise _ended(key, record)
+        _refuse_unless(runtime, key, InvocationState.CANCELLED)
 
 
 def cancel_children(runtime: Runtime, key: InvocationKey, asked: Cancellation) -> None:
@@ -82,11 +78,7 @@ def terminate(runtime: Runtime, key: InvocationKey, asked: Cancellation) -> None
         InvocationEnded: it has ended in another way.
         InvocationNotFound: there is none.
     """
-    record = _found(runtime, key)
-    if not end(runtime, key, InvocationState.TERMINATED, asked.reason):
-        record = _found(runtime, key)
-        if record.state is not InvocationState.TERMINATED:
-            raise _ended(key, record)
+    _end_or_refuse(runtime, _found(runtime, key), InvocationState.TERMINATED, asked.reason)
     if asked.children:
         for child in live_children(runtime, key):
             try:
@@ -118,87 +110,100 @@ def pause(runtime: Runtime, key: InvocationKey) -> None:
         )
     if record.state in {InvocationState.READY, InvocationState.WAITING}:
         stop = Stop(InvocationState.PAUSED, "")
-        if _settle(runtime, key, stop, record.epoch):
+        if _settle(runtime, record, stop, as_it_is=True):
             return
     # One for each claim: asked twice before it is made, it is one pause, and one resume ends it.
     letter_id = f"{letters.OWN_IDS}pause:{record.epoch}"
     letters.send(runtime, key, Letter(kind=letters.PAUSE, name="pause", letter_id=letter_id))
 
 
+def resume(runtime: Runtime, key: InvocationKey) -> bool:
+    """Let go on what was paused or stopped; False if it was not.
+
+    Raises:
+        CommitUnknown: it may go on; asking again is safe.
+    """
+    record = runtime.backend.read(*key)
+    if record is None or record.state not in RESUMABLE:
+        return False
+    until_known(partial(runtime.backend.resume, key))
+    runtime.hub.touched((key,))
+    return True
+
+
 def end(
     runtime: Runtime,
-    key: InvocationKey,
+    record: InvocationRecord,
     state: InvocationState,
     reason: str,
     *,
-    epoch: int | None = None,
+    as_it_is: bool = False,
 ) -> bool:
     """Put a live invocation into a terminal state from outside; False if it had ended.
 
     Args:
-        epoch: only if it stands at this epoch.
+        as_it_is: only if nobody has claimed or settled it since `record` was read.
     """
+    key = record.key
     text = f"Invocation {key.invocation_id!r} was {state.value}{f': {reason}' if reason else '.'}"
-    outcome = runtime.bodies.raised(Cancelled(text)).body
-    return _settle(runtime, key, Finish(state, outcome), epoch)
+    finish = Finish(state, runtime.bodies.raised(Cancelled(text)).body)
+    return _settle(runtime, record, finish, as_it_is=as_it_is)
 
 
-def end_with(runtime: Runtime, key: InvocationKey, finish: Finish) -> bool:
+def _end_or_refuse(
+    runtime: Runtime, record: InvocationRecord, state: InvocationState, reason: str
+) -> None:
+    if not end(runtime, record, state, reason):
+        _refuse_unless(runtime, record.key, state)
+
+
+def _refuse_unless(runtime: Runtime, key: InvocationKey, state: InvocationState) -> None:
+    """Refuse what has ended, unless it ended as it was asked to."""
+    record = _found(runtime, key)
+    if record.state is not state:
+        raise _ended(record)
+
+
+def end_with(runtime: Runtime, record: InvocationRecord, finish: Finish) -> bool:
     """End a live invocation from outside with this outcome; False if it had ended with another.
 
     Raises:
         CommitUnknown: it may have ended so; asking again is safe.
     """
-    return _settle(runtime, key, finish, None)
+    return _settle(runtime, record, finish)
 
 
 def _settle(
-    runtime: Runtime, key: InvocationKey, disposition: Finish | Stop, epoch: int | None
+    runtime: Runtime,
+    record: InvocationRecord,
+    disposition: Finish | Stop,
+    *,
+    as_it_is: bool = False,
 ) -> bool:
-    """Take it and settle it. False if it has ended, or `epoch` is over."""
-    owner = f"control:{runtime.env.new_id()}"
-    while True:
-        taken = until_known(partial(runtime.backend.seize, key, owner, LEASE, epoch))
-        taken = taken or _taken_already(runtime, key, owner)
-        if taken is None:
-            return _is_settled(runtime, key, disposition)
-        if _commit(runtime, taken, disposition):
+    """Take it from whoever has it and settle it, in one transaction; False as `end` says."""
+    key, now = record.key, record
+    while now.state not in TERMINAL:
+        token = _token(runtime, now, disposition)
+        seize = partial(runtime.backend.seize, key, now.epoch, token, disposition)
+        result = until_known(seize)
+        if isinstance(result, Committed):
+            runtime.hub.touched(result.touched)
+            runtime.hub.ended(key)
             return True
-        epoch = None if epoch is None else epoch + 1
-
-
-def _taken_already(runtime: Runtime, key: InvocationKey, owner: str) -> InvocationRecord | None:
-    """What an open outcome did take: asked again, its epoch was another."""
-    now = runtime.backend.read(*key, locked=True)
-    return now if now is not None and now.owner == owner else None
-
-
-def _commit(runtime: Runtime, taken: InvocationRecord, disposition: Finish | Stop) -> bool:
-    """Settle what was taken; False if it was taken away again."""
-    token = runtime.env.entropy(TOKEN_BYTES)
-    if isinstance(disposition, Finish):
-        token = outcome_token(taken.key, taken.epoch, disposition)
-    transition = Transition(
-        key=taken.key, epoch=taken.epoch, head=taken.head, token=token, disposition=disposition
-    )
-    try:
-        (result,) = runtime.backend.commit([transition])
-    except CommitUnknown:
-        now = runtime.backend.read(*taken.key, locked=True)
-        return now is not None and now.last_token == token
-    if isinstance(result, Committed):
-        runtime.hub.touched(result.touched)
-        runtime.hub.ended(taken.key)
-        return True
+        found = runtime.backend.read(*key, locked=True)
+        if found is not None and found.last_token == token:  # an open outcome was good
+            runtime.hub.touched((key,))
+            return True
+        if found is None or as_it_is:
+            return False
+        now = found
     return False
 
 
-def _is_settled(runtime: Runtime, key: InvocationKey, disposition: Finish | Stop) -> bool:
-    """Whether what stands there now is ours: an open outcome of `_commit` may have been good."""
-    now = runtime.backend.read(*key, locked=True)
-    if now is None or not isinstance(disposition, Finish):
-        return False
-    return now.last_token == outcome_token(key, now.epoch, disposition)
+def _token(runtime: Runtime, now: InvocationRecord, disposition: Finish | Stop) -> bytes:
+    if isinstance(disposition, Finish):
+        return outcome_token(now.key, now.epoch + 1, disposition)
+    return runtime.env.entropy(TOKEN_BYTES)
 
 
 def live_children(runtime: Runtime, key: InvocationKey) -> list[InvocationKey]:
@@ -225,12 +230,12 @@ def _found(runtime: Runtime, key: InvocationKey) -> InvocationRecord:
 
 def _refuse_ended(record: InvocationRecord) -> None:
     if record.state in TERMINAL:
-        raise _ended(record.key, record)
+        raise _ended(record)
 
 
-def _ended(key: InvocationKey, record: InvocationRecord) -> InvocationEnded:
+def _ended(record: InvocationRecord) -> InvocationEnded:
     return InvocationEnded(
-        f"Invocation {key.invocation_id!r} has ended ({record.state}); that never changes."
+        f"Invocation {record.key.invocation_id!r} has ended ({record.state}); that never changes."
     )
 
 

@@ -12,7 +12,7 @@ import msgspec
 from perdure.backends.base import Finish, InvocationRecord
 from perdure.core.draws import derive_id
 from perdure.core.identity import InvocationKey
-from perdure.core.lifecycle import TERMINAL, InvocationState
+from perdure.core.lifecycle import InvocationState
 from perdure.engine import control
 from perdure.engine.outcome import recorded_outcome
 from perdure.engine.runtime import Runtime
@@ -149,7 +149,7 @@ def complete(runtime: Runtime, record: InvocationRecord, finish: Finish) -> None
         AlreadyCompleted, InvocationEnded: it has ended; nothing changed.
         CommitUnknown: it may be completed; doing it again is safe.
     """
-    if record.state not in TERMINAL and control.end_with(runtime, record.key, finish):
+    if control.end_with(runtime, record, finish):
         return
     ended = runtime.backend.read(*record.key) or record
     raise _ended(runtime, ended, finish)

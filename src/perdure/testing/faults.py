@@ -21,6 +21,7 @@ from perdure.backends.base import (
     ClaimBatch,
     ClaimRequest,
     CommitResult,
+    Finish,
     Health,
     Holding,
     InvocationQuery,
@@ -31,6 +32,7 @@ from perdure.backends.base import (
     RegisterResult,
     StartClaim,
     Started,
+    Stop,
     Transition,
 )
 from perdure.backends.letters import InboxRow, Letter, Sent
@@ -272,10 +274,10 @@ class FaultyBackend:
         return self._change("register_put", lambda: self._inner.register_put(put))
 
     def seize(
-        self, key: InvocationKey, owner: str, lease: int, epoch: int | None = None
-    ) -> InvocationRecord | None:
+        self, key: InvocationKey, epoch: int, token: bytes, disposition: Finish | Stop
+    ) -> CommitResult:
         """See `Backend.seize`."""
-        return self._change("seize", lambda: self._inner.seize(key, owner, lease, epoch))
+        return self._change("seize", lambda: self._inner.seize(key, epoch, token, disposition))
 
     def send(self, key: InvocationKey, letter: Letter) -> Sent:
         """See `Backend.send`."""

@@ -12,6 +12,7 @@ from perdure.backends.base import (
     ClaimRequest,
     CommitResult,
     Committed,
+    Finish,
     Health,
     Holding,
     InvocationQuery,
@@ -22,6 +23,7 @@ from perdure.backends.base import (
     RegisterResult,
     StartClaim,
     Started,
+    Stop,
     Transition,
 )
 from perdure.backends.letters import InboxRow, Letter, Sent
@@ -30,7 +32,7 @@ from perdure.backends.postgres import letters, servers
 from perdure.backends.postgres.audit import Audit
 from perdure.backends.postgres.claims import Claim
 from perdure.backends.postgres.clock import ServerClock, moment
-from perdure.backends.postgres.commits import Wave, start_call, waves
+from perdure.backends.postgres.commits import Wave, seized, seizure, start_call, waves
 from perdure.backends.postgres.connections import parse
 from perdure.backends.postgres.health import examine
 from perdure.backends.postgres.hints import Hints
@@ -50,6 +52,7 @@ from perdure.backends.rules import (
     RESTARTABLE,
     STORE_ID_BYTES,
     check_claim,
+    check_settling,
     check_transition,
     first_record,
     looks_at_due_rows,
@@ -300,20 +303,6 @@ class PostgresBackend(Audit):
         }
         return batch
 
-    def seize(
-        self, key: InvocationKey, owner: str, lease: int, epoch: int | None = None
-    ) -> InvocationRecord | None:
-        """See `Backend.seize`."""
-        asked = _key(key)
-        given = asked | {"owner": owner, "lease": lease, "epoch": epoch}
-
-        def work(transaction: Transaction) -> list[Row]:
-            if not transaction.change("seize", given):
-                return []
-            return transaction.rows("read_generation", asked)
-
-        return next(map(record_of, self._store.write(work)), None)
-
     def renew(self, owner: str, holdings: Sequence[Holding], lease: int) -> frozenset[Holding]:
         """See `Backend.renew`."""
         asked = {
@@ -342,6 +331,17 @@ class PostgresBackend(Audit):
         if self._frees_a_slot(transitions, results) or touched:
             self._hints.tell()
         return results
+
+    def seize(
+        self, key: InvocationKey, epoch: int, token: bytes, disposition: Finish | Stop
+    ) -> CommitResult:
+        """See `Backend.seize`. One trip."""
+        check_settling(key, token, disposition)
+        asked = seizure(key, epoch, token, disposition)
+        result = seized(self._store.change("seize", asked), disposition)
+        if isinstance(result, Committed):
+            self._hints.tell()  # it may have had a place that others wait for
+        return result
 
     def _committed(self, transitions: Sequence[Transition]) -> list[CommitResult]:
         store_id, list_number = self.store_id(), self._list_number

@@ -1,7 +1,7 @@
 """Batches of transitions, and starts, as calls of the server's functions, and what came of them.
 
-The functions lock, decide and write; see migration 4. Here what is asked becomes their arrays, and
-their rows become results. Nothing is decided here.
+The functions lock, decide and write; see migrations 4 and 5. Here what is asked becomes their
+arrays, and their rows become results. Nothing is decided here.
 """
 
 from __future__ import annotations
@@ -122,6 +122,32 @@ class Wave:
 def start_call(new: NewInvocation, store_id: bytes, list_number: int) -> Call:
     """The call that makes the first generation of an id, if nobody has taken it."""
     return "start", _columns(_CHILD[1:], [(list_number, *_child(new, store_id))])
+
+
+def seizure(
+    key: InvocationKey, epoch: int, token: bytes, disposition: Finish | Stop
+) -> dict[str, Any]:
+    """Parameters of `seize`."""
+    fate, state, _, outcome, reason = _fate(disposition)
+    return {
+        "id": key.invocation_id,
+        "generation": key.generation,
+        "epoch": epoch,
+        "token": token,
+        "fate": fate,
+        "state": state,
+        "outcome": outcome,
+        "reason": reason,
+    }
+
+
+def seized(rows: Sequence[Row], disposition: Finish | Stop) -> CommitResult:
+    """What the rows of `seize` say."""
+    verdicts = [verdict for verdict, id_, _ in rows if id_ is None]
+    told = [InvocationKey(id_, generation) for _, id_, generation in rows if id_ is not None]
+    if verdicts == [Refusal.STALE]:
+        return Refusal.STALE
+    return Committed(disposition.state, tuple(dict.fromkeys(told)))
 
 
 def waves(transitions: Sequence[Transition]) -> list[list[int]]:

@@ -19,6 +19,7 @@ from perdure.backends.base import (
     ClaimBatch,
     ClaimRequest,
     CommitResult,
+    Finish,
     ForeignWatch,
     Health,
     Holding,
@@ -31,6 +32,7 @@ from perdure.backends.base import (
     RegisterResult,
     StartClaim,
     Started,
+    Stop,
     Transition,
 )
 from perdure.backends.letters import InboxRow, Letter, Sent
@@ -213,10 +215,10 @@ class ShardedBackend(Audit):
         return renew(groups, owner, lease) if groups else frozenset()
 
     def seize(
-        self, key: InvocationKey, owner: str, lease: int, epoch: int | None = None
-    ) -> InvocationRecord | None:
+        self, key: InvocationKey, epoch: int, token: bytes, disposition: Finish | Stop
+    ) -> CommitResult:
         """See `Backend.seize`."""
-        return self._server(key.invocation_id).seize(key, owner, lease, epoch)
+        return self._server(key.invocation_id).seize(key, epoch, token, disposition)
 
     def send(self, key: InvocationKey, letter: Letter) -> Sent:
         """See `Backend.send`."""

@@ -14,6 +14,7 @@ from perdure.backends.base import (
     ClaimBatch,
     ClaimRequest,
     CommitResult,
+    Finish,
     Health,
     Holding,
     InvocationQuery,
@@ -24,6 +25,7 @@ from perdure.backends.base import (
     RegisterResult,
     StartClaim,
     Started,
+    Stop,
     Transition,
 )
 from perdure.backends.clock import real_clock
@@ -35,6 +37,7 @@ from perdure.backends.rules import (
     RESTARTABLE,
     STORE_ID_BYTES,
     check_claim,
+    check_settling,
     check_transition,
     first_record,
     looks_at_due_rows,
@@ -317,18 +320,6 @@ class SQLiteBackend(Audit):
                 connection.execute(sql.FORGET_CLAIMS, asked)
                 connection.execute(sql.LOG_CLAIMS, asked)
 
-    def seize(
-        self, key: InvocationKey, owner: str, lease: int, epoch: int | None = None
-    ) -> InvocationRecord | None:
-        """See `Backend.seize`."""
-        asked = key_parameters(key)
-        given = asked | {"owner": owner, "lease": lease, "epoch": epoch}
-        with self._store.write() as connection:
-            taken = connection.execute(sql.SEIZE, given)
-            if not taken.rowcount:
-                return None
-            return record_of(connection.execute(sql.READ_GENERATION, asked).fetchone())
-
     def renew(self, owner: str, holdings: Sequence[Holding], lease: int) -> frozenset[Holding]:
         """See `Backend.renew`."""
         with self._store.renewal() as connection:
@@ -354,6 +345,19 @@ class SQLiteBackend(Audit):
             return applier.apply(transitions)
 
         return self._store.share(apply)
+
+    def seize(
+        self, key: InvocationKey, epoch: int, token: bytes, disposition: Finish | Stop
+    ) -> CommitResult:
+        """See `Backend.seize`."""
+        check_settling(key, token, disposition)
+        store_id = self.store_id()
+
+        def take(connection: sqlite3.Connection) -> CommitResult:
+            applier = Applier(connection, self._seqs, store_id, self._store.now())
+            return applier.seize(key, epoch, token, disposition)
+
+        return self._store.share(take)
 
     def register_put(self, put: RegisterPut) -> RegisterResult:
         """See `Backend.register_put`. A child whose id is taken is left as it is."""

@@ -81,6 +81,20 @@ class Applier:
             self._connection.executemany(sql.APPEND, self._entries)
         return results
 
+    def seize(
+        self, key: InvocationKey, epoch: int, token: bytes, disposition: Finish | Stop
+    ) -> CommitResult:
+        """See `Backend.seize`."""
+        row = self._run(
+            sql.SEIZE, {**key_parameters(key), "epoch": epoch, "token": token}
+        ).fetchone()
+        if row is None:
+            return Refusal.STALE
+        if isinstance(disposition, Finish):
+            told = self._finish(row[0], key, disposition)
+            return Committed(disposition.state, tuple(dict.fromkeys(told)))
+        return Committed(self._dispose(row[0], disposition), ())
+
     def _apply(self, asked: Transition) -> CommitResult:
         if asked.children and (refusal := self._refuse_children(asked)) is not None:
             return refusal

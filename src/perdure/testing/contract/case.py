@@ -11,8 +11,8 @@ from perdure.backends.base import Backend
 from perdure.testing.contract.world import Clock, World
 
 TOPICS = (
-    "claiming", "committing", "querying", "queueing", "racing", "registering", "serving",
-    "starting", "waiting",
+    "claiming", "committing", "querying", "queueing", "racing", "registering", "seizing", "sending",
+    "serving", "starting", "waiting",
 )  # fmt: skip
 """The modules of the contract, one per topic."""
 

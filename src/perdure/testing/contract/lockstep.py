@@ -83,14 +83,17 @@ _limits = st.builds(
     key_concurrency=st.integers(1, 2),
     rate=st.none() | st.builds(Rate, st.integers(1, 2), st.sampled_from((SECOND, 4 * SECOND))),
 )
+_ends = st.builds(Finish, state=st.sampled_from(sorted(TERMINAL)), outcome=_bodies)
+_stops = st.builds(Stop, state=st.sampled_from(sorted(STOPPED)), reason=st.just("why")) | st.just(
+    Stop(InvocationState.PAUSED, "")
+)
 _dispositions: st.SearchStrategy[Disposition | None] = st.one_of(
     st.none(),
     st.just(Suspend()),
-    st.builds(Finish, state=st.sampled_from(sorted(TERMINAL)), outcome=_bodies),
+    _ends,
     st.builds(RetryLater, delay=_durations),
     st.just(Release()),
-    st.builds(Stop, state=st.sampled_from(sorted(STOPPED)), reason=st.just("why")),
-    st.just(Stop(InvocationState.PAUSED, "")),
+    _stops,
 )
 
 
@@ -178,10 +181,12 @@ class Lockstep(RuleBasedStateMachine):
         letter = Letter(kind="message", name=name, letter_id=name, body=body)
         self.both(lambda backend: backend.send(key, letter))
 
-    @rule(key=_keys, epoch=st.none() | st.integers(0, 3))
-    def seize(self, key: InvocationKey, epoch: int | None) -> None:
-        """Take what may be live."""
-        self.both(lambda backend: backend.seize(key, "control", 4 * SECOND, epoch))
+    @rule(key=_keys, offset=_offsets, disposition=_ends | _stops)
+    def seize(self, key: InvocationKey, offset: int, disposition: Finish | Stop) -> None:
+        """End or stop what may be live; most with the right epoch."""
+        row = self.model.read(*key)
+        epoch, token = max(0, (row.epoch if row else 1) + offset), self.token()
+        self.both(lambda backend: backend.seize(key, epoch, token, disposition))
 
     @rule(key=_keys)
     def resume(self, key: InvocationKey) -> None:

@@ -18,6 +18,7 @@ from perdure.backends.base import (
     InvocationRecord,
     Refusal,
     RegisterPut,
+    Stop,
     Suspend,
 )
 from perdure.backends.limits import QueueLimits
@@ -216,6 +217,31 @@ class RaceContract(ContractCase):
             assert stolen.head == (0 if committed == [Refusal.STALE] else 1)
             assert world.try_commit(old, b"late") is Refusal.STALE
             world.finish(stolen)
+
+    def test_nobody_sees_a_seized_row_that_is_not_settled(self, world: World) -> None:
+        rows = [world.start(f"i{number}", delay=world.clock()) for number in range(THREADS * 5)]
+        done = threading.Event()
+        stop = Stop(state=InvocationState.PAUSED, reason="")
+
+        def seize() -> set[tuple[InvocationState, int]]:
+            try:
+                for row in rows:
+                    world.backend.seize(row.key, row.epoch, world.token(), stop)
+            finally:
+                done.set()
+            return set()
+
+        def look() -> set[tuple[InvocationState, int]]:
+            seen = set[tuple[InvocationState, int]]()
+            while not done.is_set():
+                for row in rows:
+                    found = world.read(row.key)
+                    seen.add((found.state, found.epoch))
+            return seen
+
+        found = race(lambda action: action(), [seize, look, look])
+        seen = set[tuple[InvocationState, int]]().union(*found)
+        assert seen <= {(InvocationState.READY, 0), (InvocationState.PAUSED, 1)}
 
     def test_reads_see_whole_transactions(self, world: World) -> None:
         record = world.running()

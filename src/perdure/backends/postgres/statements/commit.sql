@@ -1,5 +1,5 @@
--- What a batch of commits does: one call of a function of ours (migration 4), which locks, decides
--- and writes; and what a transaction does that tells a watcher of an end elsewhere.
+-- What a batch of commits does: one call of a function of ours (migrations 4 and 5), which locks,
+-- decides and writes; and what a transaction does that tells a watcher of an end elsewhere.
 
 -- name: apply_plain
 -- Transitions that write nothing but entries and their own rows.
@@ -14,6 +14,12 @@ SELECT place, verdict, told_id, told_generation FROM perdure.commit(
     %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
     %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
     %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s
+);
+
+-- name: seize
+-- One live row is taken from whoever has it, and ended or stopped.
+SELECT verdict, told_id, told_generation FROM perdure.seize(
+    %(id)s, %(generation)s, %(epoch)s, %(token)s, %(fate)s, %(state)s, %(outcome)s, %(reason)s
 );
 
 -- name: deliver

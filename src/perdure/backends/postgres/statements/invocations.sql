@@ -305,20 +305,6 @@ UPDATE perdure.invocation SET lease_until = (SELECT perdure.now()) + %(lease)s
 FROM held WHERE invocation.seq = held.seq
 RETURNING invocation_id, generation, epoch, (SELECT perdure.now());
 
--- name: seize
--- One live row is taken from whoever has it, whatever its state. It is no crash.
-UPDATE perdure.invocation SET
-    state = 'running',
-    epoch = epoch + 1,
-    owner = %(owner)s,
-    lease_until = perdure.now() + %(lease)s,
-    wake_at = NULL,
-    reason = '',
-    base_time = coalesce(base_time, perdure.now())
-WHERE invocation_id = %(id)s AND generation = %(generation)s
-    AND state NOT IN ('completed', 'failed', 'cancelled', 'terminated')
-    AND (%(epoch)s::bigint IS NULL OR epoch = %(epoch)s);
-
 -- name: resume
 -- Paused, parked or dead back to ready, with a fresh set of chances.
 UPDATE perdure.invocation

@@ -8,6 +8,13 @@ UPDATE invocation SET
 WHERE seq = ? AND state = 'running' AND epoch = ? AND head = ?
     AND invocation_id = ? AND generation = ?;
 
+-- name: seize
+-- One live row is taken from whoever has it; what follows in the transaction settles it.
+UPDATE invocation SET epoch = epoch + 1, last_token = :token, reason = ''
+WHERE invocation_id = :id AND generation = :generation AND epoch = :epoch
+    AND state NOT IN ('completed', 'failed', 'cancelled', 'terminated')
+RETURNING seq;
+
 -- name: find
 -- The seq of a row.
 SELECT seq FROM invocation WHERE invocation_id = :id AND generation = :generation;

@@ -223,20 +223,6 @@ UPDATE invocation SET lease_until = perdure_now() + :lease
 WHERE invocation_id = :id AND generation = :generation AND epoch = :epoch
     AND state = 'running' AND owner = :owner AND lease_until > perdure_now();
 
--- name: seize
--- One live row is taken from whoever has it, whatever its state. It is no crash.
-UPDATE invocation SET
-    state = 'running',
-    epoch = epoch + 1,
-    owner = :owner,
-    lease_until = perdure_now() + :lease,
-    wake_at = NULL,
-    reason = '',
-    base_time = coalesce(base_time, perdure_now())
-WHERE invocation_id = :id AND generation = :generation
-    AND state NOT IN ('completed', 'failed', 'cancelled', 'terminated')
-    AND (:epoch IS NULL OR epoch = :epoch);
-
 -- name: resume
 -- Paused, parked or dead back to ready, with a fresh set of chances.
 UPDATE invocation

@@ -13,7 +13,6 @@ from typing import Any, Literal, Self, cast
 
 from perdure.api import completing
 from perdure.api.client import Client
-from perdure.api.decorators import Decorators
 from perdure.api.functions import Registered
 from perdure.api.info import InvocationInfo, Verification, info_of
 from perdure.api.invocation import DistributedInvocation
@@ -38,6 +37,7 @@ from perdure.engine.hub import Hub
 from perdure.engine.runtime import EngineSettings, LeaseTable, Runtime
 from perdure.engine.shipping import refuse_import_effects
 from perdure.errors import ConfigurationError, OperationRefused
+from perdure.transactions.decorators import Transactions
 from perdure.values import TypeRegistry
 from perdure.worker.local import LocalWorker
 from perdure.worker.owner import owner_name
@@ -51,7 +51,7 @@ CLOSE_SECONDS = 30.0
 """The same for an explicit `close()`, which may wait for a task body to return."""
 
 
-class Perdure(Decorators):
+class Perdure(Transactions):
     """An app: configuration, registered functions, and a state backend.
 
     It touches no file before its first use. It may be used from any thread, and after a fork from
@@ -113,6 +113,7 @@ class Perdure(Decorators):
         self._types.register(InvocationState)
         self.registry = Registry()
         self.declared_queues = Queues()
+        self.databases = []
         self.client = Client(
             self.registry,
             self._types,
@@ -410,6 +411,8 @@ class Perdure(Decorators):
             at_rest = all(stopped)
             if at_rest:
                 runtime.bodies.close()
+                for database in self.databases:
+                    database.close()
                 runtime.backend.close()
             self.client.fail(OperationRefused("The app was closed while this waited for a result."))
         finally:

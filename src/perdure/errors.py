@@ -124,6 +124,16 @@ class OutcomeUnknown(PerdureError):
     code = "PRD017"
 
 
+class DatabaseUnavailable(ExecutorUnavailable):
+    """The database of a transaction cannot be reached, or does not say what became of a commit.
+
+    Nothing is lost and no attempt is counted: some seconds later it is asked again, and the body
+    runs again only if its transaction is not there.
+    """
+
+    code = "PRD018"
+
+
 # --- invocations --------------------------------------------------------------------------------
 
 

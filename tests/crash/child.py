@@ -21,7 +21,8 @@ from perdure.backends.base import Committed
 from perdure.backends.sqlite import SQLiteBackend
 from perdure.core.lifecycle import InvocationState
 from perdure.engine.env import SystemEnv
-from perdure.testing.crash import WORKFLOW_ID, Execution, Executions
+from perdure.testing.crash import WORKFLOW_ID
+from perdure.testing.executions import Execution, Executions
 from perdure.testing.faults import MortalEnv
 from tests.programs import patient, programs
 

@@ -12,7 +12,7 @@ import pytest
 from perdure.backends.sqlite import SQLiteBackend
 from perdure.core.entries import EntryKind
 from perdure.core.lifecycle import InvocationState
-from perdure.testing.crash import Execution, misrun
+from perdure.testing.executions import Execution, misrun
 from perdure.testing.survivors import NOTHING, Survivors
 from tests.support.processes import SOURCES, put_away, start_python
 

@@ -51,6 +51,7 @@ MODULES = (
     "ending",
     "outside",
     "updating",
+    "transacting",
 )
 """The modules of this package whose programs are killed at every boundary."""
 

@@ -168,14 +168,21 @@ class Client:
         return codec
 
     def refuse_in_pure(self, context: WorkflowContext | TaskContext | None, what: str) -> None:
-        """Refuse what would leave the body of a pure task.
+        """Refuse what would leave the body of a pure task, or of a transaction.
 
         Raises:
-            OperationRefused: it may follow from values that no journal will ever hold.
+            OperationRefused: it may follow from values that no journal will ever hold, or from a
+                transaction that may yet be rolled back.
         """
         if not isinstance(context, TaskContext):
             return
         task = self.registry.get(context.template.name)
+        if task is not None and task.around is not None:
+            raise OperationRefused(
+                f"{what} was asked for inside the transaction {task.name!r}. It would stay if the "
+                "transaction were rolled back. Do it in the workflow, with what the transaction "
+                "gives; or let it go with the commit: app.outbox(tx)."
+            )
         if task is not None and task.pure:
             raise OperationRefused(
                 f"{what} was asked for inside the task {task.name!r}, which is pure=True. After a "

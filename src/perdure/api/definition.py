@@ -16,6 +16,7 @@ from perdure.api.queues import Key, key_text
 from perdure.backends.base import DEFAULT_QUEUE, InvocationKind
 from perdure.core.identity import validate_identifier
 from perdure.core.retry import NO_RETRY, Retry
+from perdure.engine.around import Around
 from perdure.engine.effects import Call as EngineCall
 from perdure.engine.executors import ExecutorChoice
 from perdure.errors import (
@@ -70,6 +71,7 @@ class Definition:
         names: its name and its aliases; the registry adds the aliases.
         is_plain: a direct call runs here, for it has neither a queue of its own nor a key, and
             nobody completes it from outside.
+        around: what its bodies run in, if anything.
         queries: functions of a workflow's data, by name.
         validators: what may refuse an update, by the name of the update.
     """
@@ -105,6 +107,7 @@ class Definition:
         self._key = self.binder.selector(policy.key)
         self.is_plain = policy.queue == DEFAULT_QUEUE and self._key is None and not outside
         self.public: object = None
+        self.around: Around | None = None
         self.queries: dict[str, Callable[..., Any]] = {}
         self.validators: dict[str, Callable[..., Any]] = {}
         self._types = types

@@ -16,6 +16,7 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, cast
 
 from perdure.engine import shipping
+from perdure.engine.around import Around
 from perdure.engine.body import raised_by_body, returned_by_body, run_body
 from perdure.engine.context import TaskContext, enter
 from perdure.engine.effects import Call
@@ -129,7 +130,7 @@ class BodyRunner:
         """
         function = call.function
         if function.executor == "thread" and function.timeout is None and not function.is_async:
-            return run_body(function, call.arguments, context, self._types)
+            return self._here(call, context)
         if not function.is_async and (function.timeout is None or function.executor == "process"):
             return self._attempt(call, context, may_start, _Once(lambda _: None))
         done = self._env.signal()
@@ -185,10 +186,19 @@ class BodyRunner:
             if function.timeout is not None:
                 self._io.after(function.timeout, lambda: once(self._timed_out(call)))
             if function.executor == "thread":
-                return run_body(function, call.arguments, context, self._types)
+                return self._here(call, context)
             return self._on_executor(call, context, once)
         except (ExecutorUnavailable, BodyDied) as error:
             return Unfinished(error)
+
+    def _here(self, call: Call, context: TaskContext) -> Result:
+        """Run a sync body on this thread, in what its function wants around it."""
+        function = call.function
+        around = cast("Around | None", function.around)
+        if around is None:
+            return run_body(function, call.arguments, context, self._types)
+        body = functools.partial(run_body, function, call.arguments, context, self._types)
+        return around.run(context, body)
 
     def _in_process(self, call: Call, context: TaskContext, may_start: MayStart) -> Result:
         from perdure.engine.processes import OutOfTime  # noqa: PLC0415 - only who uses it pays
@@ -215,9 +225,7 @@ class BodyRunner:
         values = contextvars.copy_context()
         values.run(enter, context)
 
-        async def body() -> Outcome | None:
-            if not may_start():
-                return None
+        async def body() -> Outcome:
             limit = asyncio.timeout(call.function.timeout)
             try:
                 async with limit:
@@ -231,13 +239,19 @@ class BodyRunner:
                 return self._raised(call, error)
             return returned_by_body(call.function, value, context, self._types)
 
+        async def attempt() -> Result:
+            if not may_start():
+                return None
+            around = cast("Around | None", call.function.around)
+            return await (body() if around is None else around.run_async(context, body))
+
         def done(value: object, error: BaseException | None) -> None:
             if error is not None:
                 deliver(self._raised(call, error))
             else:
-                deliver(cast("Outcome | None", value))
+                deliver(cast("Result", value))
 
-        return self._io.start(body(), values, done)
+        return self._io.start(attempt(), values, done)
 
     def _raised(self, call: Call, error: BaseException) -> Raised:
         return raised_by_body(call.function, error, self._types)

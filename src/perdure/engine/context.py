@@ -305,6 +305,7 @@ class TaskContext:
         "_origin",
         "_scope",
         "asked_for_later",
+        "attempt",
         "clock",
         "executor",
         "owner",
@@ -319,6 +320,7 @@ class TaskContext:
         *,
         workflow: InvocationKey | None,
         owner: object,
+        attempt: int = 1,
     ) -> None:
         """Make the scope of an invocation.
 
@@ -328,7 +330,9 @@ class TaskContext:
                 every attempt.
             workflow: whose data it may read.
             owner: what the api layer attached to the runtime; the engine only carries it.
+            attempt: its number, one more than the failed attempts on record.
         """
+        self.attempt = attempt
         self.workflow = workflow
         self.executor: object = None
         self.owner = owner
@@ -366,6 +370,12 @@ class TaskContext:
         if self._scope is None:
             self._scope = Scope("", self.seed(), self.clock, self._forget)
         return self._scope
+
+    def rewind(self) -> None:
+        """Begin again: a body that is run a second time gets what it got the first time."""
+        self._scope = None
+        self.starts = 0
+        self.asked_for_later = False
 
     def _forget(self, scope: Scope, _: int) -> None:
         for sequence in scope.sequences.values():

@@ -80,6 +80,11 @@ class Function(Protocol):
         """Where its bodies run: an `ExecutorChoice` (`perdure.engine.executors`)."""
         ...
 
+    @property
+    def around(self) -> object:
+        """What its bodies run in, an `Around` (`perdure.engine.around`), or None."""
+        ...
+
     def bind(self, arguments: bytes) -> Callable[[], object]:
         """The function bound to freshly decoded arguments, not called yet."""
         ...
@@ -221,6 +226,7 @@ class RunBody(msgspec.Struct, frozen=True):
             begin, a `Wait` if it did not and shall be tried again after that, `Unfinished` if
             nobody knows.
         about: the place of the call that this one asks about; it has the idempotency key of that.
+        attempt: its number, one more than the failed attempts on record.
     """
 
     call: Call
@@ -228,6 +234,7 @@ class RunBody(msgspec.Struct, frozen=True):
     clock: int
     once: bool = False
     about: tuple[str, int] | None = None
+    attempt: int = 1
 
 
 class WaitAny(msgspec.Struct, frozen=True):

@@ -46,4 +46,10 @@ def call_context(
             effect_seed = derive_seed(runtime.store_id, record.app, "task", about, 1)
         return Origin(InvocationKey(invocation_id, 1), seed, named, effect_seed)
 
-    return TaskContext(origin, effect.clock, workflow=record.key, owner=runtime.owner)
+    return TaskContext(
+        origin,
+        effect.clock,
+        workflow=record.key,
+        owner=runtime.owner,
+        attempt=effect.attempt,
+    )

@@ -185,6 +185,7 @@ class TaskAttempt:
             record.base_time or 0,
             workflow=record.workflow,
             owner=self.runtime.owner,
+            attempt=record.attempts + 1,
         )
 
     def _retry_delay(self, outcome: Outcome, function: Function) -> int | None:

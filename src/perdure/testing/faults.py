@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import StrEnum
 from typing import Literal, NamedTuple, TypeVar
 
@@ -35,6 +35,7 @@ from perdure.backends.base import (
     Stop,
     Transition,
 )
+from perdure.backends.lending import HasDatabase, OwnDatabase
 from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.backends.limits import QueueStatus
 from perdure.backends.server import Spread
@@ -74,7 +75,9 @@ class Mode(StrEnum):
         return self in {Mode.BEFORE, Mode.AFTER}
 
 
-Call = Literal["start", "claim", "commit", "renew", "register_put", "resume", "send", "seize"]
+Call = Literal[
+    "start", "claim", "commit", "renew", "register_put", "resume", "send", "seize", "elsewhere"
+]
 
 
 class Fault(NamedTuple):
@@ -196,6 +199,25 @@ class FaultyBackend:
         self.meanwhile: Callable[[], None] = _nothing
 
     # --- what changes something -----------------------------------------------------------------
+
+    def elsewhere(self, run: Callable[[], T], modes: Collection[Mode]) -> T:
+        """A step in another store, such as a user's database: a boundary as well, in these modes.
+
+        In any other mode it is not struck. Stealing takes all over, so what others need must not
+        be held then.
+        """
+        with self._lock:
+            if self._is_fatal() in modes:
+                return self._change("elsewhere", run)
+            self._env.check()
+            self.calls.append("elsewhere")
+            return run()
+
+    def own_database(self) -> OwnDatabase:
+        """See `HasDatabase.own_database`."""
+        self._env.check()
+        inner = self._inner
+        return inner.own_database() if isinstance(inner, HasDatabase) else OwnDatabase("none")
 
     def _is_fatal(self) -> Mode | None:
         """What happens to the next boundary, if anything."""

@@ -26,6 +26,7 @@ from perdure.backends.base import (
     Stop,
     Transition,
 )
+from perdure.backends.lending import OwnDatabase
 from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.backends.limits import QueueStatus
 from perdure.backends.postgres import letters, servers
@@ -102,8 +103,10 @@ class PostgresBackend(Audit):
     ) -> None:
         self._now = now
         self._clock = ServerClock()
+        target = parse(url)
+        self._conninfo = target.conninfo
         self._store = Store(
-            parse(url),
+            target,
             now=now,
             store_id=store_id or os.urandom(STORE_ID_BYTES),
             read_only=read_only,
@@ -114,6 +117,10 @@ class PostgresBackend(Audit):
         self._hints = Hints(self._store)
         self._limited: set[InvocationKey] = set()
         weakref.finalize(self, self._hints.abandon)
+
+    def own_database(self) -> OwnDatabase:
+        """See `HasDatabase.own_database`."""
+        return OwnDatabase("postgres", self._conninfo)
 
     # --- reading ---------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from perdure.backends.base import (
     Transition,
 )
 from perdure.backends.clock import real_clock
+from perdure.backends.lending import OwnDatabase
 from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.backends.limits import QueueStatus
 from perdure.backends.rows import entry_of, inbox_row, queue_status, record_of
@@ -117,6 +118,10 @@ class SQLiteBackend(Audit):
         self._seqs: dict[InvocationKey, int] = {}
         self._more = False
         weakref.finalize(self, self._store.collected)
+
+    def own_database(self) -> OwnDatabase:
+        """See `HasDatabase.own_database`."""
+        return OwnDatabase("sqlite", self._settings.path, self._store.lend)
 
     # --- reading ---------------------------------------------------------------------------------
 

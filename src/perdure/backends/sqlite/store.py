@@ -157,6 +157,28 @@ class Store:
         with self._gate.renewal(self.settings.timeout), self._renewer as connection:
             yield connection
 
+    @contextmanager
+    def lend(self) -> Generator[sqlite3.Connection, None, None]:
+        """A connection of its own for somebody else's transaction, in turn with all writers.
+
+        Nobody writes here until it comes back. It is opened for this once, so that nothing that is
+        done to it stays.
+        """
+        self._refuse_if_read_only()
+        self._open()
+        with self._gate.ordinary(self.settings.timeout):
+            self._writer.lock.acquire(self.settings.timeout)
+            try:
+                connection = connect(self.settings, self.settings.clock, writes=True)
+                try:
+                    yield connection
+                finally:
+                    connection.close()
+            except sqlite3.Error as error:
+                raise translate(error, self.settings.path) from error
+            finally:
+                self._writer.lock.release()
+
     def read(self) -> _Read:
         """A connection for one statement; each statement sees the newest commit."""
         self._open()

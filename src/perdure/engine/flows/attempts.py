@@ -40,7 +40,9 @@ def attempts(place: Place, command: Command, call: Call, about: PlaceOf | None) 
             yield Flush()
         elif place.journal.observed or (place.journal.deferred and not pure):
             yield Flush()
-        outcome: Outcome = yield RunBody(call, command.place, place.scope.clock, about=about)
+        outcome: Outcome = yield RunBody(
+            call, command.place, place.scope.clock, about=about, attempt=number
+        )
         at = yield Now()
         pause = _again_at(place, command, call, outcome, number, at)
         if not pause:

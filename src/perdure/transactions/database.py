@@ -1,0 +1,254 @@
+"""A database of the user, as `app.database(...)` gives it."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol, cast
+
+from perdure.backends.lending import HasDatabase, OwnDatabase
+from perdure.engine.runtime import Runtime
+from perdure.errors import ConfigurationError, RegistrationError
+from perdure.transactions.around import Place
+from perdure.transactions.ports import Door
+from perdure.transactions.registering import refuse_nested
+
+Source = str | Callable[[], Any] | None
+"""Where a database is: a URL; a function that connects; None for that of the state backend."""
+
+_Kind = Literal["state", "sqlite", "postgres", "function"]
+
+
+class Doors(NamedTuple):
+    """The ways into a database: for sync code, for async code; and its name for people."""
+
+    sync: Door | None
+    later: Door | None
+    shown: str
+
+
+class _Sync(Protocol):
+    """A session of a sync driver."""
+
+    tx: Any
+
+    def begin(self) -> None: ...
+    def commit(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class _Async(Protocol):
+    """A session of an async driver."""
+
+    tx: Any
+
+    async def begin(self) -> None: ...
+    async def commit(self) -> None: ...
+    async def close(self) -> None: ...
+
+
+class Database:
+    """A database in which `@app.transaction(database)` tasks run, and keep what they gave.
+
+    Made by `app.database(...)`. It touches nothing before its first use.
+    """
+
+    def __init__(self, source: Source, runtime: Callable[[], Runtime]) -> None:
+        self._source = source
+        self._runtime = runtime
+        self._made: tuple[Runtime, Place] | None = None
+        self._kind: _Kind = _kind_of(source)
+
+    def __repr__(self) -> str:
+        """Its kind; no URL, it may hold a password."""
+        return f"<database {self._kind!r}>"
+
+    @contextmanager
+    def transaction(self) -> Generator[Any, None, None]:
+        """A transaction for ordinary code: `with orders.transaction() as tx: tx.execute(...)`.
+
+        Committed when the block ends, rolled back when it raises. Nothing is tried again, and
+        nothing of it is kept: for that, write a task with `@app.transaction`.
+
+        Raises:
+            OperationRefused: in the body of a transaction task.
+            DatabaseUnavailable: the database cannot be reached.
+        """
+        refuse_nested("database.transaction()")
+        session = cast("_Sync", self.place.sync_door().open())
+        try:
+            session.begin()
+            yield session.tx
+            session.commit()
+        finally:
+            session.close()
+
+    @asynccontextmanager
+    async def transaction_async(self) -> AsyncGenerator[Any, None]:
+        """The same in async code: `async with orders.transaction_async() as tx`."""
+        refuse_nested("database.transaction_async()")
+        session = cast("_Async", await cast("Any", self.place.later_door()).open())
+        try:
+            await session.begin()
+            yield session.tx
+            await session.commit()
+        finally:
+            await session.close()
+
+    def close(self) -> None:
+        """Let go of idle connections; using it afterwards opens others."""
+        made, self._made = self._made, None
+        close = None if made is None else getattr(made[1].door, "close", None)
+        if close is not None:
+            close()
+
+    # --- for the tasks that run in it -----------------------------------------------------------
+
+    def refuse_colour(self, name: str, *, is_async: bool) -> None:
+        """Refuse what its driver cannot run, as far as that is known before it is opened.
+
+        Raises:
+            RegistrationError: an async function on sqlite3.
+        """
+        if is_async and self._kind == "sqlite":
+            raise RegistrationError(
+                f"Transaction {name!r} is async, and sqlite3 has only connections that block. Make "
+                f"it a plain def; async workflows call it as: await {name.rpartition('.')[2]}"
+                ".acall(...)."
+            )
+
+    @property
+    def place(self) -> Place:
+        """How it is reached, from this runtime on.
+
+        Raises:
+            ConfigurationError: it cannot be used.
+            DatabaseUnavailable: a function that connects could not.
+        """
+        runtime = self._runtime()
+        made = self._made
+        if made is None or made[0] is not runtime:
+            doors, env = self.doors(), runtime.env
+            place = Place(
+                door=doors.sync,
+                async_door=doors.later,
+                store=runtime.store_id.hex(),
+                shown=doors.shown,
+                pause=lambda seconds: cast("None", env.signal().wait(seconds)),
+            )
+            made = self._made = (runtime, place)
+        return made[1]
+
+    def doors(self) -> Doors:
+        """The ways into it, new ones.
+
+        Raises:
+            ConfigurationError, DatabaseUnavailable: as `place`.
+        """
+        source, backend = self._source, self._runtime().backend
+        own = backend.own_database() if isinstance(backend, HasDatabase) else OwnDatabase("none")
+        if source is None:
+            return _of_state(own, type(backend).__name__)
+        if not isinstance(source, str):
+            return _of_function(source)
+        if self._kind == "postgres":
+            return _of_postgres(source)
+        path = source.partition("://")[2][1:]
+        if own.kind == "sqlite" and _same_file(own.where, path):
+            return _of_state(own, "")
+        return _of_file(path)
+
+
+def _kind_of(source: Source) -> _Kind:
+    """What a source is.
+
+    Raises:
+        ConfigurationError: nothing that can be used.
+    """
+    if source is None:
+        return "state"
+    if callable(source):
+        return "function"
+    scheme, separator, rest = str(source).partition("://")
+    if separator and scheme == "sqlite" and rest.startswith("/") and rest[1:] not in _NO_FILE:
+        return "sqlite"
+    if separator and scheme in {"postgresql", "postgres"}:
+        return "postgres"
+    shown = f"{scheme}://..." if separator and scheme != "sqlite" else repr(source)
+    raise ConfigurationError(
+        f"app.database({shown}): expected 'sqlite:///relative/path.db', "
+        "'sqlite:////absolute/path.db', 'postgresql://user@host/database', a function without "
+        "arguments that connects, or nothing for the database of the state backend."
+    )
+
+
+_NO_FILE = ("", ":memory:")
+"""No file; each transaction would have a database of its own."""
+
+
+def _same_file(own: str, path: str) -> bool:
+    try:
+        return os.path.samefile(own, path)  # noqa: PTH121 - either may be missing; Path says no more
+    except OSError:
+        return Path(own) == Path(path).absolute()
+
+
+def _of_state(own: OwnDatabase, backend: str) -> Doors:
+    if own.lend is not None:
+        from perdure.transactions.sqlite import LentDoor  # noqa: PLC0415 - only who uses it pays
+
+        shown = f"sqlite:///{own.where}"
+        return Doors(cast("Door", LentDoor(own.lend, shown)), None, shown)
+    if own.kind == "postgres":
+        return _of_postgres(own.where)
+    raise ConfigurationError(
+        f"app.database() without a URL is the database of the state backend, and {backend} has "
+        "none that a transaction could run in: memory has none, several servers have several. "
+        "Name one, such as app.database('sqlite:///orders.db')."
+    )
+
+
+def _of_file(path: str) -> Doors:
+    from perdure.transactions.sqlite import SQLiteDoor, connecting_to  # noqa: PLC0415 - likewise
+
+    shown = f"sqlite:///{path}"
+    return Doors(cast("Door", SQLiteDoor(connecting_to(path), shown)), None, shown)
+
+
+def _of_postgres(url: str) -> Doors:
+    try:
+        from perdure.transactions import postgres  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "psycopg":
+            raise
+        raise ConfigurationError(
+            "A postgresql:// URL needs the driver psycopg. Install it with: pip install "
+            "'perdure[postgres]'"
+        ) from error
+    return Doors(*postgres.doors(url))
+
+
+def _of_function(connect: Callable[[], Any]) -> Doors:
+    """The ways into what a function connects to; it is called once to see what it gives."""
+    from perdure.transactions import sqlite  # noqa: PLC0415 - only who uses it pays
+
+    given = connect()
+    if isinstance(given, sqlite.Connection):
+        given.close()
+        return Doors(cast("Door", sqlite.SQLiteDoor(connect, "of a function")), None, "sqlite3")
+    if inspect.iscoroutine(given):
+        given.close()
+    if inspect.iscoroutine(given) or type(given).__module__.startswith("psycopg"):
+        from perdure.transactions import postgres  # noqa: PLC0415 - an extra
+
+        if not inspect.iscoroutine(given):
+            given.close()
+            return Doors(postgres.sync_door(connect), None, "psycopg")
+        return Doors(None, postgres.async_door(connect), "psycopg")
+    raise ConfigurationError(
+        f"app.database({connect!r}): it gave {type(given).__name__}. Expected a connection of "
+        "sqlite3 or psycopg, or the coroutine of psycopg.AsyncConnection.connect(...)."
+    )

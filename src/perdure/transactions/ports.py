@@ -1,0 +1,107 @@
+"""What a database must be able to do for a transaction, said once for sync and async drivers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from enum import Enum
+from typing import Any, Literal, NamedTuple, Protocol
+
+import msgspec
+
+Kind = Literal["returned", "failed", "final"]
+"""What became of an attempt: a result; a failure; a failure that no other attempt may follow."""
+
+
+class Kept(NamedTuple):
+    """An outcome as the user's database has it."""
+
+    kind: Kind
+    body: bytes
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt and its outcome, as they are kept.
+
+    Attributes:
+        task_key: the idempotency key of the task invocation.
+        attempt: number of the attempt, from 1.
+        store: the state backend that has the invocation, in hexadecimal.
+        invocation_id, generation: the task invocation; workflow_id, ...: where it belongs to.
+    """
+
+    task_key: str
+    attempt: int
+    store: str
+    task: str
+    invocation_id: str
+    generation: int
+    workflow_id: str | None
+    workflow_generation: int | None
+    kind: Kind
+    body: bytes
+
+
+class Verdict(Enum):
+    """What an error means for a transaction."""
+
+    CONFLICT = "conflict"
+    """It was rolled back for the sake of another one; begun again, it has a chance."""
+    REFUSED = "refused"
+    """The database has said no, and nothing of it is there."""
+    LOST = "lost"
+    """The connection is gone. Before a COMMIT nothing is there; after it nobody knows."""
+    FOREIGN = "foreign"
+    """It is not the database's error."""
+
+
+class Session(Protocol):
+    """One connection for one try. The async one has the same methods as coroutine functions."""
+
+    @property
+    def tx(self) -> Any:
+        """What the body gets: the driver's own connection, in a transaction."""
+        ...
+
+    def look_up(self, task_key: str, attempt: int) -> Kept | Awaitable[Kept | None] | None:
+        """What is kept of an attempt. In no transaction, and it leaves none open."""
+        ...
+
+    def begin(self) -> Awaitable[None] | None:
+        """Begin the transaction in which the body runs."""
+        ...
+
+    def keep(self, row: Row) -> bool | Awaitable[bool]:
+        """Write the outcome into the transaction; False if another transaction has it already.
+
+        Raises:
+            OperationRefused: the body has ended the transaction, which is not its to end.
+        """
+        ...
+
+    def commit(self) -> Awaitable[None] | None:
+        """End it; durable when this returns. After an error nobody knows, unless it is REFUSED."""
+        ...
+
+    def roll_back(self) -> Awaitable[None] | None:
+        """Undo it. Harmless when there is none, and on a connection that is gone."""
+        ...
+
+    def close(self) -> Awaitable[None] | None:
+        """Give the connection back, or away if it is not as it was."""
+        ...
+
+    def verdict(self, error: BaseException) -> Verdict:
+        """What this error, raised by the body or by a method above, means."""
+        ...
+
+
+class Door(Protocol):
+    """Gives sessions of one database. The async one has `open` as a coroutine function."""
+
+    def open(self) -> Session | Awaitable[Session]:
+        """A session in no transaction, on a database that has the tables.
+
+        Raises:
+            DatabaseUnavailable: there is none to be had now.
+        """
+        ...

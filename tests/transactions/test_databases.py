@@ -444,7 +444,7 @@ def test_a_transaction_needs_a_parameter_for_it(memory_store: Store) -> None:
     orders = app.database(lambda: sqlite3.connect(":memory:"))
     with pytest.raises(RegistrationError, match="no parameter for it"):
 
-        @app.transaction(orders)
+        @app.transaction(orders)  # type: ignore[arg-type]  # what is refused
         def nothing() -> None: ...
 
     with pytest.raises(RegistrationError, match="registered already"):

@@ -23,7 +23,8 @@ from perdure.api.registry import Registry
 from perdure.api.schedules import Schedules
 from perdure.api.settings import Settings, load_settings
 from perdure.api.state_backend import StateBackend
-from perdure.backends.base import Backend, Health, InvocationKind, InvocationQuery
+from perdure.backends.base import Backend, InvocationKind, InvocationQuery
+from perdure.backends.health import Health
 from perdure.backends.limits import QueueStatus
 from perdure.backends.server import Spread
 from perdure.core.identity import InvocationKey, validate_identifier

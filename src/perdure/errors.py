@@ -185,6 +185,12 @@ class InvocationCancelled(PerdureError):
     code = "PRD026"
 
 
+class DeadlineReached(InvocationCancelled):
+    """The workflow did not end by its own deadline, and so was cancelled: it has no result."""
+
+    code = "PRD053"
+
+
 class InvocationEnded(PerdureError):
     """Something was sent to an invocation that has ended; nobody would read it."""
 
@@ -380,6 +386,18 @@ class Cancelled(BaseException):
     It comes once, out of the operation that waits or the next task call. No `except Exception`
     catches it. In an async workflow it is `asyncio.CancelledError`.
     """
+
+
+class DeadlinePassed(Cancelled):
+    """This sync workflow is past its own deadline, so it is cancelled. As `Cancelled` otherwise.
+
+    Attributes:
+        deadline: microseconds since 1970 UTC, as `wf.deadline()`.
+    """
+
+    def __init__(self, message: str = "", deadline: int = 0) -> None:
+        super().__init__(message)
+        self.deadline = deadline
 
 
 class Suspended(ControlFlow):

@@ -29,6 +29,7 @@ from perdure.api.concurrency import (
 from perdure.api.concurrency import map_ as map  # noqa: A004 - the name users know it by
 from perdure.api.deadlines import timeout
 from perdure.api.ended import Completed
+from perdure.api.endings import deadline
 from perdure.api.executor import DeterministicExecutor
 from perdure.api.functions import Registered
 from perdure.api.invocation import DistributedInvocation
@@ -62,6 +63,7 @@ __all__ = [
     "compensate",
     "complete_later",
     "completion_token",
+    "deadline",
     "execute_task",
     "executor",
     "forget_compensations",

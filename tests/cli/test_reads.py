@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from perdure.worker.upkeep import Upkeep
 from tests.cli.conftest import Done, Shop
 
 URL = "sqlite:///shop.db"
@@ -239,6 +242,27 @@ def park(shop: Shop) -> None:
     assert (done.code, done.out) == (4, "")
     assert "does not replay" in done.err
     (shop.directory / "die_at_ink").unlink()
+
+
+def test_a_deadline_is_shown_and_told(shop: Shop) -> None:
+    later = datetime(2100, 1, 1, tzinfo=UTC)
+    shop.module.order.options(id="d1", deadline=later).start(["pen"])
+    shop.module.order.options(id="d2", timeout=0.001).start(["ink"])
+    until = time.monotonic() + 60
+    while not shop.app.runtime.backend.past_deadline("shop", 1):
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    Upkeep(shop.app.runtime).end_late()
+    shop.app.close()
+    told = shop("workflow", "show", "d1", "-A", "shop", "--json").json
+    assert told["deadline"] == "2100-01-01T00:00:00Z"
+    lines = shop("workflow", "show", "d1", "-A", "shop").out.splitlines()
+    assert ["deadline", "2100-01-01T00:00:00Z"] in [line.split() for line in lines]
+    ended = shop("workflow", "result", "d2", "-A", "shop")
+    assert ended.code == 1
+    assert "was cancelled, so it has no result. The deadline of the workflow, 20" in ended.err
+    shown = shop("workflow", "show", "d2", "-A", "shop").out
+    assert "DeadlinePassed: The deadline of the workflow, 20" in shown
 
 
 def test_help_and_version(shop: Shop) -> None:

@@ -40,7 +40,7 @@ def test_a_body_that_ends_while_its_workflow_looks_for_it_is_seen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its signal was lowered after it was raised and before anybody looked: it waited for ever."""
-    monkeypatch.setattr("perdure.engine.attempt.POLL_SECONDS", 10 * LONG)  # else found by polling
+    monkeypatch.setattr("perdure.engine.waiting.POLL_SECONDS", 10 * LONG)  # else found by polling
     looking = threading.Event()
     with Perdure(backend=MemoryBackend(), env=SlowEnv()) as app:
 

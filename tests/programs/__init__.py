@@ -43,6 +43,7 @@ MODULES = (
     "held",
     "messaging",
     "cancelling",
+    "late",
     "effects",
     "timing",
     "publishing",

@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 from perdure.api.client import Client
 from perdure.api.definition import Definition, Policy, default_name, refuse_unusable, unwrap_static
 from perdure.api.delivery import Delivery, check_asked, check_delivery
+from perdure.api.endings import Deadline, read_ends
 from perdure.api.functions import (
     AsyncTask,
     AsyncWorkflow,
@@ -184,8 +185,10 @@ class Decorators:
         queue: str | Queue | None = None,
         key: Key | None = None,
         raises: Iterable[type[BaseException]] = (),
+        timeout: float | timedelta | None = None,
+        deadline: Deadline | None = None,
     ) -> WorkflowDecorator: ...
-    def workflow(
+    def workflow(  # noqa: PLR0913 - policies of a workflow, by keyword
         self,
         function: Callable[..., Any] | None = None,
         /,
@@ -195,6 +198,8 @@ class Decorators:
         queue: str | Queue | None = None,
         key: Key | None = None,
         raises: Iterable[type[BaseException]] = (),
+        timeout: float | timedelta | None = None,
+        deadline: Deadline | None = None,
     ) -> Any:
         """Register a function as a workflow: it is replayed, and must be deterministic.
 
@@ -205,13 +210,17 @@ class Decorators:
                 waits does not run, so it holds no place.
             key: workflows with equal keys do not run at the same time; as for `task`.
             raises: exception classes to give back as themselves instead of as `TaskError`.
+            timeout: seconds or timedelta, from its start, after which a workflow is cancelled.
+            deadline: when it is; see `options`, which these are the defaults of.
 
         Raises:
             RegistrationError: not callable, a name that is taken, or no readable signature.
+            ConfigurationError: a limit of time that cannot be used.
         """
+        ends = read_ends(timeout, deadline, "workflow")
 
         def register(target: Callable[..., Any]) -> Any:
-            policy = Policy(queue=queue_name(queue), key=key)
+            policy = Policy(queue=queue_name(queue), key=key, ends=ends)
             definition = self._define(target, "workflow", name, aliases, policy)
             self.register(*raises)
             kind = AsyncWorkflow if definition.is_async else SyncWorkflow

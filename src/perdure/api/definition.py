@@ -12,6 +12,7 @@ from types import CoroutineType
 from typing import Any
 
 from perdure.api.arguments import Arguments, Binder
+from perdure.api.endings import NO_END, Ends
 from perdure.api.queues import Key, key_text
 from perdure.backends.base import DEFAULT_QUEUE, InvocationKind
 from perdure.core.identity import validate_identifier
@@ -50,6 +51,7 @@ class Policy:
         once: whether a body must not run again when it is not known what came of it.
         on_uncertain: the task that finds out what did.
         completes_outside: whether a body may leave its task open; `timeout` is for that then.
+        ends: what limits the time of a whole workflow.
     """
 
     retry: Retry = NO_RETRY
@@ -61,6 +63,7 @@ class Policy:
     once: bool = False
     on_uncertain: Definition | None = None
     completes_outside: bool = False
+    ends: Ends = NO_END
 
 
 class Definition:
@@ -99,6 +102,7 @@ class Definition:
         self.timeout = None if outside else policy.timeout
         self.completion_timeout = policy.timeout if outside else None
         self.queue = policy.queue
+        self.ends = policy.ends
         self.pure = policy.pure
         self.once = policy.once
         self._on_uncertain = policy.on_uncertain

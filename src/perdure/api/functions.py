@@ -16,6 +16,15 @@ import msgspec
 
 from perdure.api.client import Client
 from perdure.api.definition import Definition
+from perdure.api.endings import (
+    NO_END,
+    Deadline,
+    Ends,
+    ending_of,
+    merged,
+    read_ends,
+    refuse_late,
+)
 from perdure.api.invocation import DistributedInvocation
 from perdure.api.outside import loop_is_running, refuse_undurable
 from perdure.api.queries import Query, add_query
@@ -51,6 +60,7 @@ class StartOptions(msgspec.Struct, frozen=True):
     queue: str = ""
     key: str = ""
     letters: tuple[Letter, ...] = ()
+    ends: Ends = NO_END
 
 
 class Registered(Generic[P, R]):
@@ -75,7 +85,7 @@ class Registered(Generic[P, R]):
         """What it uses of its app; for tools that stand above the app."""
         return self._client
 
-    def options(
+    def options(  # noqa: PLR0913 - all that a start may ask, by keyword
         self,
         *,
         id: str | None = None,
@@ -85,6 +95,8 @@ class Registered(Generic[P, R]):
         queue: str | Queue | None = None,
         key: object = None,
         message: tuple[str, object] | tuple[str, object, str] | None = None,
+        timeout: float | timedelta | None = None,
+        deadline: Deadline | None = None,
     ) -> Self:
         """The same function with other options for its next starts.
 
@@ -101,6 +113,9 @@ class Registered(Generic[P, R]):
             key: another limit key than `key=` of the function would give.
             message: (name, value) or (name, value, id): a message in the same transaction as the
                 start. A workflow that has the id already gets it as by `invocation.send`.
+            timeout: seconds or timedelta, from the start, after which the workflow is cancelled.
+            deadline: an aware datetime when it is; or "inherit": when the workflow that starts it
+                is. With a timeout as well, the earlier one counts.
 
         Raises:
             InvalidIdentifier: the id is empty, too long or has control characters.
@@ -113,6 +128,8 @@ class Registered(Generic[P, R]):
                 f"on_existing={on_existing!r}: expected one of {', '.join(_ON_EXISTING)}."
             )
         _check_priority(priority)
+        ends = read_ends(timeout, deadline, self.definition.kind)
+        refuse_late(seconds(delay, "delay"), merged(ends, self.definition.ends))
         changed = copy.copy(self)
         chosen = StartOptions(
             id=id or "",
@@ -122,6 +139,7 @@ class Registered(Generic[P, R]):
             queue="" if queue is None else queue_name(queue),
             key="" if key is None else key_text(key),
             letters=() if message is None else (self._letter(message),),
+            ends=ends,
         )
         changed._options = chosen  # noqa: SLF001 - our own class
         changed._runs_here = (  # noqa: SLF001 - as above
@@ -206,6 +224,7 @@ class Registered(Generic[P, R]):
             delay=int(options.delay * flows.MICROSECONDS),
             priority=options.priority,
             letters=options.letters,
+            options=ending_of(merged(options.ends, definition.ends), context),
             code_version=self._client.template.code_version,
         )
 

@@ -8,6 +8,7 @@ import msgspec
 
 from perdure.api.moments import to_datetime
 from perdure.backends.base import InvocationRecord
+from perdure.backends.endings import deadline_of
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState
 
@@ -30,6 +31,7 @@ class InvocationInfo(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     finished_at: datetime | None
     wake_at: datetime | None
+    deadline: datetime | None
     entries: int
     attempts: int
     crashes: int
@@ -43,6 +45,7 @@ class InvocationInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 def info_of(record: InvocationRecord) -> InvocationInfo:
     """The listing line of a record."""
+    deadline = deadline_of(record.options, record.created_at)
     return InvocationInfo(
         invocation_id=record.key.invocation_id,
         generation=record.key.generation,
@@ -53,6 +56,7 @@ def info_of(record: InvocationRecord) -> InvocationInfo:
         created_at=to_datetime(record.created_at),
         finished_at=None if record.finished_at is None else to_datetime(record.finished_at),
         wake_at=None if record.wake_at is None else to_datetime(record.wake_at),
+        deadline=None if deadline is None else to_datetime(deadline),
         entries=record.head,
         attempts=record.attempts,
         crashes=record.crashes,

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from perdure.api import sending
 from perdure.api.arguments import Arguments
 from perdure.api.client import Client
 from perdure.api.definition import Call, Definition
+from perdure.api.moments import to_datetime
 from perdure.api.outside import loop_is_running, refuse_undurable
 from perdure.api.queries import Query, ask
 from perdure.api.streams import Stream
 from perdure.api.updating import Answer, ask_update
+from perdure.backends.endings import deadline_of
 from perdure.core.identity import InvocationKey, WorkflowIdentity
 from perdure.core.lifecycle import InvocationState
 from perdure.core.retry import seconds
@@ -68,6 +70,13 @@ class DistributedInvocation(Generic[R_co]):
         """
         refuse_undurable("invocation.status")
         return self._client.read(self.key).state
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When the workflow is to have ended, as aware UTC; None if there is no such moment."""
+        record = self._client.read(self.key)
+        at = deadline_of(record.options, record.created_at)
+        return None if at is None else to_datetime(at)
 
     @property
     def name(self) -> str:

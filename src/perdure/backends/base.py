@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
+from perdure.backends.health import Health
 from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.backends.limits import QueueLimits, QueueStatus
 from perdure.core.entries import Entry
@@ -47,7 +48,7 @@ class NewInvocation(msgspec.Struct, frozen=True, kw_only=True):
         limit_key: rows of one queue with the same key share `QueueLimits.key_concurrency`; ""
             has no such limit.
         delay: microseconds before it may first be claimed.
-        options: JSON object with what an attempt needs (retry, timeout, ...).
+        options: JSON object with what an attempt needs (`perdure.backends.endings`).
         letters: put into its inbox in the transaction of the `Backend.start` that makes it.
     """
 
@@ -335,14 +336,6 @@ class RegisterResult(NamedTuple):
     won: bool
 
 
-class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """What `doctor` shows of a backend: facts, settings, and problems as sentences for people."""
-
-    backend: str
-    facts: dict[str, str]
-    problems: tuple[str, ...]
-
-
 class Backend(Protocol):
     """Where invocations and journals live. Fenced, synchronous, short transactions."""
 
@@ -418,6 +411,13 @@ class Backend(Protocol):
 
         `Refusal.STALE` if it has ended or is not there, or its epoch is not `epoch`. After an
         unknown outcome, call again: it is refused then if it happened, which `last_token` tells.
+        """
+        ...
+
+    def past_deadline(self, app: str, limit: int) -> list[InvocationRecord]:
+        """What is past its deadline and has never been claimed (READY, epoch 0); earliest first.
+
+        Looks at nothing else: what was claimed once goes by its deadline itself.
         """
         ...
 

@@ -23,7 +23,6 @@ from perdure.backends.base import (
     Committed,
     Disposition,
     Finish,
-    Health,
     Holding,
     InvocationQuery,
     InvocationRecord,
@@ -42,8 +41,10 @@ from perdure.backends.base import (
 )
 from perdure.backends.clock import real_clock
 from perdure.backends.forks import watch_forks
+from perdure.backends.health import Health
 from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.backends.limits import QueueStatus
+from perdure.backends.memory_deadlines import Deadlines
 from perdure.backends.memory_health import health_of, queue_status
 from perdure.backends.memory_inbox import Inboxes
 from perdure.backends.memory_rows import (
@@ -87,6 +88,7 @@ class MemoryBackend:
         self._lock = threading.RLock()
         self._rows: dict[InvocationKey, InvocationRecord] = {}
         self._live: dict[InvocationKey, None] = {}
+        self._deadlines = Deadlines()
         self._ready_since: dict[InvocationKey, int] = {}
         self._latest: dict[str, int] = {}
         self._journals: dict[InvocationKey, list[Entry]] = {}
@@ -234,6 +236,12 @@ class MemoryBackend:
             later = (self._due_at(row) for row in matching if not is_ready(row))
             next_due = min((at for at in later if at is not None and at > now), default=None)
             return ClaimBatch((), now, next_due)
+
+    def past_deadline(self, app: str, limit: int) -> list[InvocationRecord]:
+        """See `Backend.past_deadline`."""
+        with self._lock:
+            late = self._deadlines.passed(self._rows, self._clock())
+        return [row for row in late if row.app == app][:limit]
 
     def renew(self, owner: str, holdings: Sequence[Holding], lease: int) -> frozenset[Holding]:
         """See `Backend.renew`."""
@@ -404,6 +412,7 @@ class MemoryBackend:
         row = first_record(new, generation, self._store_id, self._clock(), claim)
         self._latest[new.invocation_id] = generation
         self._live[row.key] = None
+        self._deadlines.add(row)
         self._rows[row.key] = row
         self._ready_since[row.key] = row.created_at
         return row

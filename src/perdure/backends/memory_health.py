@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from perdure.backends.base import Health, InvocationRecord
+from perdure.backends.base import InvocationRecord
+from perdure.backends.health import Health
 from perdure.backends.limits import QueueStatus
 from perdure.backends.memory_rows import holds, is_ready
 from perdure.core.lifecycle import STOPPED

@@ -18,6 +18,11 @@ def is_ready(row: InvocationRecord) -> bool:
     return row.state is InvocationState.READY and row.wake_at is None
 
 
+def is_unbegun(row: InvocationRecord) -> bool:
+    """Whether it is as it was started: nobody has claimed it yet."""
+    return row.state is InvocationState.READY and row.epoch == 0
+
+
 def holds(row: InvocationRecord, now: int) -> bool:
     """Whether its lease is live."""
     return (

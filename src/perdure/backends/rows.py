@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from perdure.backends.base import InvocationRecord, NewInvocation
+from perdure.backends.endings import deadline_of
 from perdure.backends.letters import InboxRow, Letter
 from perdure.backends.limits import QueueStatus
 from perdure.backends.rules import STORE_ID_BYTES
@@ -76,6 +77,7 @@ def invocation_row(record: InvocationRecord) -> Row:
         record.wake_at,
         record.created_at,
         record.created_at,
+        deadline_of(record.options, record.created_at),
     )
 
 

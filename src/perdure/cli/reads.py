@@ -6,12 +6,13 @@ import platform
 import sqlite3
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from typing import Any
 
 from perdure._version import __version__
 from perdure.backends.base import Backend, InvocationQuery, InvocationRecord
+from perdure.backends.endings import deadline_of
 from perdure.cli.failures import CommandError, Exit, exit_code_of, exit_code_of_reason, usage
 from perdure.cli.locate import Source, find_record, key_text, open_reader
 from perdure.cli.output import STYLES, Cell, Output
@@ -19,7 +20,8 @@ from perdure.cli.text import clock, iso, raw, shorten, span
 from perdure.cli.timeline import entry_json, read_failure, table_rows, timeline
 from perdure.core.entries import Entry, verify_chain
 from perdure.core.lifecycle import STOPPED, TERMINAL, InvocationState
-from perdure.errors import BackendError, InvocationNotFound, JournalCorrupted
+from perdure.errors import BackendError, DeadlinePassed, InvocationNotFound, JournalCorrupted
+from perdure.values import stable_name
 
 POLL_FIRST_SECONDS = 0.05
 POLL_MAX_SECONDS = 0.5
@@ -101,6 +103,7 @@ def record_json(record: InvocationRecord) -> dict[str, Any]:
         "created_at": iso(record.created_at),
         "finished_at": iso(record.finished_at),
         "wake_at": iso(record.wake_at),
+        "deadline": iso(deadline_of(record.options, record.created_at)),
     }
 
 
@@ -163,11 +166,7 @@ def _show(out: Output, record: InvocationRecord, entries: Sequence[Entry], start
         ("status", Cell(state, STYLES.get(state, ""))),
         ("created", f"{iso(record.created_at)}"),
     ]
-    if record.finished_at is not None:
-        took = span(record.finished_at - record.created_at)
-        pairs.append(("finished", f"{iso(record.finished_at)} (took {took})"))
-    if record.wake_at is not None:
-        pairs.append(("wakes at", f"{iso(record.wake_at)}"))
+    pairs += _moments(record)
     if record.owner:
         pairs.append(("run by", record.owner))
     if record.parent is not None:
@@ -186,6 +185,18 @@ def _show(out: Output, record: InvocationRecord, entries: Sequence[Entry], start
         out.line()
         header = ("POS", "KIND", "KEY", "OPERATION", "VALUE", "AFTER", "SOURCE")
         out.table(header, table_rows(timeline(entries), start))
+
+
+def _moments(record: InvocationRecord) -> Iterator[tuple[str, str]]:
+    """When it ended, goes on, and is to have ended."""
+    if record.finished_at is not None:
+        took = span(record.finished_at - record.created_at)
+        yield "finished", f"{iso(record.finished_at)} (took {took})"
+    if record.wake_at is not None:
+        yield "wakes at", f"{iso(record.wake_at)}"
+    deadline = deadline_of(record.options, record.created_at)
+    if deadline is not None:
+        yield "deadline", f"{iso(deadline)}"
 
 
 def _outcome_pair(record: InvocationRecord, outcome: bytes) -> tuple[str, str | Cell]:
@@ -278,7 +289,10 @@ def report_outcome(
         out.error("\n".join(lines))
         return Exit.FAILED
     if state in TERMINAL:
-        out.error(f"{shown} was {state}, so it has no result.")
+        failure = read_failure(record.outcome or b"{}")
+        late = failure.type == stable_name(DeadlinePassed)
+        why = f" {failure.message}" if late else ""
+        out.error(f"{shown} was {state}, so it has no result.{why}")
         return Exit.FAILED
     if state in STOPPED:
         out.error(f"{shown} is {state}: {record.reason}")

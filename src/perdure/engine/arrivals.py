@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from perdure.backends.base import InvocationRecord
 from perdure.core.entries import EntryKind
 from perdure.core.journal import Draft
+from perdure.engine.cancellation import at_deadline
 from perdure.engine.effects import Wait
 from perdure.engine.inbox import receive
 from perdure.engine.ledger import Ledger
@@ -34,6 +37,12 @@ class Arrivals:
         self._poked = True
         self._look_at = runtime.env.monotonic() + LOOK_SECONDS if record.epoch == 1 else 0.0
         self.pauses: set[int] = set()
+        self.go_by(None)
+
+    def go_by(self, deadline: int | None) -> None:
+        """When the time of the workflow itself is over; it is looked at before the first body."""
+        self._deadline = deadline
+        self._deadline_at = float("inf") if deadline is None else float("-inf")
 
     def poke(self) -> None:
         """Something may have arrived."""
@@ -47,7 +56,7 @@ class Arrivals:
     def is_time(self) -> bool:
         """Whether to look although nothing waits; it is asked before each task body."""
         moment = self._runtime.env.monotonic()
-        if moment < self._look_at:
+        if moment < min(self._look_at, self._deadline_at):
             return False
         self._look_at = moment + LOOK_SECONDS
         self._poked = True
@@ -61,8 +70,11 @@ class Arrivals:
         return self.read(ledger, now) or bool(due)
 
     def read(self, ledger: Ledger, now: int) -> bool:
-        """Stage the delivery of inbox rows, if it is time to look; True when there were any."""
-        found = False
+        """Stage the delivery of inbox rows, if it is time to look; True when there were any.
+
+        Before them comes the end of the workflow's own time, unless it is cancelled already.
+        """
+        found = self._deadline is not None and self._end(ledger, self._deadline, now)
         if self._poked:
             self._poked = False
             for row in self._runtime.backend.read_inbox(self._key):
@@ -72,6 +84,19 @@ class Arrivals:
                     found = True
                     receive(self._runtime, ledger, row, now)
         return found
+
+    def next_due(self, ledger: Ledger) -> int | None:
+        """When time alone brings the next delivery: a timer, or the deadline of the workflow."""
+        deadline = None if ledger.is_cancelled else self._deadline
+        due = self._mailbox.next_due()
+        return deadline if due is None or (deadline is not None and deadline < due) else due
+
+    def _end(self, ledger: Ledger, deadline: int, now: int) -> bool:
+        if now < deadline and not ledger.is_cancelled:
+            self._deadline_at = self._runtime.env.monotonic() + (deadline - now) / 1e6
+            return False
+        self._deadline, self._deadline_at = None, float("inf")
+        return ledger.stage_cancellation(msgspec.json.encode(at_deadline(deadline)), now)
 
     def _fire(self, ledger: Ledger, wait: Wait, now: int) -> None:
         if wait.place is None:

@@ -112,8 +112,10 @@ class AsyncAttempt(Attempt):
         self._step_until(lambda: not self._loop.tasks)
         if main.cancelled():
             self.ended_cancelled = True
-            reason = "" if self.cancellation is None else self.cancellation.reason
-            return self.raised(asyncio.CancelledError(*[reason] if reason else []))
+            asked = self.cancellation or Cancellation()
+            if asked.deadline:
+                return self.raised(asked.signal())
+            return self.raised(asyncio.CancelledError(*[asked.reason] if asked.reason else []))
         error = main.exception()
         return self.returned(main.result()) if error is None else self.raised(error)
 

@@ -6,7 +6,7 @@ Colour-blind: how the function runs and how an operation blocks is in `sync_atte
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 from perdure.backends.base import (
     Disposition,
@@ -18,13 +18,14 @@ from perdure.backends.base import (
     Stop,
     Suspend,
 )
-from perdure.core.entries import Entry, EntryKind
+from perdure.backends.endings import deadline_of
+from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey, WorkflowIdentity
 from perdure.core.journal import Journal
 from perdure.core.lifecycle import InvocationState
 from perdure.engine import effects, stuck
 from perdure.engine.arrivals import Arrivals
-from perdure.engine.cancellation import Cancellation, read_cancellation
+from perdure.engine.cancellation import Cancellation
 from perdure.engine.committer import until_known
 from perdure.engine.context import TaskContext, WorkflowContext, watch_threads
 from perdure.engine.control import affect, cancel_children
@@ -36,6 +37,7 @@ from perdure.engine.mailbox import Mailbox
 from perdure.engine.outcome import Outcome, Raised, Returned, Unfinished, end_digest
 from perdure.engine.runtime import Runtime, due_again, log_stop, logger
 from perdure.engine.started import call_context, template_of
+from perdure.engine.waiting import Waiting
 from perdure.errors import (
     BackendError,
     ControlFlow,
@@ -52,25 +54,20 @@ from perdure.errors import (
 
 REFUSALS_MAX = 100
 """Operations refused to a dropped frame before its code is held to swallow the signal."""
-POLL_SECONDS = 0.25
-"""How often an attempt that cannot be dropped looks into its inbox by itself."""
 PARKING = (Divergence, JournalCorrupted, DeserializationError, InternalError)
 """Errors of the replay itself: a person must look; going on could only do harm."""
 
 
-class Attempt(ABC):
+class Attempt(Waiting):
     """Runs one claimed workflow as far as it goes now.
 
     Attributes:
         halted: from now on every operation is refused and what leaves the function is discarded.
         careful: each task body is preceded by a durable start entry (after a crash).
         error: what stopped the attempt, for whoever ran it.
-        now: gives the state backend's time.
+        deadline: when the workflow is to have ended (microseconds since 1970 UTC), if ever.
         ledger, journal: the journal and its pending commit; there are none before `load`.
     """
-
-    ledger: Ledger
-    journal: Journal
 
     def __init__(self, runtime: Runtime, record: InvocationRecord, function: Function) -> None:
         """Prepare an attempt on a claimed record."""
@@ -96,6 +93,7 @@ class Attempt(ABC):
         self._idle_since: float | None = None
         self.is_async = function.is_async
         self.base_time = record.base_time or 0
+        self.deadline: int | None = None
         self.owner, self.spread = runtime.owner, runtime.spread
         self.published: dict[str, bytes] = {}
         parent = record.parent.invocation_id if record.parent else None
@@ -179,8 +177,11 @@ class Attempt(ABC):
         Raises:
             JournalCorrupted: it is damaged.
         """
-        self.ledger = Ledger(self.runtime, self.record, entries)
+        record = self.record
+        self.ledger = Ledger(self.runtime, record, entries)
         self.journal = self._loaded = self.ledger.journal
+        self.deadline = deadline_of(record.options, record.created_at)
+        self._arrivals.go_by(self.deadline)
 
     def conclude(self, outcome: Outcome) -> None:
         """The function ended by itself: record the end and the terminal state together."""
@@ -200,7 +201,7 @@ class Attempt(ABC):
         """Cancel the children before the end is recorded: whoever repeats it asks them again."""
         self.flush()
         self.before_body(announced=True)  # for its look at the lease
-        cancel_children(self.runtime, self.record.key, asked)
+        cancel_children(self.runtime, self.record.key, asked.for_children())
 
     def _settle(self) -> None:
         """The frame is gone: give the lease back the way that was decided. Records nothing else."""
@@ -396,101 +397,3 @@ class Attempt(ABC):
     def add_data(self, name: str, body: bytes) -> None:
         """Publish workflow data with the next flush."""
         self.ledger.add_data(name, body)
-
-    # --- waiting --------------------------------------------------------------------------------
-
-    def deliver_next(self) -> bool:
-        """Hand the next delivery of the journal to its wait; False when there is none."""
-        if not self.journal.deliveries:
-            return False
-        entry = self.journal.deliveries.popleft()
-        self._idle_since = None
-        if entry.kind == EntryKind.CANCEL:
-            self.cancellation = read_cancellation(entry.body)
-            self.cancel(self.cancellation)
-        else:
-            self.mailbox.route(entry)
-        return True
-
-    @abstractmethod
-    def interrupts(self, entry: Entry) -> bool:
-        """Whether the delivery of this makes raise what waits then."""
-
-    @abstractmethod
-    def cancel(self, asked: Cancellation) -> None:
-        """Make what waits in the root scope raise its cancellation."""
-
-    def look(self) -> None:
-        """Look into the inbox now and then also while one body follows the other."""
-        if self._arrivals.is_time() and self._arrivals.read(self.ledger, self.now()):
-            self.flush()
-
-    def idle(self, *, busy: bool) -> None:
-        """Nothing can be delivered now: collect what arrived, wait a while, or drop the frame.
-
-        Args:
-            busy: a task body of this workflow is running here, so the frame must stay, even when
-                the worker stops; it starts no other body then.
-
-        Raises:
-            Suspended: the frame is dropped; it will be replayed when there is something for it.
-        """
-        self.bring()
-        if self.journal.deliveries:
-            return
-        self.signal.clear()  # before the look: whoever stops the worker pokes after saying so
-        if not busy:
-            self.flush()
-            self.let_go_if_stopping()
-        if self._collect():
-            return
-        if self.pausing and not busy:
-            self.pause()
-        env, grace = self.runtime.env, self.runtime.settings.grace
-        if self._idle_since is None:
-            self._idle_since = env.monotonic()
-        left = grace - (env.monotonic() - self._idle_since)
-        due = self.mailbox.next_due()
-        until_due = None if due is None else max(0, due - self.now()) / 1e6
-        if busy:
-            # Others may have put something into the inbox without a poke that reaches us.
-            if not self.signal.wait(
-                POLL_SECONDS if until_due is None else min(POLL_SECONDS, until_due)
-            ):
-                self._arrivals.look_anyway()
-        elif due is None and not self.mailbox.awaits_others:
-            self.stop(stuck.by_itself(self.record.key))
-            raise Suspended("The workflow is parked.")
-        elif left <= 0 or (
-            not self.mailbox.awaits_others and (until_due is None or until_due > left)
-        ):
-            self._awaited_ends = self.mailbox.awaited_ends  # before its frame drops its waits
-            self.halt(Suspend(due))
-            raise Suspended("The workflow waits for something durable; its frame is dropped.")
-        else:
-            self.signal.wait(left if until_due is None else min(left, until_due))
-
-    def _collect(self) -> bool:
-        """Turn due timers and inbox rows into deliveries; True when there were any."""
-        found = self._arrivals.collect(self.ledger, self.now())
-        if found:
-            self.flush()
-        return found
-
-    @property
-    def pausing(self) -> bool:
-        """Whether somebody asked that the workflow be paused."""
-        return bool(self._arrivals.pauses)
-
-    def pause(self) -> None:
-        """Stop until somebody resumes it; what asked for that goes in the same commit.
-
-        Raises:
-            Suspended: always.
-        """
-        for row_id in self._arrivals.pauses:
-            self.ledger.add_consumed(row_id)
-        self.commit(Stop(InvocationState.PAUSED, ""))
-        self._is_settled = True
-        self.halt(None)
-        raise Suspended("The workflow is paused.")

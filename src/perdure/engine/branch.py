@@ -9,6 +9,7 @@ from perdure.core.journal import Journal
 from perdure.core.scope import Scope
 from perdure.engine.env import Signal
 from perdure.engine.lines import calling_line
+from perdure.errors import Cancelled
 
 
 def end_branch(journal: Journal, scope: Scope, ended: str) -> None:
@@ -29,7 +30,7 @@ class Pause:
     Attributes:
         below: the branches it waits for; a cancellation is passed on to them.
         over: it may go on.
-        cancelled: why it was cancelled, if that was passed on.
+        cancelled: what it was cancelled with, if that was passed on.
     """
 
     __slots__ = ("below", "branch", "cancelled", "over")
@@ -39,7 +40,7 @@ class Pause:
         self.branch = branch
         self.below = below
         self.over = False
-        self.cancelled: str | None = None
+        self.cancelled: Callable[[], Cancelled] | None = None
 
 
 class Branch:

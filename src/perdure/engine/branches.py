@@ -126,7 +126,7 @@ class Branches:
             branch.watchers.append(ended)
         self.wait_in(pause)
         if pause.cancelled is not None:
-            raise Cancelled(pause.cancelled)
+            raise pause.cancelled()
 
     def wait_first(self, branches: Sequence[Branch]) -> None:
         """Wait until one of these has ended.
@@ -143,15 +143,15 @@ class Branches:
         """Cancel those of these that have not ended, in order, and wait until they have."""
         left = [branch for branch in branches if not branch.ended]
         for branch in left:
-            self.cancel(branch, reason)
+            self.cancel(branch, partial(Cancelled, reason))
         self.join(left)
 
-    def cancel_root(self, reason: str) -> None:
+    def cancel_root(self, signal: Callable[[], Cancelled]) -> None:
         """Cancel the workflow: what the root waits in, or the branches that it waits for."""
-        self.cancel(self._root, reason)
+        self.cancel(self._root, signal)
 
-    def cancel(self, branch: Branch, reason: str) -> bool:
-        """Make what a branch waits in raise `Cancelled`, once. False if it has ended.
+    def cancel(self, branch: Branch, signal: Callable[[], Cancelled]) -> bool:
+        """Make what a branch waits in raise this, once. False if it has ended.
 
         As asyncio does it: a branch that waits for others passes it on to them; one that is ready
         already, or has not begun, raises it when it is its turn.
@@ -160,13 +160,13 @@ class Branches:
             return False
         pause = branch.pause
         if pause is not None and not pause.over and pause.below:
-            passed_on = [below for below in pause.below if self.cancel(below, reason)]
+            passed_on = [below for below in pause.below if self.cancel(below, signal)]
             if passed_on:
-                pause.cancelled = reason
+                pause.cancelled = signal
             else:
-                branch.interrupt = Cancelled(reason)
+                branch.interrupt = signal()
             return True
-        branch.interrupt = Cancelled(reason)
+        branch.interrupt = signal()
         if pause is not None:
             self.fulfil(pause)
         return True

@@ -14,11 +14,12 @@ from perdure.backends.base import (
     InvocationRecord,
     Stop,
 )
+from perdure.backends.endings import deadline_of
 from perdure.backends.letters import Letter, Sent
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import RESUMABLE, TERMINAL, InvocationState
 from perdure.engine import letters
-from perdure.engine.cancellation import Cancellation, ControlName
+from perdure.engine.cancellation import Cancellation, ControlName, at_deadline
 from perdure.engine.committer import until_known
 from perdure.engine.effects import ControlNow, SendNow
 from perdure.engine.outcome import outcome_token
@@ -171,6 +172,14 @@ def end_with(runtime: Runtime, record: InvocationRecord, finish: Finish) -> bool
         CommitUnknown: it may have ended so; asking again is safe.
     """
     return _settle(runtime, record, finish)
+
+
+def end_late(runtime: Runtime, record: InvocationRecord) -> bool:
+    """Cancel a workflow that nobody has begun, for its deadline; False if somebody has by now."""
+    deadline = deadline_of(record.options, record.created_at)
+    signal = at_deadline(deadline or record.created_at).signal()
+    finish = Finish(InvocationState.CANCELLED, runtime.bodies.raised(signal).body)
+    return _settle(runtime, record, finish, as_it_is=True)
 
 
 def _settle(

@@ -35,8 +35,7 @@ def receive(runtime: Runtime, ledger: Ledger, row: InboxRow, now: int) -> None:
     elif row.kind == CYCLE:
         ledger.journal.stage(draft_of(row.letter, now))
     elif row.kind == CANCEL:
-        body = row.letter.body
-        ledger.journal.stage(Draft(EntryKind.CANCEL, "", 0, "", "cancel", b"", body, b"{}", now))
+        ledger.stage_cancellation(row.letter.body, now)
     else:
         raise JournalCorrupted(
             f"The inbox holds a letter of the unknown kind {row.kind!r}. A newer perdure sent it; "

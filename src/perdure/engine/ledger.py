@@ -19,7 +19,7 @@ from perdure.backends.base import (
 from perdure.core.draws import ALGORITHM
 from perdure.core.entries import COMMANDS, DELIVERIES, Entry, EntryKind
 from perdure.core.identity import InvocationKey
-from perdure.core.journal import Journal
+from perdure.core.journal import Draft, Journal
 from perdure.engine.env import TOKEN_BYTES
 from perdure.engine.outcome import outcome_token
 from perdure.engine.outcomes import commit_outcome
@@ -41,6 +41,7 @@ class Ledger:
     Attributes:
         reset_crashes: forget the crashes with the next commit.
         progress_resets: forget them with the next commit that takes the workflow on.
+        is_cancelled: its journal holds a cancellation, or will.
     """
 
     def __init__(self, runtime: Runtime, record: InvocationRecord, entries: list[Entry]) -> None:
@@ -59,6 +60,7 @@ class Ledger:
         self._holding = Holding(record.key, record.epoch)
         self.reset_crashes = False
         self.progress_resets = False
+        self.is_cancelled = any(entry.kind == EntryKind.CANCEL for entry in entries)
         self._runtime = runtime
         self._record = record
         self._now = runtime.clock_of(record.key)
@@ -71,7 +73,9 @@ class Ledger:
     @property
     def dirty(self) -> bool:
         """True when something waits to be committed."""
-        return bool(self.journal.dirty or self._children or self._watches or self._data)
+        return bool(
+            self.journal.dirty or self._children or self._watches or self._data or self._consumed
+        )
 
     def add_child(self, new: NewInvocation) -> None:
         """Start this invocation with the next commit."""
@@ -84,6 +88,14 @@ class Ledger:
     def add_consumed(self, row_id: int) -> None:
         """This inbox row is delivered by an entry of the next commit."""
         self._consumed.append(row_id)
+
+    def stage_cancellation(self, body: bytes, now: int) -> bool:
+        """Stage the delivery of a cancellation; False if there is one, for it comes once."""
+        if self.is_cancelled:
+            return False
+        self.is_cancelled = True
+        self.journal.stage(Draft(EntryKind.CANCEL, "", 0, "", "cancel", b"", body, b"{}", now))
+        return True
 
     def add_data(self, name: str, body: bytes) -> None:
         """Publish workflow data with the next commit."""

@@ -11,14 +11,17 @@ from hashlib import blake2b
 import msgspec
 
 from perdure.backends.base import Finish, InvocationRecord
+from perdure.backends.endings import deadline_of, told
 from perdure.core.identity import InvocationKey
 from perdure.errors import (
     BodyDied,
+    DeadlinePassed,
+    DeadlineReached,
     ExecutorUnavailable,
     InvocationCancelled,
     JournalCorrupted,
 )
-from perdure.values import notes_of, without_traceback
+from perdure.values import is_record_of, notes_of, without_traceback
 
 _NOTHING = msgspec.Raw(b"")
 
@@ -167,11 +170,19 @@ def ended_early(record: InvocationRecord) -> InvocationCancelled:
     Raises:
         JournalCorrupted: as `recorded_outcome`.
     """
-    error = InvocationCancelled(
-        f"Invocation {record.key.invocation_id!r} was {record.state}, so it has no result."
-    )
-    outcome = recorded_outcome(record)
-    for note in [] if outcome is None else notes_of(outcome):
+    outcome = recorded_outcome(record) or b""
+    if outcome and is_record_of(outcome, DeadlinePassed):
+        deadline = deadline_of(record.options, record.created_at)
+        error: InvocationCancelled = DeadlineReached(
+            f"Workflow {record.key.invocation_id!r} did not end by its deadline"
+            f"{'' if deadline is None else f', {told(deadline)}'}, so it was cancelled and "
+            "has no result."
+        )
+    else:
+        error = InvocationCancelled(
+            f"Invocation {record.key.invocation_id!r} was {record.state}, so it has no result."
+        )
+    for note in notes_of(outcome) if outcome else []:
         error.add_note(note)
     return error
 

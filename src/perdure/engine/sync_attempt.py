@@ -6,6 +6,7 @@ Once it makes branches, what blocks goes through `perdure.engine.branches`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from perdure.backends.base import InvocationRecord
 from perdure.core.entries import Entry
@@ -22,8 +23,6 @@ from perdure.engine.outcome import Outcome, Returned, Unfinished
 from perdure.engine.runtime import Runtime
 from perdure.engine.strays import OneProcess
 from perdure.errors import BackendError, Cancelled, ControlFlow, InternalError, WrongColour
-
-CANCELLED = "The workflow was cancelled."
 
 
 class SyncAttempt(Attempt):
@@ -154,9 +153,9 @@ class SyncAttempt(Attempt):
         if self._undoing:
             return
         if self._branches is not None and self._branches.live:
-            self._branches.cancel_root(asked.reason or CANCELLED)
+            self._branches.cancel_root(asked.signal)
             return
-        raise Cancelled(asked.reason or CANCELLED)
+        raise asked.signal()
 
     def begin_deadline(self, wait: Wait, reason: str) -> None:
         """From now on the delivery of this timer cancels the branch that runs now."""
@@ -167,9 +166,9 @@ class SyncAttempt(Attempt):
             if self._branches is None or not self._branches.live:
                 raise Cancelled(reason)
             if branch is None:
-                self._branches.cancel_root(reason)
+                self._branches.cancel_root(partial(Cancelled, reason))
             else:
-                self._branches.cancel(branch, reason)
+                self._branches.cancel(branch, partial(Cancelled, reason))
 
         wait.wake = fire
         self.deadlines.open(wait)

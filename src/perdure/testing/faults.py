@@ -22,7 +22,6 @@ from perdure.backends.base import (
     ClaimRequest,
     CommitResult,
     Finish,
-    Health,
     Holding,
     InvocationQuery,
     InvocationRecord,
@@ -35,6 +34,7 @@ from perdure.backends.base import (
     Stop,
     Transition,
 )
+from perdure.backends.health import Health
 from perdure.backends.lending import HasDatabase, OwnDatabase
 from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.backends.limits import QueueStatus
@@ -359,6 +359,11 @@ class FaultyBackend:
         """See `Backend.queues`."""
         self._env.check()
         return self._inner.queues(app)
+
+    def past_deadline(self, app: str, limit: int) -> list[InvocationRecord]:
+        """See `Backend.past_deadline`."""
+        self._env.check()
+        return self._inner.past_deadline(app, limit)
 
     def owners(self) -> frozenset[str]:
         """See `Backend.owners`."""

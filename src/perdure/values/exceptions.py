@@ -148,6 +148,15 @@ def notes_of(body: bytes) -> list[str]:
     return _read(body).notes
 
 
+def is_record_of(body: bytes, cls: type[BaseException]) -> bool:
+    """Whether a recorded exception was one of this very class.
+
+    Raises:
+        DeserializationError: the bytes are damaged.
+    """
+    return _read(body).type == stable_name(cls)
+
+
 def headline(body: bytes) -> str:
     """A recorded exception in a line: `ValueError: no ink`.
 

@@ -32,13 +32,11 @@ from perdure.engine.sync_attempt import SyncAttempt
 from perdure.engine.task_attempt import TaskAttempt
 from perdure.errors import BackendError, CommitUnknown, InternalError, LeaseLost, PerdureError
 from perdure.worker.gathering import Gathering
-from perdure.worker.owner import is_gone
 from perdure.worker.starting import ClaimingStarts, fits_start
+from perdure.worker.upkeep import Upkeep
 
 POLL_SECONDS = 0.25
 """How often a worker looks for work that other processes made ready."""
-OWNER_CHECK_SECONDS = 1.0
-"""How often it looks for owners of this host that are gone."""
 RUNNING_MAX = 10_000
 """Rows that are looked at to find what an open claim took."""
 PUT_OFF = 250_000
@@ -140,7 +138,7 @@ class Worker:
         self._running = 0
         self._last_chance: Holding | None = None
         self._alone_until = 0.0
-        self._owners_checked = float("-inf")
+        self._upkeep = Upkeep(runtime)
         self._failures = 0
         self._gathering = Gathering(concurrency)
         self._unreleased: deque[Attempt | TaskAttempt] = deque()
@@ -236,6 +234,7 @@ class Worker:
     def _claim_and_run(self) -> float:
         """Claim as much as there are free slots; gives how long to wait before the next look."""
         runtime = self._runtime
+        self._upkeep.end_late()
         for _ in range(len(self._unreleased)):
             attempt = self._unreleased.popleft()
             if not attempt.give_back():
@@ -261,7 +260,7 @@ class Worker:
                 limits=self._serves.limits(),
                 limit=free,
                 lease=int(runtime.settings.lease * 1e6),
-                dead_owners=self._gone_owners(began),
+                dead_owners=self._upkeep.gone_owners(began),
             )
         )
         self._gathering.claimed(free, len(batch.records), began, runtime.env.monotonic())
@@ -369,12 +368,6 @@ class Worker:
             logger.info("%s could not be put off: %s", record.key, error)
         finally:
             self._runtime.leases.remove(record.key, record.epoch)
-
-    def _gone_owners(self, now: float) -> frozenset[str]:
-        if now - self._owners_checked < OWNER_CHECK_SECONDS:
-            return frozenset()
-        self._owners_checked = now
-        return frozenset(owner for owner in self._runtime.backend.owners() if is_gone(owner))
 
     def _run(self, record: InvocationRecord, decided: threading.Lock | None = None) -> None:
         """Run it on the pool. Who takes `decided` before its turn comes keeps it from running."""

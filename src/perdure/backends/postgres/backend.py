@@ -13,7 +13,6 @@ from perdure.backends.base import (
     CommitResult,
     Committed,
     Finish,
-    Health,
     Holding,
     InvocationQuery,
     InvocationRecord,
@@ -26,6 +25,7 @@ from perdure.backends.base import (
     Stop,
     Transition,
 )
+from perdure.backends.health import Health
 from perdure.backends.lending import OwnDatabase
 from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.backends.limits import QueueStatus
@@ -212,6 +212,11 @@ class PostgresBackend(Audit):
         """See `Backend.register_get`."""
         asked = (app, workflow_type, workflow_id, key)
         return next((row[0] for row in self._store.look("register_get", asked)), None)
+
+    def past_deadline(self, app: str, limit: int) -> list[InvocationRecord]:
+        """See `Backend.past_deadline`."""
+        asked = {"app": app, "limit": limit}
+        return [record_of(row) for row in self._store.look("past_deadline", asked)]
 
     def queues(self, app: str) -> list[QueueStatus]:
         """See `Backend.queues`."""

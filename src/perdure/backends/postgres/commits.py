@@ -215,7 +215,7 @@ def _fate(disposition: Disposition) -> tuple[Any, ...]:
 def _child(child: NewInvocation, store_id: bytes) -> Row:
     """Its hot and its cold row, but for what the server knows: number and times."""
     record = first_record(child, FIRST_GENERATION, store_id, 0)
-    id_, _, *hot, delay, _, _ = invocation_row(record)
+    id_, _, *hot, delay, _, _, _ = invocation_row(record)
     return (id_, *hot, delay, *call_row(0, record)[1:])
 
 

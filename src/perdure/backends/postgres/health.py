@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from perdure.backends.base import Health
+from perdure.backends.health import Health
 from perdure.backends.postgres import schema
 from perdure.backends.postgres.store import Store, Transaction
 from perdure.backends.rows import entry_of

@@ -21,7 +21,6 @@ from perdure.backends.base import (
     CommitResult,
     Finish,
     ForeignWatch,
-    Health,
     Holding,
     InvocationQuery,
     InvocationRecord,
@@ -35,6 +34,7 @@ from perdure.backends.base import (
     Stop,
     Transition,
 )
+from perdure.backends.health import Health
 from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.backends.limits import QueueStatus
 from perdure.backends.server import Server
@@ -138,6 +138,11 @@ class ShardedBackend(Audit):
     def queues(self, app: str) -> list[QueueStatus]:
         """See `Backend.queues`. Sums over all servers."""
         return merge_queues([member.server.queues(app) for member in self._members])
+
+    def past_deadline(self, app: str, limit: int) -> list[InvocationRecord]:
+        """See `Backend.past_deadline`; up to `limit` of each server."""
+        answers = self._each(lambda server: server.past_deadline(app, limit))
+        return [record for records in answers for record in records]
 
     def owners(self) -> frozenset[str]:
         """See `Backend.owners`, of the servers that answer."""

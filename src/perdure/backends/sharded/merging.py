@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
-from perdure.backends.base import ClaimBatch, Health, InvocationRecord
+from perdure.backends.base import ClaimBatch, InvocationRecord
+from perdure.backends.health import Health
 from perdure.backends.limits import QueueStatus
 
 COUNTED = "invocations "

@@ -15,7 +15,6 @@ from perdure.backends.base import (
     ClaimRequest,
     CommitResult,
     Finish,
-    Health,
     Holding,
     InvocationQuery,
     InvocationRecord,
@@ -29,6 +28,7 @@ from perdure.backends.base import (
     Transition,
 )
 from perdure.backends.clock import real_clock
+from perdure.backends.health import Health
 from perdure.backends.lending import OwnDatabase
 from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.backends.limits import QueueStatus
@@ -209,6 +209,14 @@ class SQLiteBackend(Audit):
         with self._store.read() as connection:
             row = connection.execute(sql.REGISTER_GET, asked).fetchone()
         return None if row is None else row[0]
+
+    def past_deadline(self, app: str, limit: int) -> list[InvocationRecord]:
+        """See `Backend.past_deadline`."""
+        with self._store.read() as connection:
+            asked = {"app": app, "now": self._now(), "limit": limit}
+            return [
+                record_of(row) for row in connection.execute(sql.PAST_DEADLINE, asked).fetchall()
+            ]
 
     def queues(self, app: str) -> list[QueueStatus]:
         """See `Backend.queues`."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from perdure.backends.base import Health
+from perdure.backends.health import Health
 from perdure.backends.rows import Row, entry_of
 from perdure.backends.sqlite import sql
 from perdure.backends.sqlite.connections import Settings

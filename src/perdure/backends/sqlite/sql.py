@@ -47,6 +47,7 @@ READ_GRANTED = _text("read_granted")
 RENEW = _text("renew")
 SEIZE = _text("seize")
 RESUME = _text("resume")
+PAST_DEADLINE = _text("past_deadline")
 OWNERS = _text("owners")
 
 ADVANCE = _text("advance")

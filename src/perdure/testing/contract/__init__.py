@@ -26,6 +26,7 @@ from perdure.testing.contract.committing import (
     DispositionContract,
     FenceContract,
 )
+from perdure.testing.contract.ending import DeadlineContract
 from perdure.testing.contract.querying import HealthContract, QueryContract
 from perdure.testing.contract.queueing import QueueContract
 from perdure.testing.contract.racing import RaceContract
@@ -55,6 +56,7 @@ class BackendContract(
     WatchContract,
     InboxContract,
     SeizeContract,
+    DeadlineContract,
     SendContract,
     SuspendContract,
     RegisterContract,

@@ -23,6 +23,7 @@ from perdure.backends.base import (
     Finish,
     Holding,
     InvocationQuery,
+    InvocationRecord,
     NewInvocation,
     OnExisting,
     RegisterPut,
@@ -33,6 +34,7 @@ from perdure.backends.base import (
     Suspend,
     Transition,
 )
+from perdure.backends.endings import Ending, options_of
 from perdure.backends.letters import Letter
 from perdure.backends.limits import QueueLimits, Rate
 from perdure.backends.memory import MemoryBackend
@@ -74,6 +76,9 @@ _new = st.builds(
     limit_key=st.sampled_from(("", "", "k1", "k2")),
     priority=st.sampled_from((0, 0, 5, -5)),
     delay=_durations,
+    options=st.sampled_from(
+        (b"{}", b"{}", options_of(Ending(2 * SECOND)), options_of(Ending(SECOND, 5)))
+    ),
     letters=st.sampled_from(((), (), (Letter(kind="message", name="m1", letter_id="m1"),))),
 )
 _limits = st.builds(
@@ -243,8 +248,14 @@ class Lockstep(RuleBasedStateMachine):
             self.both(lambda backend: backend.read(id_))  # noqa: B023
         self.both(lambda backend: backend.owners())
         for app in ("x", "y"):
+            self.both(lambda backend: self.late(backend, app))  # noqa: B023
+        for app in ("x", "y"):
             self.both(lambda backend: backend.queues(app))  # noqa: B023
         self.both(lambda backend: backend.now())
+
+    def late(self, backend: Backend, app: str) -> list[InvocationRecord]:
+        """What is past its deadline; rows with one deadline come in any order."""
+        return sorted(backend.past_deadline(app, 100), key=lambda record: record.key)
 
     def token(self) -> bytes:
         """16 bytes that were not used before."""

@@ -37,10 +37,10 @@ INSERT INTO perdure.invocation (
     seq, invocation_id, generation, app, kind, name, parent_id, parent_generation, root_id,
     root_generation, queue, limit_key, priority, state, epoch, owner, lease_until, wake_at,
     ready_since, head, head_hash, last_token, attempts, crashes, base_time, created_at,
-    finished_at, reason, outcome
+    finished_at, reason, outcome, deadline
 ) VALUES (
     %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 'ready', 0, '', NULL, %s, %s, 0, ''::bytea,
-    ''::bytea, 0, 0, NULL, %s, NULL, '', NULL
+    ''::bytea, 0, 0, NULL, %s, NULL, '', NULL, %s
 ) ON CONFLICT (invocation_id, generation) DO NOTHING;
 
 -- name: insert_claimed
@@ -48,11 +48,11 @@ INSERT INTO perdure.invocation (
 -- the id is taken.
 INSERT INTO perdure.invocation (
     seq, invocation_id, generation, app, kind, name, parent_id, parent_generation, root_id,
-    root_generation, queue, limit_key, priority, wake_at, ready_since, created_at, epoch, owner,
-    lease_until, last_token, base_time, state, head, head_hash, attempts, crashes, finished_at,
-    reason, outcome
+    root_generation, queue, limit_key, priority, wake_at, ready_since, created_at, deadline, epoch,
+    owner, lease_until, last_token, base_time, state, head, head_hash, attempts, crashes,
+    finished_at, reason, outcome
 ) VALUES (
-    %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
+    %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
     'running', 0, ''::bytea, 0, 0, NULL, '', NULL
 ) ON CONFLICT (invocation_id, generation) DO NOTHING;
 
@@ -310,6 +310,14 @@ RETURNING invocation_id, generation, epoch, (SELECT perdure.now());
 UPDATE perdure.invocation
 SET state = 'ready', crashes = 0, reason = '', wake_at = NULL, ready_since = perdure.now()
 WHERE invocation_id = %(id)s AND generation = %(generation)s AND state IN ('paused', 'parked', 'dead');
+
+-- name: past_deadline
+-- What is past its deadline and nobody has claimed, earliest deadline first.
+SELECT record.*
+FROM perdure.invocation INNER JOIN perdure.record USING (seq)
+WHERE invocation.app = %(app)s AND invocation.deadline <= perdure.now()
+    AND invocation.state = 'ready' AND invocation.epoch = 0
+ORDER BY invocation.deadline, seq LIMIT %(limit)s;
 
 -- name: owners
 -- Who holds leases now.

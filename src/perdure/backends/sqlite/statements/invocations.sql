@@ -19,21 +19,21 @@ INSERT INTO invocation (
     root_generation, queue, limit_key, priority, state, epoch, owner, lease_until, wake_at,
     ready_since,
     head, head_hash, last_token, attempts, crashes, base_time, created_at, finished_at, reason,
-    outcome
+    outcome, deadline
 ) VALUES (
     ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'ready', 0, '', NULL, ?, ?, 0, x'', x'', 0, 0, NULL, ?,
-    NULL, '', NULL
+    NULL, '', NULL, ?
 );
 
 -- name: insert_claimed
 -- The hot row of a new invocation that its start claims: running, epoch 1, an empty journal.
 INSERT INTO invocation (
     invocation_id, generation, app, kind, name, parent_id, parent_generation, root_id,
-    root_generation, queue, limit_key, priority, wake_at, ready_since, created_at, epoch, owner,
-    lease_until, last_token, base_time, state, head, head_hash, attempts, crashes, finished_at,
-    reason, outcome
+    root_generation, queue, limit_key, priority, wake_at, ready_since, created_at, deadline, epoch,
+    owner, lease_until, last_token, base_time, state, head, head_hash, attempts, crashes,
+    finished_at, reason, outcome
 ) VALUES (
-    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
+    ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
     'running', 0, x'', 0, 0, NULL, '', NULL
 );
 
@@ -228,6 +228,14 @@ WHERE invocation_id = :id AND generation = :generation AND epoch = :epoch
 UPDATE invocation
 SET state = 'ready', crashes = 0, reason = '', wake_at = NULL, ready_since = perdure_now()
 WHERE invocation_id = :id AND generation = :generation AND state IN ('paused', 'parked', 'dead');
+
+-- name: past_deadline
+-- What is past its deadline and nobody has claimed, earliest deadline first.
+SELECT record.*
+FROM invocation INDEXED BY invocation_deadline INNER JOIN record USING (seq)
+WHERE invocation.app = :app AND invocation.deadline <= :now
+    AND invocation.state = 'ready' AND invocation.epoch = 0
+ORDER BY invocation.deadline, seq LIMIT :limit;
 
 -- name: owners
 -- Who holds leases now.

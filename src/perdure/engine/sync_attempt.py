@@ -180,8 +180,15 @@ class SyncAttempt(Attempt):
         super().refuse()
 
     def _collect(self) -> bool:
-        """See `Attempt._collect`; also whether a body ended since the signal was cleared."""
-        return super()._collect() or bool(self._branches and self._branches.finished)
+        """See `Attempt._collect`; also whether a body ended since the signal was cleared.
+
+        That of a branch which was cancelled meanwhile may have, and nobody takes it once no branch
+        lives: what waits then must not look for it again and again.
+        """
+        branches = self._branches
+        if super()._collect():
+            return True
+        return branches is not None and bool(branches.live and branches.finished)
 
     def _came_next(self, wait: Wait) -> bool:
         """Whether the one thing that is waited for is next in the journal, once that is brought.

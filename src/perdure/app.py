@@ -311,12 +311,12 @@ class Perdure(Transactions):
             types=self._types,
             settings=EngineSettings(settings.lease, settings.grace, settings.crash_limit),
             hub=hub,
-            committer=Committer(backend, hub, spread),
+            committer=Committer(env, backend, hub, spread),
             bodies=BodyRunner(env, self._types, settings.concurrency, store_id),
             leases=LeaseTable(env, settings.lease),
             store_id=store_id,
             spread=spread,
-            claimer=owner_name(env.entropy(4).hex()),
+            claimer=self._claimer(),
             owner=self.client,
             failed=self.client.fail,
         )
@@ -331,6 +331,10 @@ class Perdure(Transactions):
             limits=self.declared_queues.limits_of_a_script,
         )
         self._runtime = runtime
+
+    def _claimer(self) -> str:
+        """The name under which this process claims."""
+        return owner_name(self._env.entropy(4).hex())
 
     def start_worker(
         self, *, queues: Iterable[str] | None = None, concurrency: int | None = None

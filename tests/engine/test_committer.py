@@ -15,6 +15,7 @@ from perdure.backends.memory import MemoryBackend
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState
 from perdure.engine.committer import Committer
+from perdure.engine.env import SystemEnv
 from perdure.engine.hub import Hub
 from tests.support.stores import LONG
 
@@ -66,7 +67,7 @@ def backend() -> Held:
 def committer(backend: Held, monkeypatch: pytest.MonkeyPatch) -> Committer:
     """One whose waiting threads are woken or fail: none gets on because it looks by itself."""
     monkeypatch.setattr("perdure.engine.committer.LOOK_AGAIN", 2 * LONG)
-    return Committer(backend, Hub())
+    return Committer(SystemEnv(), backend, Hub())
 
 
 def waiting(committer: Committer) -> list[str]:

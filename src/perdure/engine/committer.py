@@ -12,7 +12,7 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import TypeVar
 
 from perdure.backends.base import (
@@ -26,6 +26,7 @@ from perdure.backends.base import (
     Transition,
 )
 from perdure.backends.server import Spread
+from perdure.engine.env import Env, HandOff
 from perdure.engine.hub import Hub
 from perdure.errors import BackendError, CommitUnknown
 
@@ -57,12 +58,12 @@ class _Request:
 
     __slots__ = ("done", "error", "result", "transition", "wake")
 
-    def __init__(self, transition: Transition) -> None:
+    def __init__(self, transition: Transition, wake: HandOff) -> None:
         self.transition = transition
         self.result: CommitResult | None = None
         self.error: BaseException | None = None
         self.done = False
-        self.wake: SimpleQueue[None] = SimpleQueue()
+        self.wake = wake
 
 
 class _Group:
@@ -89,8 +90,9 @@ class Committer:
     that hangs holds up no other.
     """
 
-    def __init__(self, backend: Backend, hub: Hub, spread: Spread | None = None) -> None:
+    def __init__(self, env: Env, backend: Backend, hub: Hub, spread: Spread | None = None) -> None:
         """Commit to `backend` and tell `hub` what became claimable."""
+        self._hand_off = env.hand_off
         self._backend = backend
         self._hub = hub
         self._spread = spread
@@ -104,7 +106,7 @@ class Committer:
             BackendError: it did not happen.
         """
         group = self._group(transition)
-        request = _Request(transition)
+        request = _Request(transition, self._hand_off())
         try:
             group.queue.append(request)
             while not (request.done or self._led(group, request)):

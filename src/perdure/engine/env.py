@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Protocol
 
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -36,6 +37,22 @@ class Signal(Protocol):
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait at most `timeout` seconds; True if the flag is up."""
+        ...
+
+
+class HandOff(Protocol):
+    """A queue through which one thread wakes another one that waits for it."""
+
+    def put(self, item: None, /) -> None:
+        """Hand over; whoever waits is woken."""
+        ...
+
+    def get(self, *, timeout: float) -> None:
+        """Wait at most `timeout` seconds for what is handed over.
+
+        Raises:
+            queue.Empty: nothing was.
+        """
         ...
 
 
@@ -64,6 +81,10 @@ class Env(Protocol):
 
     def signal(self) -> Signal:
         """A new flag, down."""
+        ...
+
+    def hand_off(self) -> HandOff:
+        """A new queue, empty; cheaper than a signal."""
         ...
 
 
@@ -120,3 +141,7 @@ class SystemEnv:
     def signal(self) -> Signal:
         """A `threading.Event`."""
         return threading.Event()
+
+    def hand_off(self) -> HandOff:
+        """A `queue.SimpleQueue`."""
+        return SimpleQueue()

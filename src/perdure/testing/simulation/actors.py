@@ -1,0 +1,172 @@
+"""Who acts in a simulated world: workers that are started again when they die, and clients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol, TypeVar
+
+from perdure import DistributedInvocation
+from perdure.errors import BackendError, InvocationEnded
+from perdure.testing.simulation.apps import SimulatedApp
+from perdure.testing.simulation.plan import Workflow
+from perdure.testing.simulation.process import Process
+
+T = TypeVar("T")
+
+SECOND = 1_000_000
+LOOK = SECOND // 5
+"""How often it is looked whether a process is dead."""
+
+
+class Ground(Protocol):
+    """What the world gives to those who act in it."""
+
+    def process(self, name: str) -> Process:
+        """A new process."""
+        ...
+
+    def app(self, process: Process, *, local_worker: bool) -> SimulatedApp:
+        """An app in it."""
+        ...
+
+    def sleep(self, microseconds: int) -> None:
+        """Let the current thread wait."""
+        ...
+
+    def bury(self, owner: str) -> None:
+        """A process that claimed under this name is dead."""
+        ...
+
+    def client_ended(self) -> None:
+        """One client has all it wanted."""
+        ...
+
+
+class Worker:
+    """A worker process that is started again whenever it dies.
+
+    Attributes:
+        process: the one that lives now, or did last.
+    """
+
+    def __init__(self, ground: Ground, name: str) -> None:
+        """It is not started yet."""
+        self.name = name
+        self.process = ground.process(f"{name}.0")
+        self._ground = ground
+        self._claimer = ""
+        self._app: SimulatedApp | None = None
+
+    def keep_alive(self) -> None:
+        """Start it again and again, on a thread of the world."""
+        lives = 0
+        while True:
+            lives += 1
+            self.process = self._ground.process(f"{self.name}.{lives}")
+            self.process.spawn("main", self._main)
+            while not self.process.dead:
+                self._ground.sleep(LOOK)
+            if self._claimer:
+                self._ground.bury(self._claimer)
+            self._app, self._claimer = None, ""
+
+    def _main(self) -> None:
+        app = self._ground.app(self.process, local_worker=False)
+        self._claimer = app.runtime.claimer
+        app.start_worker()
+        self._app = app
+
+    def shut_down(self) -> None:
+        """As after a SIGTERM: let go within a second, and end."""
+        app, self._app = self._app, None
+        process = self.process
+        if app is None or process.dead:
+            return
+
+        def close() -> None:
+            app.close(1.0)
+            process.kill()
+
+        process.spawn("closer", close)
+
+
+class Client:
+    """Starts one workflow, sends it letters, and waits for its end; it never gives up."""
+
+    def __init__(self, ground: Ground, name: str, number: int, workflow: Workflow) -> None:
+        """It begins with `run`.
+
+        Args:
+            number: of the program.
+        """
+        self._ground = ground
+        self._name = name
+        self._number = number
+        self._id = f"main{-number}"
+        self._workflow = workflow
+        self._is_done = False
+
+    def run(self) -> None:
+        """On a thread of the world; what it does happens in processes of its own."""
+        self._ground.sleep(int(self._workflow.at * SECOND) + 1)
+        lives = 0
+        while True:
+            lives += 1
+            process = self._ground.process(f"{self._name}.{lives}")
+            process.spawn("main", partial(self._main, process))
+            while not (process.dead or self._is_done):
+                self._ground.sleep(LOOK)
+            if self._is_done:
+                process.kill()
+                self._ground.client_ended()
+                return
+
+    def _main(self, process: Process) -> None:
+        workflow = self._workflow
+        app = self._ground.app(process, local_worker=workflow.by_script)
+        start = app.programs.main.options(id=self._id).start
+        handle = _stubborn(process, partial(start, self._number))
+        if workflow.letters:
+            process.spawn("letters", partial(self._send, process, app))
+        if workflow.cancel_at is not None:
+            process.spawn("cancel", partial(self._cancel, process, app))
+        _stubborn(process, partial(_wait_for, handle))
+        self._is_done = True
+
+    def _send(self, process: Process, app: SimulatedApp) -> None:
+        for number, at in enumerate(self._workflow.letters):
+            process.scheduler.sleep(int(at * SECOND))
+            name = f"{self._name}-{number}"
+            handle = _stubborn(process, partial(app.invocation, self._id))
+            try:
+                _stubborn(process, partial(handle.send, "word", name, id=name))
+            except InvocationEnded:
+                return
+
+    def _cancel(self, process: Process, app: SimulatedApp) -> None:
+        process.scheduler.sleep(int((self._workflow.cancel_at or 0.0) * SECOND))
+        handle = _stubborn(process, partial(app.invocation, self._id))
+        try:
+            _stubborn(process, partial(handle.cancel, "enough"))
+        except InvocationEnded:
+            return
+
+
+def _wait_for(handle: DistributedInvocation[list[str]]) -> None:
+    try:
+        handle.result()
+    except BackendError:
+        raise
+    except Exception:  # noqa: BLE001 - how it ends is not its concern
+        return
+
+
+def _stubborn(process: Process, call: Callable[[], T]) -> T:
+    """Call again until the store answers."""
+    while True:
+        try:
+            return call()
+        except BackendError:
+            process.check()
+            process.scheduler.sleep(SECOND // 10)

@@ -1,0 +1,75 @@
+"""Apps of a simulation, used again: to register functions costs more than to run a schedule."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import msgspec
+
+from perdure.app import Perdure
+from perdure.backends.base import Backend
+from perdure.engine.env import Env
+from perdure.testing.simulation.interpreter import Programs, Watcher
+
+
+class SimulatedApp(Perdure):
+    """An app that can be given another world. `programs` are its functions."""
+
+    def __init__(self, backend: Backend, env: Env, watcher: Watcher, *, local_worker: bool) -> None:
+        """Register the functions."""
+        super().__init__(backend=backend, env=env, name="simulated", local_worker=local_worker)
+        self.programs = Programs(self, watcher)
+
+    def rebind(
+        self, backend: Backend, env: Env, watcher: Watcher, numbers: dict[str, float]
+    ) -> None:
+        """Forget everything but the functions. Nothing of its former world may run any more.
+
+        Args:
+            numbers: settings of this world.
+        """
+        self.settings = msgspec.structs.replace(self.settings, **numbers)
+        self.programs.watcher = watcher
+        self._backend, self._env = backend, env
+        self.forget()
+
+    def _claimer(self) -> str:
+        return f"simulated:{self._env.entropy(4).hex()}"
+
+    def forget(self) -> None:
+        """Nothing of the world it was in runs any more."""
+        self._runtime = self._local = None
+        self._standing, self._schedulers = [], []
+
+
+class Apps:
+    """Apps that nobody uses at the moment, and those that the current schedule uses."""
+
+    def __init__(self) -> None:
+        """None is made yet."""
+        self._idle: dict[bool, list[SimulatedApp]] = {True: [], False: []}
+        self._used: list[tuple[bool, SimulatedApp]] = []
+
+    def take(
+        self,
+        backend: Backend,
+        env: Env,
+        watcher: Watcher,
+        numbers: dict[str, float],
+        *,
+        local_worker: bool,
+    ) -> SimulatedApp:
+        """One on this backend and env."""
+        idle = self._idle[local_worker]
+        make = partial(SimulatedApp, backend, env, watcher, local_worker=local_worker)
+        app = idle.pop() if idle else make()
+        app.rebind(backend, env, watcher, numbers)
+        self._used.append((local_worker, app))
+        return app
+
+    def all_back(self) -> None:
+        """The schedule is over, and nothing of it runs any more."""
+        for local_worker, app in self._used:
+            app.forget()
+            self._idle[local_worker].append(app)
+        self._used.clear()

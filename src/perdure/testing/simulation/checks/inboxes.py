@@ -1,0 +1,120 @@
+"""Letters and the ends of others: none is lost, none comes twice (I12, I16)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from perdure.backends.base import InvocationRecord, Transition
+from perdure.backends.letters import InboxRow, Letter, Sent
+from perdure.core.entries import Entry, EntryKind
+from perdure.core.identity import InvocationKey
+from perdure.core.lifecycle import TERMINAL, InvocationState
+from perdure.engine.letters import MESSAGE, OWN_IDS, UPDATE
+from perdure.engine.outcome import read_body
+from perdure.testing.simulation.checks.broken import Broken
+
+_LETTERS = frozenset({EntryKind.MESSAGE, EntryKind.UPDATE})
+
+
+class Inboxes:
+    """Keeps account of what was accepted for whom, and of what was delivered."""
+
+    def __init__(self) -> None:
+        """Nothing was accepted."""
+        self._accepted: dict[InvocationKey, Counter[str]] = {}
+        self._delivered: dict[InvocationKey, Counter[str]] = {}
+        self._watched: dict[InvocationKey, Counter[InvocationKey]] = {}
+        self._told: dict[InvocationKey, Counter[InvocationKey]] = {}
+        self._order: dict[InvocationKey, list[str]] = {}
+
+    def sent(self, key: InvocationKey, letter: Letter, sent: Sent) -> None:
+        """A letter was answered."""
+        accepted = self._accepted.setdefault(key, Counter())
+        if sent is Sent.ACCEPTED:
+            accepted[letter.letter_id] += 1
+            if letter.kind in _LETTERS:
+                self._order.setdefault(key, []).append(letter.letter_id)
+            if accepted[letter.letter_id] > 1:
+                raise Broken("I12", f"{key} accepted {letter.letter_id!r} twice")
+        elif sent is Sent.REPEATED and not accepted[letter.letter_id]:
+            raise Broken("I12", f"{key} refused {letter.letter_id!r}, which it never accepted")
+
+    def started(self, key: InvocationKey, letters: Iterable[Letter]) -> None:
+        """An invocation began with these letters."""
+        for letter in letters:
+            self.sent(key, letter, Sent.ACCEPTED)
+
+    def committed(self, asked: Transition) -> None:
+        """Somebody asked for the ends of others."""
+        if asked.watches:
+            self._watched.setdefault(asked.key, Counter()).update(asked.watches)
+
+    def delivered(self, key: InvocationKey, entries: Sequence[Entry]) -> None:
+        """These came into its journal."""
+        for entry in entries:
+            if entry.kind in _LETTERS:
+                delivered = self._delivered.setdefault(key, Counter())
+                order, number = self._order.get(key, []), delivered.total()
+                if number >= len(order) or order[number] != entry.key:
+                    raise Broken("I12", f"{key} got {entry} as number {number}, not in {order}")
+                delivered[entry.key] += 1
+            elif entry.kind == EntryKind.DONE:
+                source = InvocationKey(entry.name, read_body(entry.body).generation)
+                self._told.setdefault(key, Counter())[source] += 1
+
+    def balanced(
+        self,
+        row: InvocationRecord,
+        unread: Sequence[InboxRow],
+        rows: dict[InvocationKey, InvocationRecord],
+    ) -> None:
+        """What was accepted is unread or delivered, and nobody waits with unread letters."""
+        key = row.key
+        if row.state in TERMINAL:
+            if unread:
+                raise Broken("I16", f"{key} has ended, and its inbox holds {unread}")
+            return
+        if unread and row.state is InvocationState.WAITING:
+            raise Broken("I12", f"{key} waits, and its inbox holds {unread}")
+        self._letters(key, unread)
+        self._ends(key, unread, rows)
+
+    def _letters(self, key: InvocationKey, unread: Sequence[InboxRow]) -> None:
+        delivered = self._delivered.get(key, Counter())
+        held = Counter(
+            each.letter.letter_id
+            for each in unread
+            if each.letter is not None and each.letter.kind in (MESSAGE, UPDATE)
+        )
+        accepted = self._accepted.get(key, Counter())
+        ours = Counter(
+            {id_: count for id_, count in accepted.items() if not id_.startswith(OWN_IDS)}
+        )
+        if held + delivered != ours:
+            text = f"{key} accepted {ours}, holds {held} and was delivered {delivered}"
+            raise Broken("I12", text)
+
+    def _ends(
+        self,
+        key: InvocationKey,
+        unread: Sequence[InboxRow],
+        rows: dict[InvocationKey, InvocationRecord],
+    ) -> None:
+        watched = self._watched.get(key)
+        if watched is None:
+            if any(each.kind == "done" for each in unread):
+                raise Broken("I12", f"{key} watches nobody, and its inbox holds {unread}")
+            return
+        told = self._told.get(key, Counter())
+        held = Counter(each.source for each in unread if each.kind == "done")
+        for target, count in watched.items():
+            row = rows.get(target)
+            ended = row is None or row.state in TERMINAL
+            if told[target] + held[target] != (count if ended else 0):
+                text = f"asked {count} times for the end of {target}"
+                raise Broken("I12", f"{key} {text}, was told {told[target]}, holds {held[target]}")
+
+    def watchers_of(self, key: InvocationKey) -> list[InvocationKey]:
+        """Who has asked for the end of this one."""
+        return [watcher for watcher, targets in self._watched.items() if key in targets]

@@ -1,0 +1,137 @@
+"""Journals: what was recorded stays, in order, once, under the right epoch (I3, I4, I11, I13)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from perdure.backends.base import InvocationRecord
+from perdure.core.draws import derive_id
+from perdure.core.entries import Entry, EntryKind, extend_chain, genesis
+from perdure.core.identity import InvocationKey
+from perdure.core.lifecycle import TERMINAL, InvocationState
+from perdure.engine.outcome import read_body
+from perdure.errors import JournalCorrupted
+from perdure.testing.simulation.checks.broken import Broken
+
+_ENDS_OF_BODIES = frozenset({EntryKind.TASK, EntryKind.ATTEMPT})
+_Place = tuple[str, int]
+
+
+class _Past:
+    """What is known of one journal."""
+
+    __slots__ = ("due", "entries", "fired", "seal")
+
+    def __init__(self, seal: bytes) -> None:
+        self.entries: list[Entry] = []
+        self.seal = seal
+        self.due: dict[_Place, int] = {}
+        self.fired: set[_Place] = set()
+
+
+class Journals:
+    """Follows every journal.
+
+    Attributes:
+        outcomes: how many outcomes of each body are recorded, by the id that the body sees.
+        ended: bodies whose final outcome is recorded.
+        dropped: bodies that their workflow gave up.
+        started: what journals name as started, by the workflow that did.
+    """
+
+    def __init__(self) -> None:
+        """All are empty."""
+        self._past: dict[InvocationKey, _Past] = {}
+        self.outcomes: dict[str, int] = {}
+        self.ended: set[str] = set()
+        self.dropped: set[str] = set()
+        self.started: dict[InvocationKey, InvocationKey] = {}
+
+    def extended(self, row: InvocationRecord, entries: Sequence[Entry], clock: int) -> list[Entry]:
+        """Look at a journal that may have grown; gives what is new in it."""
+        key = row.key
+        past = self._past.get(key)
+        if past is None:
+            if not entries and not row.head:
+                return []
+            past = self._past[key] = _Past(genesis(key, row.seed))
+        known = len(past.entries)
+        if entries[:known] != past.entries:
+            raise Broken("I3", f"entries of {key} changed: {past.entries} -> {entries}")
+        new = list(entries[known:])
+        if len(entries) != row.head:
+            raise Broken("I4", f"{key} has {len(entries)} entries, its head is {row.head}")
+        if new:
+            self._check(row, past, new, clock)
+            past.entries.extend(new)
+        return new
+
+    def _check(self, row: InvocationRecord, past: _Past, new: list[Entry], clock: int) -> None:
+        key = row.key
+        try:
+            past.seal = extend_chain(key, past.seal, len(past.entries), new)
+        except JournalCorrupted as error:
+            raise Broken("I4", str(error)) from error
+        if past.seal != row.head_hash:
+            raise Broken("I4", f"the seal of {key} is not that of its last entry")
+        if past.entries and past.entries[-1].kind == EntryKind.END and not past.entries[-1].scope:
+            raise Broken("I18", f"{key} recorded something after its end: {new}")
+        for entry in new:
+            if entry.epoch != row.epoch:
+                raise Broken("I5", f"{key} at epoch {row.epoch} got {entry}")
+            self._note(row, past, entry, clock)
+
+    def _note(self, row: InvocationRecord, past: _Past, entry: Entry, clock: int) -> None:
+        place = (entry.scope, entry.ordinal)
+        kind = entry.kind
+        if kind in _ENDS_OF_BODIES:
+            body = derive_id(row.seed, "task", entry.scope, str(entry.ordinal))
+            self.outcomes[body] = self.outcomes.get(body, 0) + 1
+            if body in self.ended:
+                raise Broken("I9", f"{row.key} recorded {entry} after its final outcome")
+            if kind == EntryKind.TASK:
+                self.ended.add(body)
+        elif kind == EntryKind.DROPPED:
+            self.dropped.add(derive_id(row.seed, "task", entry.scope, str(entry.ordinal)))
+        elif kind == EntryKind.SLEEP:
+            past.due[place] = read_body(entry.body).due
+        elif kind == EntryKind.FIRED:
+            due = past.due.get(place)
+            if due is None or place in past.fired:
+                raise Broken("I13", f"{row.key} recorded {entry}: due {due}, {past.fired}")
+            if clock < due:
+                raise Broken("I13", f"a timer of {row.key} fired {due - clock} us early: {entry}")
+            past.fired.add(place)
+        elif kind in {EntryKind.START, EntryKind.MEMO}:
+            self._note_start(row.key, entry)
+
+    def _note_start(self, key: InvocationKey, entry: Entry) -> None:
+        if entry.kind == EntryKind.MEMO:
+            child = InvocationKey(entry.body.decode().strip('"'), 1)
+        else:
+            body = read_body(entry.body)
+            if not body.id:
+                return  # it was refused
+            child = InvocationKey(body.id, body.generation)
+        if child in self.started:
+            raise Broken("I11", f"{key} and {self.started[child]} both started {child}")
+        self.started[child] = key
+
+    def appeared(self, row: InvocationRecord) -> None:
+        """A row came into being: its parent's journal must hold its start by now."""
+        if row.parent is not None and self.started.get(row.key) != row.parent:
+            raise Broken("I11", f"{row.key} is there, and {row.parent} did not record its start")
+
+    def complete(self, rows: dict[InvocationKey, InvocationRecord]) -> None:
+        """Every start has its child, and every end its entry."""
+        for child, parent in self.started.items():
+            if child not in rows:
+                raise Broken("I11", f"{parent} recorded the start of {child}, which is not there")
+        for key, row in rows.items():
+            past = self._past.get(key)
+            if row.kind != "workflow" or past is None:
+                continue
+            ends = sum(entry.kind == EntryKind.END and not entry.scope for entry in past.entries)
+            ended = row.state in TERMINAL and row.state is not InvocationState.TERMINATED
+            if ends != ended:
+                raise Broken("I2", f"{key} is {row.state}, its journal has {ends} ends")

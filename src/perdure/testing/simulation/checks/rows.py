@@ -1,0 +1,198 @@
+"""Rows: starts, claims, leases, epochs, ends (I1, I2, I5, I6, I15, I16, I18)."""
+
+from __future__ import annotations
+
+from perdure.backends.base import (
+    ClaimBatch,
+    ClaimRequest,
+    CommitResult,
+    Committed,
+    Holding,
+    InvocationRecord,
+    NewInvocation,
+    Started,
+    Transition,
+)
+from perdure.core.identity import InvocationKey
+from perdure.core.lifecycle import STOPPED, TERMINAL, InvocationState
+from perdure.testing.simulation.checks.broken import Broken, Moment
+
+_S = InvocationState
+Before = InvocationRecord | None
+
+
+class Rows:
+    """Compares each row with what it was, and each grant with what was granted before.
+
+    Attributes:
+        granted: which process got each epoch of each invocation.
+    """
+
+    def __init__(self) -> None:
+        """Nothing was granted."""
+        self.granted: dict[Holding, str] = {}
+        self._acknowledged: set[InvocationKey] = set()
+        self._ended: dict[InvocationKey, InvocationRecord] = {}
+
+    # --- any change of a row ----------------------------------------------------------------------
+
+    def changed(self, before: Before, row: InvocationRecord, call: str) -> None:
+        """A call wrote this row."""
+        key = row.key
+        if before is None:
+            self._appeared(row, call)
+        elif before.state in TERMINAL:
+            raise Broken("I2", f"{key} ended and was written again by {call}: {before} -> {row}")
+        else:
+            self._moved(before, row, call)
+        self._sound(row)
+        if row.state in TERMINAL:
+            self._ended[key] = row
+
+    def _appeared(self, row: InvocationRecord, call: str) -> None:
+        if row.key.generation != 1:
+            raise Broken("I15", f"{row.key} appeared, and nobody asked for a new generation")
+        if row.epoch > 1 or (row.epoch and call != "start"):
+            raise Broken("I6", f"{row.key} began at epoch {row.epoch} in a {call}")
+
+    def _moved(self, before: InvocationRecord, row: InvocationRecord, call: str) -> None:
+        key = row.key
+        for name in ("seed", "arguments", "name", "parent", "root", "app", "created_at"):
+            if getattr(before, name) != getattr(row, name):
+                raise Broken("I3", f"{name} of {key} was written again by {call}")
+        if row.base_time != before.base_time and before.base_time is not None:
+            raise Broken("I3", f"the base time of {key} changed by {call}")
+        grants = call in {"claim", "seize"}
+        if row.epoch != before.epoch + grants:
+            raise Broken("I6", f"{key} went from epoch {before.epoch} to {row.epoch} in a {call}")
+        if row.head < before.head or (row.head != before.head and call != "commit"):
+            raise Broken("I4", f"the head of {key} went from {before.head} to {row.head} ({call})")
+
+    def _sound(self, row: InvocationRecord) -> None:
+        running = row.state is _S.RUNNING
+        if running != bool(row.owner) or running != (row.lease_until is not None):
+            raise Broken("I16", f"{row.key} is {row.state}, owner {row.owner!r}, {row.lease_until}")
+        if row.state in STOPPED and not row.reason:
+            raise Broken("I16", f"{row.key} is {row.state} without a reason")
+        if (row.state in TERMINAL) != (row.outcome is not None):
+            raise Broken("I2", f"{row.key} is {row.state} with the outcome {row.outcome!r}")
+
+    # --- what calls gave --------------------------------------------------------------------------
+
+    def started(self, new: NewInvocation, started: Started, moment: Moment) -> None:
+        """A start was answered."""
+        record = started.record
+        self._acknowledged.add(record.key)
+        if record.key.invocation_id != new.invocation_id:
+            raise Broken("I15", f"a start of {new.invocation_id!r} gave {record.key}")
+        if started.created and record.state is _S.RUNNING:
+            self._grant(record, moment)
+
+    def claimed(
+        self,
+        request: ClaimRequest,
+        batch: ClaimBatch,
+        before: dict[InvocationKey, Before],
+        moment: Moment,
+    ) -> None:
+        """A claim was answered: each row was free for it, and is its own now."""
+        if len(batch.records) > request.limit:
+            raise Broken("I17", f"a claim for {request.limit} got {len(batch.records)}")
+        for record in batch.records:
+            was = before.get(record.key)
+            why = _not_claimable(was, request, moment)
+            if why:
+                raise Broken("I6", f"{moment.who} claimed {record.key}, which {why}: {was}")
+            if record.owner != request.owner or record.state is not _S.RUNNING:
+                raise Broken("I6", f"{record.key} was claimed by {request.owner}: {record}")
+            crashed = was is not None and was.state is _S.RUNNING
+            if was is not None and record.crashes != was.crashes + crashed:
+                raise Broken("E1", f"{record.key} had {was.crashes} crashes: {record.crashes}")
+            self._grant(record, moment)
+
+    def seized(self, record: Before, moment: Moment) -> None:
+        """A seizure was answered."""
+        if record is not None:
+            self._grant(record, moment)
+
+    def _grant(self, record: InvocationRecord, moment: Moment) -> None:
+        holding = Holding(record.key, record.epoch)
+        if holding in self.granted:
+            other = self.granted[holding]
+            raise Broken("I6", f"{holding} was granted to {other} and then to {moment.who}")
+        self.granted[holding] = moment.who
+
+    def committed(
+        self, asked: Transition, result: CommitResult, before: Before, moment: Moment
+    ) -> None:
+        """A commit was answered: what was accepted had the fence on its side."""
+        if not isinstance(result, Committed):
+            return
+        holding = Holding(asked.key, asked.epoch)
+        if before is None or before.state is not _S.RUNNING or before.epoch != asked.epoch:
+            raise Broken("I5", f"{moment.who} wrote under {holding}, which was over: {before}")
+        if before.head != asked.head:
+            raise Broken("I4", f"{moment.who} wrote at {asked.head} of {before.key}: {before.head}")
+        owner = self.granted.get(holding)
+        if owner != moment.who:
+            raise Broken("I5", f"{moment.who} wrote under {holding}, which {owner} was granted")
+
+    def renewed(
+        self,
+        asked: tuple[Holding, ...],
+        kept: frozenset[Holding],
+        before: dict[InvocationKey, Before],
+        moment: Moment,
+    ) -> None:
+        """A renewal was answered: what was kept was held."""
+        for holding in kept:
+            was = before.get(holding.key)
+            if holding not in asked or self.granted.get(holding) != moment.who:
+                raise Broken("I5", f"{moment.who} renewed {holding}, which it was not granted")
+            if was is None or was.epoch != holding.epoch or was.state is not _S.RUNNING:
+                raise Broken("I5", f"{moment.who} renewed {holding}, which was over: {was}")
+            if was.lease_until is None or was.lease_until <= moment.clock:
+                raise Broken("I5", f"{moment.who} renewed {holding}, whose lease was over: {was}")
+
+    # --- all of them ------------------------------------------------------------------------------
+
+    def complete(self, rows: dict[InvocationKey, InvocationRecord]) -> None:
+        """Nothing that was acknowledged is gone, and nothing that has ended changed."""
+        for key in self._acknowledged:
+            if key not in rows:
+                raise Broken("I1", f"{key} was started and is gone")
+        for key, ended in self._ended.items():
+            if rows.get(key) is not ended:
+                raise Broken("I2", f"{key} has changed since its end: {ended} -> {rows.get(key)}")
+
+
+def _not_claimable(was: Before, request: ClaimRequest, moment: Moment) -> str:
+    """Why a row may not be claimed; "" if it may."""
+    if was is None:
+        return "did not exist"
+    for what, fits in (
+        ("app", was.app == request.app),
+        ("name", was.name in request.names),
+        ("queue", request.queues is None or was.queue in request.queues),
+        ("tree", request.roots is None or was.root in request.roots),
+    ):
+        if not fits:
+            return f"is of another {what}"
+    return _not_free(was, moment)
+
+
+def _not_free(was: InvocationRecord, moment: Moment) -> str:
+    match was.state:
+        case _S.READY:
+            why = "is not due"
+            free = was.wake_at is None or was.wake_at <= moment.clock
+        case _S.WAITING:
+            why = "waits for what has not come"
+            free = was.wake_at is not None and was.wake_at <= moment.clock
+        case _S.RUNNING:
+            why = "was held"
+            over = was.lease_until is None or was.lease_until <= moment.clock
+            free = over or was.owner in moment.gone
+        case _:
+            why, free = f"is {was.state}", False
+    return "" if free else why

@@ -1,0 +1,161 @@
+"""Watches one schedule: each event is checked when it happens, and everything at the end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from perdure.backends.base import (
+    ClaimBatch,
+    ClaimRequest,
+    CommitResult,
+    Committed,
+    Holding,
+    InvocationRecord,
+    NewInvocation,
+    Started,
+    Transition,
+)
+from perdure.backends.letters import Letter, Sent
+from perdure.core.identity import InvocationKey
+from perdure.core.lifecycle import TERMINAL, InvocationState
+from perdure.testing.simulation.backend import Call
+from perdure.testing.simulation.checks.bodies import BY_ITSELF, Bodies
+from perdure.testing.simulation.checks.broken import Broken, Moment
+from perdure.testing.simulation.checks.inboxes import Inboxes
+from perdure.testing.simulation.checks.journals import Journals
+from perdure.testing.simulation.checks.rows import Rows
+from perdure.testing.simulation.checks.sights import Sights
+from perdure.testing.simulation.store import Store
+
+T = TypeVar("T")
+
+VALUE = re.compile(r"\bv\d+\b")
+"""What bodies give: no two runs give the same."""
+
+
+class Oracle:
+    """Every check, over one store."""
+
+    def __init__(self, store: Store) -> None:
+        """The store is empty."""
+        self._store = store
+        self.rows = Rows()
+        self.journals = Journals()
+        self.inboxes = Inboxes()
+        self.bodies = Bodies()
+        self.sights = Sights()
+
+    def watch(self, call: Call, run: Callable[[], T], moment: Moment) -> T:
+        """Make a call and check what it did.
+
+        Raises:
+            Broken: something that must not be.
+        """
+        store = self._store
+        store.changed.clear()
+        store.told.clear()
+        before = dict(store.rows())
+        result = run()
+        self._answered(call, result, before, moment)
+        for key in list(store.changed):
+            self.rows.changed(before.get(key), store.rows()[key], call.name)
+            new = self.journals.extended(store.rows()[key], store.journal(key), moment.clock)
+            self.inboxes.delivered(key, new)
+        for key in store.changed:
+            if before.get(key) is None:
+                self.journals.appeared(store.rows()[key])
+        for key in dict.fromkeys((*store.changed, *store.told)):
+            self.inboxes.balanced(store.rows()[key], store.inbox(key), store.rows())
+        return result
+
+    def _answered(
+        self,
+        call: Call,
+        result: object,
+        before: dict[InvocationKey, InvocationRecord],
+        moment: Moment,
+    ) -> None:
+        known = cast("dict[InvocationKey, InvocationRecord | None]", before)
+        request = call.request
+        match call.name:
+            case "start":
+                new, started = cast("NewInvocation", request), cast("Started", result)
+                self.rows.started(new, started, moment)
+                if started.created:
+                    self.inboxes.started(started.record.key, new.letters)
+            case "claim":
+                asked, batch = cast("ClaimRequest", request), cast("ClaimBatch", result)
+                self.rows.claimed(asked, batch, known, moment)
+            case "seize":
+                self.rows.seized(cast("InvocationRecord | None", result), moment)
+            case "renew":
+                holdings = cast("tuple[Holding, ...]", request)
+                self.rows.renewed(holdings, cast("frozenset[Holding]", result), known, moment)
+            case "send":
+                key, letter = cast("tuple[InvocationKey, Letter]", request)
+                self.inboxes.sent(key, letter, cast("Sent", result))
+            case "commit":
+                transitions = cast("tuple[Transition, ...]", request)
+                results = cast("list[CommitResult]", result)
+                for each, answer in zip(transitions, results, strict=True):
+                    self.rows.committed(each, answer, before.get(each.key), moment)
+                    if isinstance(answer, Committed):
+                        self.inboxes.committed(each)
+            case _:
+                pass
+
+    def body_ended(self, body: str) -> bool:
+        """Whether the final outcome of a body is recorded.
+
+        (A task that was cancelled has none; whoever held it may not have heard of that yet.)
+        """
+        if body in self.journals.ended:
+            return True
+        row = self._store.rows().get(InvocationKey(body, 1))
+        return row is not None and row.state in BY_ITSELF
+
+    def complete(self) -> None:
+        """All has come to its end: look at everything once more.
+
+        Raises:
+            Broken: something that must not be.
+        """
+        store, rows = self._store, self._store.rows()
+        for key, row in rows.items():
+            self.journals.extended(row, store.journal(key), store.now())
+            self.inboxes.balanced(row, store.inbox(key), rows)
+            if row.state not in TERMINAL:
+                raise Broken("I1", f"{key} is {row.state} and does not end: {row.reason or row}")
+            self._outcome(row)
+        self.rows.complete(rows)
+        self.journals.complete(rows)
+        self.bodies.complete(self.journals.outcomes, self.journals.dropped, rows)
+
+    def _outcome(self, row: InvocationRecord) -> None:
+        """A result tells of what was seen, and holds no value that was not recorded."""
+        if row.state is not InvocationState.COMPLETED or row.outcome is None:
+            return
+        result: Any = msgspec.json.decode(row.outcome)
+        values = set(VALUE.findall(str(result)))
+        if row.kind == "task":
+            given = {value for value in values if self.bodies.gave.get(value)}
+            if given != values or any(
+                self.bodies.gave[value] != row.key.invocation_id for value in values
+            ):
+                raise Broken("I9", f"{row.key} has the result {result}, which its body never gave")
+            return
+        recorded = {
+            value
+            for entry in self._store.journal(row.key)
+            for value in VALUE.findall(entry.body.decode())
+        }
+        if not values <= recorded:
+            lost = sorted(values - recorded)
+            raise Broken("I8", f"the result of {row.key} holds {lost}, which is not in its journal")
+        seen = self.sights.of(row.key)
+        if isinstance(result, list) and any(each not in seen for each in result):
+            raise Broken("I8", f"{row.key} saw {seen} and gave {result}")

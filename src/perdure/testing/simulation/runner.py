@@ -1,0 +1,157 @@
+"""Plays schedules and says what came of them; makes a failing one smaller."""
+
+from __future__ import annotations
+
+import contextlib
+import linecache
+import logging
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+
+import msgspec
+
+from perdure.testing.simulation.apps import Apps
+from perdure.testing.simulation.checks.broken import Broken
+from perdure.testing.simulation.luck import Fault
+from perdure.testing.simulation.plan import Plan, Workflow
+from perdure.testing.simulation.programs import shown, smaller
+from perdure.testing.simulation.world import World
+
+TRIES_MAX = 300
+"""Schedules that are played to make one smaller."""
+
+
+class Played(msgspec.Struct, frozen=True):
+    """What came of one schedule.
+
+    Attributes:
+        broken: the invariant that did not hold; "" for none.
+        trace: a hash over every event.
+        faults: those that happened, by number.
+        kinds: how often each kind of event happened: calls, faults, refusals, ...
+    """
+
+    plan: Plan
+    broken: str
+    text: str
+    events: int
+    trace: str
+    faults: tuple[tuple[int, Fault], ...]
+    kinds: Counter[str]
+
+
+@contextlib.contextmanager
+def quiet() -> Generator[None]:
+    """While schedules are played nothing is logged, and no source file is looked at again.
+
+    (Recorded tracebacks ask for each of their files whether it has changed; that alone would take
+    a third of the time.)
+    """
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    checkcache = linecache.checkcache
+    linecache.checkcache = _believe
+    try:
+        yield
+    finally:
+        linecache.checkcache = checkcache
+        logging.disable(disabled)
+
+
+def _believe(filename: str | None = None) -> None:
+    """Every file is as it was."""
+    del filename
+
+
+class Runner:
+    """Plays schedules, one after the other. What costs time to make is kept between them."""
+
+    def __init__(self) -> None:
+        """Nothing is made yet."""
+        self._apps = Apps()
+
+    def play(self, plan: Plan, story: Callable[[str], None] | None = None) -> Played:
+        """Play one schedule.
+
+        Args:
+            story: told of each event.
+
+        Raises:
+            Hung: a bug of the simulation.
+        """
+        world = World(plan, self._apps, story)
+        with quiet():
+            world.run()
+        failure = world.failure
+        invariant = failure.invariant if isinstance(failure, Broken) else type(failure).__name__
+        return Played(
+            plan=plan,
+            broken="" if failure is None else invariant,
+            text="" if failure is None else str(failure),
+            events=world.scheduler.events,
+            trace=world.scheduler.trace.hexdigest(),
+            faults=tuple(world.luck.struck),
+            kinds=world.kinds,
+        )
+
+    def shrink(self, failed: Played, tries: int = TRIES_MAX) -> Played:
+        """A schedule with fewer faults and operations in which the same invariant breaks."""
+        best = failed
+        progress = True
+        while progress and tries > 0:
+            progress = False
+            for plan in _smaller(best):
+                tries -= 1
+                played = self.play(plan)
+                if played.broken == failed.broken:
+                    best, progress = played, True
+                    break
+                if tries <= 0:
+                    break
+        return best
+
+
+def _smaller(played: Played) -> Iterator[Plan]:
+    """Plans that ask for less; those that ask for much less come first."""
+    plan, faults = played.plan, [number for number, _ in played.faults]
+    replace = msgspec.structs.replace
+    size = len(faults)
+    while size:
+        for start in range(0, len(faults), size):
+            yield replace(plan, spared=(*plan.spared, *faults[start : start + size]))
+        size //= 2
+    workflows = plan.workflows
+    for index, workflow in enumerate(workflows):
+        if len(workflows) > 1:
+            yield replace(plan, workflows=workflows[:index] + workflows[index + 1 :])
+        for less in _simpler(workflow):
+            yield replace(plan, workflows=(*workflows[:index], less, *workflows[index + 1 :]))
+    if plan.workers > 1:
+        yield replace(plan, workers=plan.workers - 1)
+
+
+def _simpler(workflow: Workflow) -> Iterator[Workflow]:
+    replace = msgspec.structs.replace
+    if workflow.starts > 1:
+        yield replace(workflow, starts=1)
+    if workflow.letters:
+        yield replace(workflow, letters=workflow.letters[:-1])
+    if workflow.cancel_at is not None:
+        yield replace(workflow, cancel_at=None)
+    if workflow.by_script:
+        yield replace(workflow, by_script=False)
+    for block in smaller(workflow.block):
+        yield replace(workflow, block=block)
+
+
+def described(played: Played) -> str:
+    """A failure as text: what broke, in which programs, and how to see it again."""
+    plan = played.plan
+    lines = [f"seed {plan.seed}: {played.text}"]
+    for number, workflow in enumerate(plan.workflows, 1):
+        rest = f"letters {workflow.letters}, cancelled at {workflow.cancel_at}"
+        lines.append(f"  main{number} (by {workflow.starts}, {rest}): {shown(workflow.block)}")
+    faults = ", ".join(f"{number} {fault}" for number, fault in played.faults)
+    lines.append(f"  {plan.workers} workers, lease {plan.lease:g} s; faults: {faults or 'none'}")
+    lines.append(f"  {played.events} events, trace {played.trace}")
+    return "\n".join(lines)

@@ -11,7 +11,7 @@ from perdure.backends.base import (
     ClaimBatch,
     ClaimRequest,
     CommitResult,
-    Health,
+    Finish,
     Holding,
     InvocationQuery,
     InvocationRecord,
@@ -21,8 +21,10 @@ from perdure.backends.base import (
     RegisterResult,
     StartClaim,
     Started,
+    Stop,
     Transition,
 )
+from perdure.backends.health import Health
 from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.backends.limits import QueueStatus
 from perdure.core.entries import Entry
@@ -41,6 +43,7 @@ Request = (
     | tuple[Holding, ...]
     | RegisterPut
     | InvocationKey
+    | Holding
     | tuple[InvocationKey, Letter]
 )
 """What a call that changes something asks for."""
@@ -169,11 +172,13 @@ class SimulatedBackend:
         return self._change(call, lambda: self._store.claim(request))
 
     def seize(
-        self, key: InvocationKey, owner: str, lease: int, epoch: int | None = None
-    ) -> InvocationRecord | None:
+        self, key: InvocationKey, epoch: int, token: bytes, disposition: Finish | Stop
+    ) -> CommitResult:
         """See `Backend.seize`."""
-        call = Call("seize", self._process, key, (key.invocation_id,))
-        return self._change(call, lambda: self._store.seize(key, owner, lease, epoch))
+        call = Call(
+            "seize", self._process, Holding(key, epoch), (key.invocation_id,), repeatable=True
+        )
+        return self._change(call, lambda: self._store.seize(key, epoch, token, disposition))
 
     def renew(self, owner: str, holdings: Sequence[Holding], lease: int) -> frozenset[Holding]:
         """See `Backend.renew`."""
@@ -258,6 +263,11 @@ class SimulatedBackend:
         """See `Backend.queues`."""
         self._look()
         return self._store.queues(app)
+
+    def past_deadline(self, app: str, limit: int) -> list[InvocationRecord]:
+        """See `Backend.past_deadline`."""
+        self._look()
+        return self._store.past_deadline(app, limit)
 
     def owners(self) -> frozenset[str]:
         """See `Backend.owners`. Nobody: who is dead is told with each claim."""

@@ -91,7 +91,9 @@ class Oracle:
                 asked, batch = cast("ClaimRequest", request), cast("ClaimBatch", result)
                 self.rows.claimed(asked, batch, known, moment)
             case "seize":
-                self.rows.seized(cast("InvocationRecord | None", result), moment)
+                key, epoch = cast("Holding", request)
+                if isinstance(result, Committed):
+                    self.rows.seized(key, epoch, before[key], moment)
             case "renew":
                 holdings = cast("tuple[Holding, ...]", request)
                 self.rows.renewed(holdings, cast("frozenset[Holding]", result), known, moment)
@@ -101,12 +103,21 @@ class Oracle:
             case "commit":
                 transitions = cast("tuple[Transition, ...]", request)
                 results = cast("list[CommitResult]", result)
-                for each, answer in zip(transitions, results, strict=True):
-                    self.rows.committed(each, answer, before.get(each.key), moment)
-                    if isinstance(answer, Committed):
-                        self.inboxes.committed(each)
+                self._committed(transitions, results, known, moment)
             case _:
                 pass
+
+    def _committed(
+        self,
+        transitions: tuple[Transition, ...],
+        results: list[CommitResult],
+        before: dict[InvocationKey, InvocationRecord | None],
+        moment: Moment,
+    ) -> None:
+        for asked, result in zip(transitions, results, strict=True):
+            self.rows.committed(asked, result, before.get(asked.key), moment)
+            if isinstance(result, Committed):
+                self.inboxes.committed(asked)
 
     def body_ended(self, body: str) -> bool:
         """Whether the final outcome of a body is recorded.

@@ -110,10 +110,15 @@ class Rows:
                 raise Broken("E1", f"{record.key} had {was.crashes} crashes: {record.crashes}")
             self._grant(record, moment)
 
-    def seized(self, record: Before, moment: Moment) -> None:
-        """A seizure was answered."""
-        if record is not None:
-            self._grant(record, moment)
+    def seized(
+        self, key: InvocationKey, epoch: int, before: InvocationRecord, moment: Moment
+    ) -> None:
+        """Something was taken from whoever had it, and settled."""
+        if before.epoch != epoch or before.state in TERMINAL:
+            raise Broken("I5", f"{moment.who} seized {key} at epoch {epoch}: {before}")
+        holding = Holding(key, epoch + 1)
+        if self.granted.setdefault(holding, moment.who) != moment.who:
+            raise Broken("I6", f"{holding} was granted to {self.granted[holding]}")
 
     def _grant(self, record: InvocationRecord, moment: Moment) -> None:
         holding = Holding(record.key, record.epoch)

@@ -11,6 +11,8 @@ from collections.abc import Generator, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, cast
 
+import msgspec
+
 from perdure.api import completing
 from perdure.api.client import Client
 from perdure.api.functions import Registered
@@ -123,6 +125,7 @@ class Perdure(Transactions):
             code_version=self.settings.code_version,
             runs_here=self.settings.local_worker,
         )
+        self.client.app = self
         self.schedules = Schedules(self.client)
         self.state_backend = StateBackend(self.client)
         self._types.register_extension(
@@ -384,6 +387,27 @@ class Perdure(Transactions):
             yield
         finally:
             local.drop(root)
+
+    @contextlib.contextmanager
+    def moved(self, backend: Backend, env: Env, *, grace: float = 0.0) -> Generator[Self]:
+        """Live on another state backend and env until the end of the block; for tests.
+
+        What is open stays as it is, unused, and is back afterwards. Handles and functions of the
+        app mean the other state backend in the block. Not for two threads at a time.
+
+        Args:
+            backend: closed by whoever made it.
+            grace: see `Perdure`.
+        """
+        kept = dict(self.__dict__)
+        self._env, self._backend = env, backend
+        self.settings = msgspec.structs.replace(self.settings, grace=grace, local_worker=True)
+        self._runtime = self._local = None
+        self._standing, self._schedulers = [], []
+        try:
+            yield self
+        finally:
+            self.__dict__.update(kept)
 
     def close(self, timeout: float = CLOSE_SECONDS) -> bool:
         """Let attempts go to their next wait, release leases, close the state backend.

@@ -83,6 +83,9 @@ class Client:
         runtime: gives the runtime of this process (another one after a fork).
         here: while somebody waits for something in a tree, this process runs it (if it is to).
         runs_here: whether it is to.
+
+    Attributes:
+        app: what it belongs to, for tools that stand above the app; carried, never looked at.
     """
 
     def __init__(
@@ -107,6 +110,7 @@ class Client:
         self._failures: dict[InvocationKey | None, tuple[int, PerdureError]] = {}
         self._failure_count = 0
         self._required_store: bytes | None = None
+        self.app: object = None
 
     def require_store(self, store_id: bytes) -> None:
         """Bodies that came from another process run here: refuse every other state backend."""

@@ -87,6 +87,15 @@ class Fault(NamedTuple):
     mode: Mode
 
 
+_here = threading.local()
+
+
+def env_of_thread() -> MortalEnv | None:
+    """The process that this thread belongs to; None for one that no process started."""
+    found: MortalEnv | None = getattr(_here, "env", None)
+    return found
+
+
 class MortalSignal:
     """A flag of a process that may die while somebody waits for it."""
 
@@ -147,6 +156,7 @@ class MortalEnv(SystemEnv):
         """Start a thread that ends silently with the process."""
 
         def until_death() -> None:
+            _here.env = self
             with contextlib.suppress(SimulatedCrash):
                 run()
 
@@ -370,8 +380,10 @@ class FaultyBackend:
         self._env.check()
         return self._inner.owners()
 
-    def hints(self, heard: Callable[[], None]) -> None:
+    def hints(self, heard: Callable[[], None]) -> Callable[[], None] | None:
         """See `Backend.hints`. There are none: when one arrives is up to chance."""
+        del heard
+        return None
 
     def health(self) -> Health:
         """See `Backend.health`."""

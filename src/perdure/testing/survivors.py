@@ -65,7 +65,7 @@ class Survivors:
         for key, row in self.rows.items():
             for entry in self.journals[key]:
                 if entry.kind in {EntryKind.TASK, EntryKind.ATTEMPT}:
-                    found[_body_id(row, entry)] += 1
+                    found[body_id(row, entry)] += 1
             if row.kind == "task":
                 ended = key in self.left_open or row.state in {
                     InvocationState.COMPLETED,
@@ -77,7 +77,7 @@ class Survivors:
     def ended(self) -> set[str]:
         """Tasks whose body need not run again as it stands, by the id their bodies see."""
         found = {
-            _body_id(self.rows[key], entry)
+            body_id(self.rows[key], entry)
             for key, entries in self.journals.items()
             for entry in entries
             if entry.kind == EntryKind.TASK
@@ -89,7 +89,7 @@ class Survivors:
     def unknown(self) -> set[str]:
         """At-most-once tasks of whose outcome is on record that nobody knows it."""
         found = {
-            _body_id(self.rows[key], entry)
+            body_id(self.rows[key], entry)
             for key, entries in self.journals.items()
             for entry in entries
             if entry.kind == EntryKind.TASK and _UNKNOWN in entry.body
@@ -100,7 +100,7 @@ class Survivors:
     def dropped(self) -> set[str]:
         """Tasks that their workflow cancelled, by the id their bodies see."""
         return {
-            _body_id(self.rows[key], entry)
+            body_id(self.rows[key], entry)
             for key, entries in self.journals.items()
             for entry in entries
             if entry.kind == EntryKind.DROPPED
@@ -186,7 +186,7 @@ class Survivors:
             yield f"{key} existed before its parent {parent} recorded its start"
 
 
-def _body_id(row: InvocationRecord, entry: Entry) -> str:
+def body_id(row: InvocationRecord, entry: Entry) -> str:
     """The id that the body of a direct task call sees (see `flows.call_task`)."""
     return derive_id(row.seed, "task", entry.scope, str(entry.ordinal))
 

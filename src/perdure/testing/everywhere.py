@@ -1,0 +1,385 @@
+"""Crash everywhere, for users: their own workflow with a crash at each durable boundary."""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+import random
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, ParamSpec, TypeVar, cast
+
+from perdure.api.functions import Registered
+from perdure.app import Perdure
+from perdure.backends.base import Backend
+from perdure.backends.memory_server import MemoryServer
+from perdure.backends.sqlite import SQLiteBackend
+from perdure.errors import ConfigurationError, PerdureError, RegistrationError
+from perdure.testing.comparing import keys_drawn, line_of, lines_of_bodies, unlike
+from perdure.testing.crash import misrun
+from perdure.testing.faults import Fault, Mode
+from perdure.testing.lives import Drive, Ended, Life, MakeStore, Plan, Stopped, living
+from perdure.testing.reports import Finding, Kind, Repeated, Report, line_in
+from perdure.testing.survivors import Survivors
+from perdure.testing.virtual import VirtualClock
+from perdure.testing.watching import Watch
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+STORE_ID = b"perdure-testing!"
+"""One for all runs, so that what is drawn is the same in all of them."""
+SHOWS_MAX = 60
+"""So often findings may show before the search ends: more of the same says nothing new."""
+
+_MODES = (Mode.BEFORE, Mode.AFTER, Mode.UNKNOWN, Mode.UNKNOWN_LOST)
+_TOLD = {
+    Mode.BEFORE: "crash before",
+    Mode.AFTER: "crash after",
+    Mode.UNKNOWN: "unknown outcome of",
+    Mode.UNKNOWN_LOST: "unknown outcome of, and loss of,",
+}
+_MARKS = {
+    "does not replay": Kind.DIVERGENCE,
+    "after its frame was dropped": Kind.SWALLOWED,
+    "is not deterministic": Kind.UNSTABLE,
+}
+"""How the engine's messages tell what they are about."""
+_FOR_PRODUCTION = "\nThe workflow is parked"
+"""Where a report of the engine begins to speak of a workflow that is under way."""
+_BEYOND_BELIEF = frozenset({Kind.DIVERGENCE, Kind.UNSTABLE, Kind.SWALLOWED, Kind.STOPPED})
+"""Mistakes of a workflow after which the promises of perdure do not speak of it any more."""
+
+
+def in_memory(clock: VirtualClock) -> Backend:
+    """An empty store in memory."""
+    return MemoryServer(clock, STORE_ID)
+
+
+class _Temporary(SQLiteBackend):
+    """A SQLite store that takes its folder along."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self._folder = TemporaryDirectory(prefix="perdure-")
+        path = Path(self._folder.name) / "test.db"
+        super().__init__(path, synchronous="normal", now=clock, store_id=STORE_ID)
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        super().close()
+        self._folder.cleanup()
+
+
+_STORES: dict[str, MakeStore] = {"memory": in_memory, "sqlite": _Temporary}
+
+
+@dataclass(frozen=True)
+class CrashEverywhere:
+    """Runs a workflow of yours with a crash at each durable boundary, and tells what it finds.
+
+        from perdure.testing import crash_everywhere
+
+        def test_order():
+            crash_everywhere(order, "order-1", cents=1999)
+
+    First the workflow runs undisturbed, twice, with its frame dropped at each wait. Then, for each
+    call that makes something durable, it starts over on an empty store, and the process dies just
+    before the call, or just after it, or the outcome of the call is left unknown; a fresh process
+    goes on. What is looked at is told by `Kind`.
+
+    Tasks run for real, so often that you will want doubles for those with effects
+    (`perdure.testing.replace`). Sleeps, timeouts and retries take no time.
+
+    Attributes:
+        drive: called in each process with the handle of the workflow, on a thread of its own; it
+            sends messages and the like. Time stands still while it works, and passes while it waits
+            for a result. It comes again after a crash, as a client would: give its messages an id.
+        store: "memory", "sqlite" (a temporary file), or a function that makes an empty store on a
+            given clock.
+        idempotent: tasks (or their names) that may run twice although nothing in the code says so.
+        allow: calls in workflow code that are known to be harmless, such as "time.time()".
+        pairs: how many runs with two crashes to try on top, chosen by `seed`.
+    """
+
+    drive: Drive | None = None
+    store: Literal["memory", "sqlite"] | MakeStore = "memory"
+    idempotent: frozenset[str] = frozenset()
+    allow: frozenset[str] = frozenset()
+    pairs: int = 0
+    seed: int = 0
+
+    def options(
+        self,
+        *,
+        drive: Drive | None = None,
+        store: Literal["memory", "sqlite"] | MakeStore = "memory",
+        idempotent: Iterable[Registered[..., Any] | str] = (),
+        allow: Iterable[str] = (),
+        pairs: int = 0,
+        seed: int = 0,
+    ) -> CrashEverywhere:
+        """The same with other options; see the class.
+
+        Raises:
+            ConfigurationError: there is no such store.
+        """
+        if not callable(store) and store not in _STORES:
+            raise ConfigurationError(
+                f"store={store!r}: expected 'memory', 'sqlite' or a function of a clock that makes "
+                "an empty state backend."
+            )
+        names = (each if isinstance(each, str) else each.name for each in idempotent)
+        return replace(
+            self,
+            drive=drive,
+            store=store,
+            idempotent=frozenset(names),
+            allow=frozenset(allow),
+            pairs=pairs,
+            seed=seed,
+        )
+
+    def __call__(self, workflow: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Report:
+        """Try it, and fail if it cannot bear it.
+
+        Args:
+            workflow: decorated with `@app.workflow`, sync or async; the others are its arguments.
+
+        Returns:
+            What was tried; `print` it.
+
+        Raises:
+            UnsafeWorkflow: something was found; its `report` is the same.
+        """
+        report = self.report(workflow, *args, **kwargs)
+        report.raise_findings()
+        return report
+
+    def report(self, workflow: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Report:
+        """The same without failing: what was tried, and what was found."""
+        registered = workflow_of(workflow)
+        make = self.store if callable(self.store) else _STORES[self.store]
+        app = app_of(registered)
+        plan = Plan(app, registered, args, kwargs, self.drive, make)
+        watch = Watch()
+        with watch.over(app):
+            return _Search(self, plan, watch).run()
+
+
+def workflow_of(given: object) -> Registered[..., Any]:
+    """What a caller gave as a workflow.
+
+    Raises:
+        RegistrationError: it is none.
+    """
+    if not isinstance(given, Registered) or given.definition.kind != "workflow":
+        raise RegistrationError(
+            f"{given!r} is no workflow. Give the function itself, decorated with @app.workflow."
+        )
+    return cast("Registered[..., Any]", given)
+
+
+def app_of(function: Registered[..., Any]) -> Perdure:
+    """The app that a function is registered with."""
+    app = function.client.app
+    if not isinstance(app, Perdure):
+        raise RegistrationError(f"{function!r} belongs to no app.")
+    return app
+
+
+class _Search:
+    """All runs of one workflow."""
+
+    def __init__(self, options: CrashEverywhere, plan: Plan, watch: Watch) -> None:
+        self.options = options
+        self.plan = plan
+        self.watch = watch
+        self.name = plan.workflow.name
+        self.report = Report(self.name)
+        self.calm: Survivors | None = None
+        self.failed = False
+
+    def run(self) -> Report:
+        """Undisturbed runs, then single faults, then pairs of them."""
+        report = self.report
+        report.boundaries = self.play()
+        self.play()
+        if self.calm is not None:
+            self.singles()
+            self.doubles()
+        for called, line, instead in self.watch.impure:
+            if called not in self.options.allow:
+                message = (
+                    f"{called} gives something else on a replay, so nothing that the workflow does "
+                    f"may depend on it. Use {instead}."
+                )
+                report.add(Finding(Kind.IMPURE_CALL, message, line), "")
+        return report
+
+    @property
+    def is_full(self) -> bool:
+        """Whether enough was seen."""
+        return sum(each.count for each in self.report.findings) >= SHOWS_MAX
+
+    def singles(self) -> None:
+        """Every boundary in every way; a disturbed run may have more of them than a calm one."""
+        for mode in _MODES:
+            number = 0
+            while not self.is_full:
+                number += 1
+                struck = self.report.crashes.total()
+                self.play(Fault(number, mode))
+                if self.report.crashes.total() == struck and number > self.report.boundaries:
+                    break
+
+    def doubles(self) -> None:
+        """Two crashes in a row, a sample."""
+        chance = random.Random(self.options.seed)  # noqa: S311 - a sample, reproducible by its seed
+        for _ in range(self.options.pairs):
+            if self.is_full:
+                return
+            first, second = (
+                Fault(chance.randint(1, self.report.boundaries), mode)
+                for mode in (chance.choice(_MODES[:2]), chance.choice(_MODES))
+            )
+            self.play(first, second)
+
+    def play(self, *faults: Fault) -> int:
+        """One run; gives the number of its durable calls."""
+        report = self.report
+        with living(self.plan, self.watch) as life:
+            life.run(faults)
+            calls = len(life.calls)
+            told = (
+                " then ".join(f"{_TOLD[mode]} call {number}" for number, mode in faults)
+                or "undisturbed"
+            )
+            if life.struck:
+                told += f" ({', '.join(call for call, _ in life.struck)})"
+            report.runs += 1
+            report.waits += life.drops
+            report.crashes.update((call, mode.value) for call, mode in life.struck)
+            for finding in self.findings(life):
+                report.add(finding, told)
+        return calls
+
+    def findings(self, life: Life) -> Iterator[Finding]:
+        """What is wrong with one run."""
+        survivors = life.survivors()
+        if isinstance(life.end, Stopped):
+            yield self.stopped(life.end.reason, survivors)
+            return
+        found = [*self.unstable(survivors, life.end), *self.replayed(life), *self.repeated(life)]
+        yield from found
+        if not _BEYOND_BELIEF & {each.kind for each in found}:
+            yield from self.broken(life, survivors)
+
+    def stopped(self, reason: str, survivors: Survivors) -> Finding:
+        """What a workflow that does not come to an end, or does not replay, says of itself."""
+        kind = next((kind for mark, kind in _MARKS.items() if mark in reason), Kind.STOPPED)
+        where = line_in(reason)
+        if not where and kind is Kind.STOPPED:
+            lines = [line_of(each) for journal in survivors.journals.values() for each in journal]
+            where = next((line for line in reversed(lines) if line), "")
+        told = reason.partition(_FOR_PRODUCTION)[0]
+        return Finding(kind, told, where or self.definition_line)
+
+    def unstable(self, survivors: Survivors, end: Ended) -> Iterator[Finding]:
+        """Whether it asked for the same, and ended the same, as the undisturbed run."""
+        if self.calm is None:
+            self.calm, self.failed = survivors, bool(end.error)
+            return
+        found = list(unlike(self.calm, survivors))
+        if not found and bool(end.error) != self.failed and self.is_alike(survivors):
+            how = end.error or "it returned"
+            found = [Finding(Kind.UNSTABLE, f"it ended otherwise: {how}", self.definition_line)]
+        for each in found:
+            yield replace(each, where=each.where or self.definition_line)
+
+    def is_alike(self, survivors: Survivors) -> bool:
+        """Whether the store draws as that of the calm run does."""
+        return survivors.rows.keys() == (self.calm or survivors).rows.keys()
+
+    @property
+    def definition_line(self) -> str:
+        """Where the workflow is defined."""
+        code = getattr(inspect.unwrap(self.plan.workflow.definition.function), "__code__", None)
+        if code is None:
+            return ""
+        number = code.co_firstlineno  # of its first decorator
+        while linecache.getline(code.co_filename, number).lstrip().startswith("@"):
+            number += 1
+        return f"{code.co_filename}:{number}"
+
+    def replayed(self, life: Life) -> Iterator[Finding]:
+        """Whether the journals replay, to the same end."""
+        ran = len(self.watch.runs.all)
+        for found in life.verify():
+            if isinstance(found, PerdureError):
+                yield self.stopped(str(found), life.survivors())
+        if len(self.watch.runs.all) > ran:
+            yield Finding(Kind.BROKEN, "a replay ran task bodies")
+
+    def repeated(self, life: Life) -> Iterator[Finding]:
+        """Which bodies ran again for one call."""
+        survivors = life.survivors()
+        recorded, lines, keys = survivors.attempts(), lines_of_bodies(survivors), None
+        runs: dict[str, list[Any]] = {}
+        for run in self.watch.runs.all:
+            runs.setdefault(run.body, []).append(run)
+        for body, all_of_it in runs.items():
+            run = all_of_it[-1]
+            where = lines.get(body, "")
+            seen = {each.seen for each in all_of_it}
+            if len(seen) > 1 and not run.pure:
+                yield Finding(
+                    Kind.UNSTABLE,
+                    f"task {run.name!r} was called with other arguments when it was run again "
+                    f"after a crash: {' and '.join(sorted(s.rpartition(' ')[0] for s in seen))}",
+                    where,
+                )
+            if len(all_of_it) <= recorded[body] or not life.struck or run.once:
+                continue
+            keys = keys_drawn(survivors) if keys is None else keys
+            told = self.watch.arguments[body]
+            protection = self.protection(run.name, body, told, keys, pure=run.pure)
+            self.report.repeated[Repeated(run.name, told, protection, where)] += 1
+            if not protection:
+                yield Finding(
+                    Kind.REPEATED,
+                    f"task {run.name!r} ran again after a crash, with the same arguments {told}, "
+                    "so its effect may happen twice. Give wf.idempotency_key() to what it calls; "
+                    'or declare it pure=True or delivery="at_most_once"; or tell the test that it '
+                    f"is harmless: .options(idempotent=[{run.name.rpartition('.')[2]}])",
+                    where,
+                )
+
+    def protection(self, name: str, body: str, told: str, keys: set[str], *, pure: bool) -> str:
+        """What makes it harmless that a body runs twice."""
+        if pure:
+            return "pure"
+        if self.watch.is_keyed(body) or any(key in told for key in keys):
+            return "keyed"
+        return "idempotent" if name in self.options.idempotent else ""
+
+    def broken(self, life: Life, survivors: Survivors) -> Iterator[Finding]:
+        """What perdure promises and did not keep."""
+        problems = [*survivors.unsound()]
+        for moment in life.moments:
+            problems += moment.changed_in(survivors)
+        problems += misrun(life.moments, survivors, self.watch.runs.all, self.watch.runs.once)
+        ran = len(self.watch.runs.all)
+        again = life.step()
+        if again != life.end:
+            problems.append(f"asked again it gives {again}, before it was {life.end}")
+        # What it is asked for is a start, and what a driver sends.
+        if set(life.calls) - {"start", "send"} or len(self.watch.runs.all) > ran:
+            problems.append(f"asked again it did {life.calls}")
+        for problem in problems:
+            yield Finding(Kind.BROKEN, problem)
+
+
+crash_everywhere = CrashEverywhere()
+"""With the usual options: see `CrashEverywhere`, and its `options(...)` for others."""

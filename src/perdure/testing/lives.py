@@ -1,0 +1,305 @@
+"""One run of a user's workflow: a store, and the processes that come and go on it.
+
+The app of the test itself is moved from process to process, so that its tasks, handles and helpers
+mean the store of the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from perdure.api.functions import Registered
+from perdure.api.info import Verification
+from perdure.api.invocation import DistributedInvocation
+from perdure.app import Perdure
+from perdure.backends.base import Backend
+from perdure.core.lifecycle import TERMINAL, InvocationState
+from perdure.errors import InvocationDead, InvocationParked, PerdureError, ResultTimeout
+from perdure.testing.faults import Call, Fault, Mode, MortalSignal, SimulatedCrash
+from perdure.testing.survivors import NOTHING, ROWS_MAX, Survivors
+from perdure.testing.virtual import TimedBackend, VirtualClock
+from perdure.testing.watching import Process, Watch
+
+WORKFLOW_ID = "crash-everywhere"
+RESULT_SECONDS = 30.0
+"""Real seconds after which a workflow under test hangs; its timers take none."""
+LOOK_SECONDS = 0.2
+"""How often it is looked whether something of the workflow has stopped."""
+CLOSE_SECONDS = 5.0
+"""How long a process may take to end well."""
+REST_SECONDS = 2.0
+"""How long the threads of a dead process are waited for."""
+_STOPPED = (InvocationState.PARKED, InvocationState.DEAD)
+
+Drive = Callable[[DistributedInvocation[Any]], object]
+"""Sends messages and the like to the workflow while it runs. Called once in each process."""
+MakeStore = Callable[[VirtualClock], Backend]
+
+
+class Plan(NamedTuple):
+    """What is run."""
+
+    app: Perdure
+    workflow: Registered[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    drive: Drive | None
+    make_store: MakeStore
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How the workflow ended: what it returned, or what it raised, as text."""
+
+    value: object = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The workflow, or one below it, will not come to an end.
+
+    Attributes:
+        reason: what was raised, or is on record.
+    """
+
+    reason: str
+
+
+@dataclass(slots=True)
+class Life:
+    """One run, whose store is still open.
+
+    Attributes:
+        moments: what there was before each process.
+        calls: the durable calls of the last process.
+        struck: what was struck how.
+        drops: how often frames were dropped at waits.
+    """
+
+    plan: Plan
+    watch: Watch
+    clock: VirtualClock
+    store: Backend
+    end: Ended | Stopped = Stopped("it was not run")
+    moments: list[Survivors] = field(default_factory=list[Survivors])
+    calls: list[Call] = field(default_factory=list[Call])
+    struck: list[tuple[Call, Mode]] = field(default_factory=list[tuple[Call, Mode]])
+    drops: int = 0
+    gone: frozenset[str] = frozenset()
+
+    def survivors(self) -> Survivors:
+        """What there is now."""
+        return Survivors.of(self.store, self.plan.app.settings.name)
+
+    def run(self, faults: Iterable[Fault]) -> None:
+        """Each process meets one of the faults, and the last goes on undisturbed to the end."""
+        for fault in [*faults, None]:
+            self.moments.append(self.survivors() if self.moments else NOTHING)
+            end = self.step(fault)
+            if end is not None:
+                self.end = end
+                return
+        raise AssertionError("the last process has no fault, so it does not die")
+
+    def step(self, fault: Fault | None = None) -> Ended | Stopped | None:
+        """One more process: it starts the workflow, or finds it; None if it died."""
+        world = _World(len(self.moments) - 1)
+        backend = TimedBackend(self.store, world, self.clock, fault, self.gone)
+        with process(self.plan.app, world, backend, self.watch):
+            end = _run(self.plan, world, backend)
+        self.gone |= backend.claimed_as
+        self.drops += backend.drops
+        self.calls = list(backend.calls)
+        if fault is not None and backend.struck is not None:
+            self.struck.append((backend.struck, fault.mode))
+        return end
+
+    def verify(self) -> Iterator[Verification | PerdureError]:
+        """Replay each workflow's journal without calling anything; gives what came of it."""
+        world = Process(-1)
+        backend = TimedBackend(self.store, world, self.clock)
+        app = self.plan.app
+        with process(app, world, backend, self.watch):
+            for each in app.workflows(limit=ROWS_MAX):
+                try:
+                    yield app.verify(each.invocation_id)
+                except PerdureError as error:
+                    yield error
+
+
+@contextlib.contextmanager
+def living(plan: Plan, watch: Watch) -> Generator[Life]:
+    """An empty store to run on, closed at the end of the block."""
+    clock = VirtualClock()
+    store = plan.make_store(clock)
+    watch.begin()
+    try:
+        yield Life(plan, watch, clock, store)
+    finally:
+        store.close()
+
+
+class _DriverSignal(MortalSignal):
+    """Tells whether the driver waits for the workflow, so that time may pass."""
+
+    def __init__(self, env: _World) -> None:
+        super().__init__(env)
+        self._world = env
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """See `MortalSignal.wait`."""
+        world = self._world
+        if threading.current_thread() is not world.driver:
+            return super().wait(timeout)
+        world.driver_waits = True
+        world.on_wait()
+        try:
+            return super().wait(timeout)
+        finally:
+            world.driver_waits = False
+
+
+class _World(Process):
+    """A process with a thread that plays the world outside."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.driver: threading.Thread | None = None
+        self.driver_waits = False
+        self.on_wait: Callable[[], None] = _nothing
+        self._threads = 0
+        self._rest = threading.Condition()
+
+    def signal(self) -> MortalSignal:
+        """See `MortalEnv.signal`."""
+        made = _DriverSignal(self)
+        with self._lock:
+            self._signals.add(made)
+        return made
+
+    def spawn(self, name: str, run: Callable[[], None]) -> None:
+        """See `MortalEnv.spawn`."""
+
+        def counted() -> None:
+            try:
+                run()
+            finally:
+                with self._rest:
+                    self._threads -= 1
+                    self._rest.notify_all()
+
+        with self._rest:
+            self._threads += 1
+        super().spawn(name, counted)
+
+    def bury(self) -> None:
+        """See `Process.bury`."""
+        with self._rest:
+            self._threads -= 1
+            self._rest.notify_all()
+        super().bury()
+
+    def is_held(self) -> bool:
+        """Whether time stands still because the driver is at work."""
+        driver = self.driver
+        return driver is not None and driver.is_alive() and not self.driver_waits
+
+    def rest(self, timeout: float) -> None:
+        """Wait until the threads of this process have ended."""
+        with self._rest:
+            self._rest.wait_for(lambda: self._threads == 0, timeout)
+
+
+@contextlib.contextmanager
+def process(app: Perdure, world: Process, backend: TimedBackend, watch: Watch) -> Generator[None]:
+    """Let `app` be one process on `backend`, until it has ended with all its threads."""
+    watch.process = world
+    with app.moved(backend, world):
+        try:
+            yield
+        finally:
+            with contextlib.suppress(SimulatedCrash):
+                runtime = app.runtime
+                try:
+                    app.close(CLOSE_SECONDS)
+                finally:
+                    world.kill()
+                    runtime.bodies.close()
+            world.kill()
+            if isinstance(world, _World):
+                world.rest(REST_SECONDS)
+
+
+def _run(plan: Plan, world: _World, backend: TimedBackend) -> Ended | Stopped | None:
+    """One process: start the workflow, or find it, and see it to its end; None if it died."""
+    backend.is_held, world.on_wait = world.is_held, backend.poke
+    failures: list[BaseException] = []
+    try:
+        named = plan.workflow.options(id=WORKFLOW_ID)
+        handle = named.start(*plan.args, **plan.kwargs)
+        if plan.drive is not None:
+            world.driver = _driver(plan.drive, handle, failures, backend)
+        end = _await(plan.app, handle)
+        if world.driver is not None:
+            world.driver.join(RESULT_SECONDS)
+    except SimulatedCrash:
+        if world.driver is not None:
+            world.driver.join(REST_SECONDS)
+        return None
+    if failures:
+        raise failures[0]
+    if isinstance(end, Stopped):
+        world.kill()  # what is stuck would hold up a good end
+    return end
+
+
+def _driver(
+    drive: Drive,
+    handle: DistributedInvocation[Any],
+    failures: list[BaseException],
+    backend: TimedBackend,
+) -> threading.Thread:
+    def run() -> None:
+        try:
+            drive(handle)
+        except SimulatedCrash:
+            pass
+        except BaseException as error:  # noqa: BLE001 - told on the thread of the test
+            failures.append(error)
+        finally:
+            backend.poke()
+
+    thread = threading.Thread(target=run, name="perdure-driver", daemon=True)
+    thread.start()
+    return thread
+
+
+def _await(app: Perdure, handle: DistributedInvocation[Any]) -> Ended | Stopped:
+    deadline = time.monotonic() + RESULT_SECONDS
+    while True:
+        has_ended = handle.status in TERMINAL
+        try:
+            return Ended(value=handle.result(LOOK_SECONDS))
+        except (InvocationParked, InvocationDead) as error:
+            return Stopped(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever the workflow raised is its outcome
+            # One that raises a timeout itself is told from a wait that was too short.
+            if has_ended or not isinstance(error, ResultTimeout):
+                return Ended(error=f"{type(error).__name__}: {error}")
+        stopped = app.workflows(status=_STOPPED) + app.tasks(status=_STOPPED)
+        if stopped:
+            return Stopped(stopped[0].reason or str(stopped[0]))
+        if time.monotonic() > deadline:
+            rows = app.workflows() + app.tasks()
+            live = ", ".join(f"{each.name} is {each.status}" for each in rows)
+            return Stopped(f"it has not ended after {RESULT_SECONDS:g} seconds; {live}")
+
+
+def _nothing() -> None:
+    return

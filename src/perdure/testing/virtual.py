@@ -1,0 +1,168 @@
+"""Virtual time: it stands still while anything runs, and skips to the next thing that is due.
+
+The clock of the state backend is the only one that decides when something is due, so it is the only
+one that is virtual. Task bodies, timeouts of bodies and everything else take real time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from perdure.backends.base import (
+    Backend,
+    ClaimBatch,
+    ClaimRequest,
+    CommitResult,
+    InvocationQuery,
+    InvocationRecord,
+    Suspend,
+    Transition,
+)
+from perdure.core.lifecycle import InvocationState
+from perdure.testing.faults import ROWS_MAX, Fault, FaultyBackend, MortalEnv
+
+START = datetime(2030, 1, 1, tzinfo=UTC)
+"""When virtual time begins, unless it is told otherwise: the same in every run."""
+LIMITED_MICROSECONDS = 250_000
+"""How far time skips for what is due and is kept back by the rate of its queue."""
+
+_MICROSECOND = timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LIVE = (InvocationState.READY, InvocationState.WAITING, InvocationState.RUNNING)
+
+
+class VirtualClock:
+    """A clock that goes only where it is put. Thread-safe.
+
+    Args:
+        start: its first moment, an aware datetime.
+    """
+
+    def __init__(self, start: datetime = START) -> None:
+        self._lock = threading.Lock()
+        self._now = (start - _EPOCH) // _MICROSECOND
+
+    def __call__(self) -> int:
+        """Microseconds since 1970 UTC."""
+        return self._now
+
+    @property
+    def now(self) -> datetime:
+        """The moment, aware UTC."""
+        return _EPOCH + timedelta(microseconds=self._now)
+
+    def go_to(self, moment: int) -> None:
+        """Skip to a moment in microseconds; never back."""
+        with self._lock:
+            self._now = max(self._now, moment)
+
+
+class TimedBackend(FaultyBackend):
+    """A state backend that skips time when a claim finds nothing and nothing runs.
+
+    It does so while somebody in this process waits for a result, or while `let_pass` waits.
+    Otherwise time stands still, so that a test decides what happens before a timer fires.
+
+    Attributes:
+        is_held: whether time stands still, whoever waits.
+        drops: how often a workflow's frame was dropped at a wait.
+    """
+
+    def __init__(
+        self,
+        inner: Backend,
+        env: MortalEnv,
+        clock: VirtualClock,
+        fault: Fault | None = None,
+        gone: frozenset[str] = frozenset(),
+    ) -> None:
+        super().__init__(inner, env, fault, gone)
+        self._clock = clock
+        self._heard: list[Callable[[], None]] = []
+        self._requests: dict[object, ClaimRequest] = {}
+        self._goal: int | None = None
+        self._reached = threading.Event()
+        self.is_held: Callable[[], bool] = bool
+        self.drops = 0
+
+    def claim(self, request: ClaimRequest) -> ClaimBatch:
+        """See `Backend.claim`."""
+        with self._lock:  # so that nothing changes between the claim and the look
+            self._requests[request.roots is None, request.queues] = request
+            while True:
+                batch = super().claim(request)
+                if batch.records or not self._skip(request):
+                    return batch
+
+    def commit(self, transitions: Sequence[Transition]) -> list[CommitResult]:
+        """See `Backend.commit`."""
+        results = super().commit(transitions)
+        self.drops += sum(isinstance(each.disposition, Suspend) for each in transitions)
+        if any(each.disposition is not None for each in transitions):
+            self.poke()
+        return results
+
+    def hints(self, heard: Callable[[], None]) -> Callable[[], None]:
+        """See `Backend.hints`: workers hear of each lease that ends, for time may skip then."""
+        self._heard.append(heard)
+        return lambda: self._heard.remove(heard)
+
+    def poke(self) -> None:
+        """Have the workers look."""
+        for heard in list(self._heard):
+            heard()
+
+    def let_pass(self, until: int, timeout: float) -> bool:
+        """Let time pass up to a moment in microseconds, with all that comes due until then.
+
+        False if something still runs after `timeout` real seconds.
+        """
+        with self._lock:
+            self._reached.clear()
+            self._goal = until
+        self.poke()
+        return self._reached.wait(timeout)
+
+    def _skip(self, request: ClaimRequest) -> bool:
+        """Skip to what comes next; False if time stands still now."""
+        if self.is_held() or not (request.roots or self._goal is not None):
+            return False
+        now, goal = self._clock(), self._goal
+        upcoming = self._upcoming(request, now)
+        if upcoming is not None and upcoming <= now:
+            return False
+        if goal is not None and now >= goal:
+            self._goal = None
+            self._reached.set()
+            return False
+        moment = min((each for each in (upcoming, goal) if each is not None), default=None)
+        if moment is None:
+            return False
+        self._clock.go_to(moment)
+        return True
+
+    def _upcoming(self, request: ClaimRequest, now: int) -> int | None:
+        """When something of the app is due next: None for never, `now` while something runs."""
+        rows = self._inner.query(InvocationQuery(app=request.app, states=_LIVE, limit=ROWS_MAX))
+        found: list[int] = []
+        for row in rows:
+            if row.state is InvocationState.RUNNING:
+                return now
+            at = row.wake_at if row.state is InvocationState.WAITING else row.wake_at or now
+            if at is None:
+                continue
+            if at > now:
+                found.append(at)
+            elif _fits(row, request):
+                found.append(now + LIMITED_MICROSECONDS)  # else this claim would have taken it
+            elif any(_fits(row, other) for other in self._requests.values()):
+                return now
+        return min(found, default=None)
+
+
+def _fits(row: InvocationRecord, request: ClaimRequest) -> bool:
+    in_tree = request.roots is None or row.root in request.roots
+    served = request.queues is None or row.queue in request.queues
+    return in_tree and served and row.name in request.names

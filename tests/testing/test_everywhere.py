@@ -1,0 +1,167 @@
+"""Crash everywhere for users: what it finds, at which line, and what it lets pass."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perdure import DistributedInvocation, Perdure, Retry, wf
+from perdure.errors import ConfigurationError, RegistrationError
+from perdure.testing import Kind, Report, UnsafeWorkflow, crash_everywhere
+from tests.testing import planted
+from tests.testing.planted import PLANTED
+
+pytestmark = pytest.mark.timeout(60)
+
+SOURCE = Path(planted.__file__).read_text("utf-8").splitlines()
+
+
+def marked_line(name: str) -> int:
+    """The marked line of a planted workflow."""
+    first = next(n for n, line in enumerate(SOURCE, 1) if f"def {name}(" in line)
+    return next(n for n, line in enumerate(SOURCE, 1) if n >= first and line.endswith("# HERE"))
+
+
+@pytest.fixture
+def app() -> Perdure:
+    return Perdure("memory://", name="mine")
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_mistake_is_found_at_its_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perdure.testing.lives.RESULT_SECONDS", 1.0)
+    workflow, kinds = PLANTED[name]
+    with pytest.raises(UnsafeWorkflow) as caught:
+        crash_everywhere(workflow)
+    report = caught.value.report
+    where = f"{planted.__file__}:{marked_line(name)}"
+    assert kinds <= {each.kind for each in report.findings if each.where == where}, str(report)
+    assert not report.of(Kind.BROKEN), str(report)
+    assert where in str(caught.value)
+
+
+def sound(app: Perdure) -> Any:
+    @app.task
+    def charge(cents: int, key: str) -> str:
+        return f"{cents} {random.random()}"
+
+    @app.task(retry=Retry(attempts=3, wait_initial=3600.0))
+    def pack(paid: str) -> str:
+        return wf.idempotency_key()
+
+    @app.task(delivery="at_most_once")
+    def announce(text: str) -> str:
+        return text
+
+    @app.workflow
+    def order(cents: int, *, item: str = "pen") -> list[object]:
+        paid = charge(cents, key=wf.idempotency_key())
+        wf.sleep(timedelta(days=30))
+        boxes = [each.result() for each in [pack.start(item), pack.start("ink")]]
+        try:
+            told = announce(item)
+        except Exception:
+            told = "unknown"
+        return [paid, boxes, told == item, wf.now()]
+
+    return order
+
+
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+def test_a_sound_workflow_passes(app: Perdure, store: Any) -> None:
+    report = crash_everywhere.options(store=store, pairs=5)(sound(app), 1999, item="ink")
+    assert report.boundaries > 8
+    assert report.runs > 4 * report.boundaries
+    assert report.waits > report.runs
+    assert {mode for _, mode in report.crashes} == {"before", "after", "unknown", "unknown_lost"}
+    assert {each.protection for each in report.repeated} == {"keyed"}
+    assert {each.name.rpartition(".")[2] for each in report.repeated} == {"charge", "pack"}
+    assert "0 findings" in str(report)
+
+
+def test_the_app_is_as_it_was_afterwards(app: Perdure) -> None:
+    @app.workflow
+    def order(cents: int) -> int:
+        return cents
+
+    with app:
+        before = order.options(id="mine").start(1).result
+        crash_everywhere(order, 2)
+        assert before() == 1
+        assert [each.invocation_id for each in app.workflows()] == ["mine"]
+
+
+def test_a_driver_sends_what_the_workflow_waits_for(app: Perdure) -> None:
+    @app.workflow
+    async def approval() -> list[str]:
+        first = await wf.receive_async("told", str, timeout=timedelta(days=7))
+        late = await wf.receive_async("never", str, timeout=timedelta(days=7), default="nobody")
+        return [first, late]
+
+    seen: Counter[str] = Counter()
+
+    def drive(handle: DistributedInvocation[Any]) -> None:
+        handle.send("told", "yes", id="only")
+        seen[str(handle.result())] += 1
+
+    report = crash_everywhere.options(drive=drive)(approval)
+    assert set(seen) == {"['yes', 'nobody']"}
+    assert report.runs > 8
+
+
+def test_what_a_driver_raises_reaches_the_test(app: Perdure) -> None:
+    @app.workflow
+    def approval() -> str:
+        return wf.receive("told", str, timeout=3600, default="nobody")
+
+    def drive(handle: DistributedInvocation[Any]) -> None:
+        raise LookupError("lost")
+
+    with pytest.raises(LookupError, match="lost"):
+        crash_everywhere.options(drive=drive)(approval)
+
+
+def test_tasks_can_be_declared_harmless_and_calls_allowed() -> None:
+    pays, _ = PLANTED["pays_twice"]
+    report = crash_everywhere.options(idempotent=[planted.pay])(pays)
+    assert {(each.arguments, each.protection) for each in report.repeated} == {
+        ("(cents=1999)", "idempotent"),
+        ("('something')", "pure"),
+    }
+    sleeps, _ = PLANTED["slept_for_real"]
+    crash_everywhere.options(allow=["time.sleep()"])(sleeps)
+
+
+def test_recorded_reads_of_the_world_are_no_mistake(app: Perdure) -> None:
+    @app.workflow
+    def draws() -> list[Any]:
+        return [wf.record("chance", random.random), wf.random.randint(1, 6), wf.uuid(), wf.now()]
+
+    crash_everywhere(draws)
+
+
+def test_a_workflow_that_fails_is_no_mistake(app: Perdure) -> None:
+    @app.workflow
+    def fails() -> None:
+        wf.sleep(3600)
+        raise ValueError("on purpose")
+
+    assert crash_everywhere(fails).boundaries > 2
+
+
+def test_what_cannot_be_used_is_refused(app: Perdure) -> None:
+    @app.task
+    def work() -> None: ...
+
+    with pytest.raises(RegistrationError, match=r"no workflow.*@app\.workflow"):
+        crash_everywhere(work)
+    with pytest.raises(RegistrationError, match=r"no workflow"):
+        crash_everywhere(lambda: None)
+    with pytest.raises(ConfigurationError, match="'memory', 'sqlite'"):
+        crash_everywhere.options(store="disk")  # type: ignore[arg-type]
+    assert str(Report("x")).startswith("x: 0 runs")

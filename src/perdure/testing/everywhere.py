@@ -18,7 +18,7 @@ from perdure.backends.memory_server import MemoryServer
 from perdure.backends.sqlite import SQLiteBackend
 from perdure.errors import ConfigurationError, PerdureError, RegistrationError
 from perdure.testing.comparing import keys_drawn, line_of, lines_of_bodies, unlike
-from perdure.testing.crash import misrun
+from perdure.testing.executions import misrun
 from perdure.testing.faults import Fault, Mode
 from perdure.testing.lives import Drive, Ended, Life, MakeStore, Plan, Stopped, living
 from perdure.testing.reports import Finding, Kind, Repeated, Report, line_in
@@ -340,7 +340,7 @@ class _Search:
                     f"after a crash: {' and '.join(sorted(s.rpartition(' ')[0] for s in seen))}",
                     where,
                 )
-            if len(all_of_it) <= recorded[body] or not life.struck or run.once:
+            if len(all_of_it) <= recorded[body] or not life.struck or run.once or run.undoable:
                 continue
             keys = keys_drawn(survivors) if keys is None else keys
             told = self.watch.arguments[body]

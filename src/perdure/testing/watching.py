@@ -12,7 +12,7 @@ from typing import Any
 from perdure.api.definition import Definition
 from perdure.app import Perdure
 from perdure.engine.context import TaskContext, current
-from perdure.testing.crash import Execution, Executions
+from perdure.testing.executions import Execution, Executions
 from perdure.testing.faults import MortalEnv, env_of_thread
 from perdure.testing.reports import TEXT_MAX
 from perdure.testing.suspects import watching
@@ -121,7 +121,8 @@ class Watch:
         named = [*map(repr, args), *(f"{name}={value!r}" for name, value in kwargs.items())]
         told = f"({', '.join(named)})"
         self.arguments[body] = told[:TEXT_MAX]
-        kind = definition.pure, definition.once, definition.completes_outside
+        undoable = definition.around is not None
+        kind = definition.pure, definition.once, definition.completes_outside, undoable
         seen = f"{told} {TaskContext.idempotency_key(context)}"
         self.runs.note(Execution(process.number, body, definition.name, seen, *kind))
         if definition.once:

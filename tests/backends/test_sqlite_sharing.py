@@ -220,6 +220,43 @@ def test_an_interrupted_leader_leaves_the_others_in_doubt_and_nothing_behind(
     world.start("b")
 
 
+def test_what_a_leader_was_about_to_do_when_it_was_interrupted_is_done_by_nobody(
+    store: Store, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sharing = store._sharing
+    real = sharing._take_back
+
+    def interrupted(_: object) -> bool:
+        monkeypatch.setattr(sharing, "_take_back", real)
+        raise Interrupted
+
+    with ThreadPoolExecutor(1) as pool:
+        with led(store) as leader:
+            start = pool.submit(world.start, "b")
+            wait_for_parts(store, 1)
+            monkeypatch.setattr(sharing, "_take_back", interrupted)
+        with pytest.raises(Interrupted):
+            leader.result(LONG)
+        with pytest.raises(CommitUnknown, match="was interrupted"):
+            start.result(LONG)
+    world.start("c")
+    assert world.backend.read("b") is None, "its thread may have read back that it is not there"
+
+
+def test_what_an_interrupted_leader_did_not_begin_is_done_by_the_next_one(
+    store: Store, world: World
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with led(store, Interrupted()) as leader:
+            start = pool.submit(world.start, "b")
+            wait_for_parts(store, 1)
+            store._sharing._waiting[0].taken = True
+        with pytest.raises(Interrupted):
+            leader.result(LONG)
+        assert start.result(LONG) == world.backend.read("b")
+    wait_for_parts(store, 0)
+
+
 def test_what_an_interrupted_thread_waited_for_does_not_happen_any_more(
     store: Store, world: World
 ) -> None:

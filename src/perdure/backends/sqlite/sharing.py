@@ -38,7 +38,7 @@ class _Part:
     """What one thread wants to write.
 
     Attributes:
-        taken: a leader began with it; until then its thread may take it back.
+        taken: a leader is about to do it; it has begun once it is not among those who wait.
         done: nobody works on it any more.
     """
 
@@ -128,11 +128,12 @@ class Sharing:
             return False
         try:
             self._leader = threading.get_ident()
-            if own.taken and not own.done:
-                own.error = _interrupted()
-            elif not own.done:
-                self._take_back(own)
-                self._lead(begin, own)
+            if not own.done:
+                has_begun = not self._take_back(own) and own.taken
+                if has_begun:
+                    own.error = _interrupted()
+                else:
+                    self._lead(begin, own)
         finally:
             self._leader = None
             self._leading.release()
@@ -153,6 +154,9 @@ class Sharing:
                 part.error = part.error or copy.copy(error)
         except BaseException:
             for part in others:
+                # It may be among those who wait still. Nobody may do it any more once its thread is
+                # told, which reads back, or does it again.
+                self._take_back(part)
                 part.error = part.error or _interrupted()
             raise
         finally:

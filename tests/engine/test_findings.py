@@ -15,6 +15,7 @@ from perdure.backends.memory import MemoryBackend
 from perdure.errors import (
     BackendUnavailable,
     Divergence,
+    InvocationNotFound,
     InvocationParked,
     JournalCorrupted,
     OperationRefused,
@@ -24,6 +25,7 @@ from perdure.errors import (
     TaskError,
     WrongColour,
 )
+from tests.support.stores import run_until_idle
 
 LONG = 30.0
 
@@ -428,3 +430,27 @@ def test_an_exit_inside_a_task_does_not_end_the_process_that_asks() -> None:
 
         with pytest.raises(TaskError, match="SystemExit: 3"):
             main.start().result(LONG)
+
+
+def test_a_watch_of_what_was_not_there_yet_does_not_say_how_it_ended() -> None:
+    """It was there by the time it was looked at, and was said to have ended while it was ready."""
+    backend = MemoryBackend()
+    with Perdure(backend=backend, local_worker=False) as app:
+
+        @app.workflow
+        def child() -> None: ...
+
+        @app.workflow
+        def main() -> str:
+            try:
+                child.options(delay=3600).start().result()
+            except InvocationNotFound as error:
+                return str(error)
+            return ""
+
+        invocation = main.options(id="main").start()
+        run_until_idle(app)
+        (watched,) = backend._watchers
+        backend._deliver(invocation.key, watched)
+        run_until_idle(app)
+        assert "does not exist" in invocation.result(LONG)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from perdure.backends.letters import InboxRow
 from perdure.core.entries import EntryKind
 from perdure.core.journal import Draft
-from perdure.core.lifecycle import InvocationState
+from perdure.core.lifecycle import TERMINAL, InvocationState
 from perdure.engine.ledger import Ledger
 from perdure.engine.letters import CANCEL, CYCLE, MESSAGE, UPDATE
 from perdure.engine.outcome import (
@@ -47,7 +47,7 @@ def receive(runtime: Runtime, ledger: Ledger, row: InboxRow, now: int) -> None:
 def _end_of(runtime: Runtime, row: InboxRow, now: int) -> Draft:
     """The delivery that tells of the end of an invocation."""
     source = runtime.backend.read(*row.source)
-    if source is None:
+    if source is None or source.state not in TERMINAL:  # or it was not there when it was asked for
         gone = InvocationNotFound(f"Invocation {row.source.invocation_id!r} does not exist.")
         outcome = outcome_body(runtime.bodies.raised(gone))
     elif source.state is InvocationState.COMPLETED:

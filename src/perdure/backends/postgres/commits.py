@@ -1,7 +1,7 @@
 """Batches of transitions, and starts, as calls of the server's functions, and what came of them.
 
-The functions lock, decide and write; see migrations 4 and 5. Here what is asked becomes their
-arrays, and their rows become results. Nothing is decided here.
+The functions lock, decide and write; see migrations 4, 5 and 7. What is asked becomes their arrays
+here, and their rows become results. Nothing is decided here.
 """
 
 from __future__ import annotations

@@ -60,8 +60,8 @@ def outbox(transaction: Transaction, positions: Sequence[int], limit: int) -> Ou
 def accept_asks(transaction: Transaction, targets: Sequence[InvocationKey], position: int) -> None:
     """Note who waits. The locks keep an end from passing unseen between the look and the note."""
     asked = _columns(targets)
-    transaction.rows("share_targets", asked)
-    transaction.later("watched_from_elsewhere", asked | {"server": position})
+    seqs = [seq for (seq,) in transaction.rows("share_targets", asked)]
+    transaction.later("watched_from_elsewhere", asked | {"server": position, "seqs": seqs})
 
 
 def accept_ends(transaction: Transaction, targets: Sequence[InvocationKey]) -> list[InvocationKey]:

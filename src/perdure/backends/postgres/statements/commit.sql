@@ -1,5 +1,5 @@
--- What a batch of commits does: one call of a function of ours (migrations 4 and 5), which locks,
--- decides and writes; and what a transaction does that tells a watcher of an end elsewhere.
+-- What a batch of commits does: one call of a function of ours (see migrations 4, 5 and 7), which
+-- locks, decides and writes; and what a transaction does that tells a watcher of an end elsewhere.
 
 -- name: apply_plain
 -- Transitions that write nothing but entries and their own rows.

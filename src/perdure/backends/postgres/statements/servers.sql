@@ -48,11 +48,12 @@ SELECT seq FROM perdure.invocation INNER JOIN unnest(%(ids)s::text[], %(generati
 ORDER BY seq FOR SHARE OF invocation;
 
 -- name: watched_from_elsewhere
--- A server waits for these ends. Where no row is left that could still end, the end has come.
+-- A server waits for these ends. Where no locked row is left that could still end, the end has come.
 INSERT INTO perdure.foreign_watcher (target_id, target_generation, server, ended)
 SELECT id, named.generation, %(server)s, NOT EXISTS (
     SELECT 1 FROM perdure.invocation
     WHERE invocation_id = named.id AND invocation.generation = named.generation
+        AND seq = ANY(%(seqs)s)
         AND state NOT IN ('completed', 'failed', 'cancelled', 'terminated')
 )
 FROM unnest(%(ids)s::text[], %(generations)s::int[]) AS named (id, generation);

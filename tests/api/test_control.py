@@ -258,6 +258,36 @@ def test_a_pause_of_one_that_runs(store):
         handle.pause()
 
 
+def test_a_second_pause_is_no_repetition_of_the_first(store, monkeypatch):
+    """It was, when its workflow was claimed between the look and the pause."""
+    app = store.app(local_worker=False)
+    backend = app.runtime.backend
+
+    @app.task(name="step")
+    def step() -> None:
+        app.invocation("f").pause()
+
+    @app.workflow(name="flow")
+    def flow() -> str:
+        step()
+        wf.sleep(3600)
+        return wf.receive("never")
+
+    def claims_first(*asked: Any) -> object:
+        monkeypatch.undo()
+        step_once(app)
+        return backend.seize(*asked)
+
+    handle = flow.options(id="f").start()
+    run_until_idle(app)
+    assert handle.status is S.PAUSED
+    assert handle.resume()
+    monkeypatch.setattr(backend, "seize", claims_first)
+    handle.pause()
+    run_until_idle(app)
+    assert handle.status is S.PAUSED
+
+
 def test_a_pause_that_a_crash_prevented_is_there_still(store, monkeypatch):
     app = store.app(local_worker=False)
 

@@ -95,7 +95,13 @@ def pause(runtime: Runtime, key: InvocationKey) -> None:
         InvocationEnded, InvocationNotFound: there is nothing to pause.
         OperationRefused: it is a task.
     """
-    record = _found(runtime, key)
+    while not _paused(runtime, _found(runtime, key)):
+        continue  # it was claimed meanwhile, or settled
+
+
+def _paused(runtime: Runtime, record: InvocationRecord) -> bool:
+    """Pause it, or ask it to; False if it stands otherwise by now."""
+    key = record.key
     _refuse_ended(record)
     if record.kind == "task":
         raise OperationRefused(
@@ -103,19 +109,18 @@ def pause(runtime: Runtime, key: InvocationKey) -> None:
             "workflow, or cancel the task."
         )
     if record.state is InvocationState.PAUSED:
-        return
+        return True
     if record.epoch == 0 and record.wake_at is not None:
         raise OperationRefused(
             f"Workflow {key.invocation_id!r} begins later (delay=) and has done nothing yet; a "
             "pause would lose when. Cancel it, and start it again when it is wanted."
         )
     if record.state in {InvocationState.READY, InvocationState.WAITING}:
-        stop = Stop(InvocationState.PAUSED, "")
-        if _settle(runtime, record, stop, as_it_is=True):
-            return
+        return _settle(runtime, record, Stop(InvocationState.PAUSED, ""), as_it_is=True)
     # One for each claim: asked twice before it is made, it is one pause, and one resume ends it.
     letter_id = f"{letters.OWN_IDS}pause:{record.epoch}"
-    letters.send(runtime, key, Letter(kind=letters.PAUSE, name="pause", letter_id=letter_id))
+    letter = Letter(kind=letters.PAUSE, name="pause", letter_id=letter_id)
+    return letters.send(runtime, key, letter) is not Sent.ENDED
 
 
 def resume(runtime: Runtime, key: InvocationKey) -> bool:

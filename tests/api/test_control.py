@@ -271,7 +271,7 @@ def test_a_second_pause_is_no_repetition_of_the_first(store, monkeypatch):
     def flow() -> str:
         step()
         wf.sleep(3600)
-        return wf.receive("never")
+        return wf.receive("never", str)
 
     def claims_first(*asked: Any) -> object:
         monkeypatch.undo()

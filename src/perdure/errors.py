@@ -98,6 +98,15 @@ class TaskTimeout(PerdureError, TimeoutError):
     code = "PRD014"
 
 
+class HeartbeatTimeout(TaskTimeout):
+    """A task body gave no sign of life for longer than its `heartbeat_timeout` (seconds).
+
+    As after any `TaskTimeout`, it may still be running; its next `wf.heartbeat` ends it.
+    """
+
+    code = "PRD070"
+
+
 class ExecutorUnavailable(PerdureError):
     """A task body could not be run by the executor of its task, and did not run.
 
@@ -398,6 +407,14 @@ class DeadlinePassed(Cancelled):
     def __init__(self, message: str = "", deadline: int = 0) -> None:
         super().__init__(message)
         self.deadline = deadline
+
+
+class AttemptLost(BaseException):
+    """Raised by `wf.heartbeat` in a task body: this attempt counts no more. Stop, let it pass.
+
+    It was cancelled, its time was over, or its lease was lost. Whatever it gives is dropped. No
+    `except Exception` catches it.
+    """
 
 
 class Suspended(ControlFlow):

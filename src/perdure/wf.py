@@ -32,6 +32,7 @@ from perdure.api.ended import Completed
 from perdure.api.endings import deadline
 from perdure.api.executor import DeterministicExecutor
 from perdure.api.functions import Registered
+from perdure.api.heartbeats import heartbeat, heartbeat_async, last_heartbeat
 from perdure.api.invocation import DistributedInvocation
 from perdure.api.operations import (
     context_here,
@@ -49,12 +50,13 @@ from perdure.api.operations import (
 from perdure.api.randomness import WorkflowRandom
 from perdure.api.receiving import receive, receive_async
 from perdure.api.threads import threads
-from perdure.errors import Cancelled
+from perdure.errors import AttemptLost, Cancelled
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 __all__ = [
+    "AttemptLost",
     "Cancelled",
     "Completed",
     "Selected",
@@ -70,8 +72,11 @@ __all__ = [
     "gather",
     "gather_async",
     "get_data",
+    "heartbeat",
+    "heartbeat_async",
     "idempotency_key",
     "invocation",
+    "last_heartbeat",
     "map",
     "map_as_completed",
     "map_as_completed_async",

@@ -44,6 +44,7 @@ MODULES = (
     "messaging",
     "cancelling",
     "late",
+    "beating",
     "effects",
     "timing",
     "publishing",

@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from perdure.api.client import Client
 from perdure.api.definition import Definition, Policy, default_name, refuse_unusable, unwrap_static
-from perdure.api.delivery import Delivery, check_asked, check_delivery
+from perdure.api.delivery import Delivery, check_asked, check_delivery, check_pace
 from perdure.api.endings import Deadline, read_ends
 from perdure.api.functions import (
     AsyncTask,
@@ -74,6 +74,7 @@ class Decorators:
         delivery: Delivery = "at_least_once",
         on_uncertain: Registered[..., Any] | None = None,
         completes_outside: bool = False,
+        heartbeat_timeout: float | timedelta | None = None,
     ) -> TaskDecorator: ...
     def task(  # noqa: PLR0913 - the policy of a task, all by keyword
         self,
@@ -92,6 +93,7 @@ class Decorators:
         delivery: Delivery = "at_least_once",
         on_uncertain: Registered[..., Any] | None = None,
         completes_outside: bool = False,
+        heartbeat_timeout: float | timedelta | None = None,
     ) -> Any:
         """Register a function as a task: its result is recorded, it may do side effects.
 
@@ -136,6 +138,9 @@ class Decorators:
                 holding nothing, until `app.complete(token, value)` or `app.fail(token, error)` ends
                 it, and `timeout` is how long it waits (the body itself has no limit). Each call is
                 an invocation of its own, as with a queue.
+            heartbeat_timeout: seconds or timedelta without a `wf.heartbeat(...)` after which an
+                attempt fails with a `HeartbeatTimeout`, which counts from when its body begins. A
+                sync body past it runs on unseen until its next heartbeat, as one past `timeout`.
 
         Raises:
             RegistrationError: not callable, a name that is taken, or no readable signature; or an
@@ -146,6 +151,7 @@ class Decorators:
         """
         check_choice(executor)
         once = check_delivery(delivery, on_uncertain, executor, pure=pure)
+        pace = check_pace(heartbeat_timeout, executor, pure=pure)
 
         def register(target: Callable[..., Any]) -> Any:
             limit = None if timeout is None else seconds(timeout, "timeout")
@@ -154,6 +160,7 @@ class Decorators:
             policy = Policy(
                 retry=retry or NO_RETRY,
                 timeout=limit,
+                heartbeat_timeout=pace,
                 queue=queue_name(queue),
                 key=key,
                 executor=executor,

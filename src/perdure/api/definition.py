@@ -52,6 +52,7 @@ class Policy:
         on_uncertain: the task that finds out what did.
         completes_outside: whether a body may leave its task open; `timeout` is for that then.
         ends: what limits the time of a whole workflow.
+        heartbeat_timeout: seconds without a heartbeat for one attempt, or None for no limit.
     """
 
     retry: Retry = NO_RETRY
@@ -64,6 +65,7 @@ class Policy:
     on_uncertain: Definition | None = None
     completes_outside: bool = False
     ends: Ends = NO_END
+    heartbeat_timeout: float | None = None
 
 
 class Definition:
@@ -103,6 +105,7 @@ class Definition:
         self.completion_timeout = policy.timeout if outside else None
         self.queue = policy.queue
         self.ends = policy.ends
+        self.heartbeat_timeout = policy.heartbeat_timeout
         self.pure = policy.pure
         self.once = policy.once
         self._on_uncertain = policy.on_uncertain

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from datetime import timedelta
 from typing import Any, Literal, get_args
 
 from perdure.api.definition import Definition
 from perdure.api.functions import Task
+from perdure.core.retry import seconds
 from perdure.engine.executors import ExecutorChoice
 from perdure.errors import ConfigurationError, RegistrationError
 
@@ -49,6 +51,32 @@ def check_delivery(
             "pass the decorated object."
         )
     return True
+
+
+def check_pace(
+    heartbeat_timeout: float | timedelta | None, executor: ExecutorChoice, *, pure: bool
+) -> float | None:
+    """Seconds without a heartbeat after which an attempt fails.
+
+    Raises:
+        ConfigurationError: it is no time.
+        RegistrationError: its bodies cannot tell heartbeats.
+    """
+    if heartbeat_timeout is None:
+        return None
+    pace = seconds(heartbeat_timeout, "heartbeat_timeout")
+    if not pace:
+        raise ConfigurationError(
+            "heartbeat_timeout=0: no body could tell heartbeats so fast. Leave it out, or give it "
+            "a few times the seconds between two heartbeats."
+        )
+    if executor != "thread" or pure:
+        why = "pure=True" if pure else f"executor={executor!r}"
+        raise RegistrationError(
+            f"heartbeat_timeout= with {why}: such bodies cannot tell heartbeats. Limit them by "
+            "timeout=, or leave the other one out."
+        )
+    return pace
 
 
 def check_asked(definition: Definition, asked: Definition | None) -> None:

@@ -27,6 +27,7 @@ from perdure.engine.context import (
     current_workflow,
 )
 from perdure.engine.effects import Flow
+from perdure.engine.letters import OWN_IDS
 from perdure.engine.outcome import Outcome
 from perdure.errors import (
     InvalidIdentifier,
@@ -308,6 +309,11 @@ def set_data(name: str, value: object) -> None:
     """
     context = current_workflow("wf.set_data")
     validate_identifier(name, "the name given to set_data")
+    if name.startswith(OWN_IDS):
+        raise InvalidIdentifier(
+            f"set_data({name!r}, ...): names that begin with {OWN_IDS!r} are perdure's own. Choose "
+            "another one."
+        )
     body, _ = client_of(context).untyped.encode_and_decode(value, f"data {name!r}")
     context.perform(flows.set_data(context, name, body, fingerprint(body)))
     context.data[name] = body

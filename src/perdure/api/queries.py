@@ -14,6 +14,7 @@ from perdure.api.registry import is_redefinition
 from perdure.backends.base import InvocationRecord
 from perdure.core.identity import InvocationKey, validate_identifier
 from perdure.engine.context import enter, leave
+from perdure.engine.letters import OWN_IDS
 from perdure.errors import OperationRefused, RegistrationError, UnknownName
 
 P = ParamSpec("P")
@@ -143,7 +144,11 @@ def read_data(client: Client, key: InvocationKey) -> Mapping[str, Any]:
     """The data of a workflow as last committed: fresh values, in a mapping that is read-only."""
     bodies = client.runtime.backend.read_data(key)
     return MappingProxyType(
-        {name: client.untyped.decode(body, f"data {name!r}") for name, body in bodies.items()}
+        {
+            name: client.untyped.decode(body, f"data {name!r}")
+            for name, body in bodies.items()
+            if not name.startswith(OWN_IDS)
+        }
     )
 
 

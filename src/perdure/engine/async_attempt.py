@@ -24,6 +24,7 @@ from perdure.engine.cancellation import Cancellation
 from perdure.engine.context import WorkflowContext, current_workflow
 from perdure.engine.drive import BodyAnswer, drive, drive_async
 from perdure.engine.effects import Flow, Function, RunBody, Wait
+from perdure.engine.heartbeats import was_lost
 from perdure.engine.lines import awaiting_line
 from perdure.engine.loop import ScopedTask, WorkflowLoop
 from perdure.engine.outcome import Outcome, Returned, Unfinished
@@ -288,6 +289,8 @@ class AsyncAttempt(Attempt):
             result = await self._body(effect)
             if isinstance(result, Unfinished):
                 await self.wait_any_async((self.pause_after(effect, result),))
+            elif was_lost(result):
+                self.poke()  # what it was told of comes first at the next turn
             elif result is not None:  # else it was held up, and not allowed to start any more
                 return result
 

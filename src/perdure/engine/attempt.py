@@ -31,10 +31,12 @@ from perdure.engine.context import TaskContext, WorkflowContext, watch_threads
 from perdure.engine.control import affect, cancel_children
 from perdure.engine.deaths import cause_of_death
 from perdure.engine.effects import Compute, ControlNow, Flow, Function, RunBody, SendNow, Wait
+from perdure.engine.heartbeats import CallKeeper
 from perdure.engine.ledger import Ledger, settle
 from perdure.engine.lines import calling_line
 from perdure.engine.mailbox import Mailbox
 from perdure.engine.outcome import Outcome, Raised, Returned, Unfinished, end_digest
+from perdure.engine.pulse import Pulse
 from perdure.engine.runtime import Runtime, due_again, log_stop, logger
 from perdure.engine.started import call_context, template_of
 from perdure.engine.waiting import Waiting
@@ -335,7 +337,12 @@ class Attempt(Waiting):
 
     def task_context(self, effect: RunBody) -> TaskContext:
         """The context of one direct task call."""
-        return call_context(self.runtime, self.record, self.template, effect)
+        return call_context(self.runtime, self.record, self.template, effect, self._pulse_of)
+
+    def _pulse_of(self, context: TaskContext) -> Pulse:
+        """The heartbeats of one direct task call."""
+        keeper = CallKeeper(self, context.invocation, context.place[0])
+        return Pulse(self.runtime.env.monotonic, keeper)
 
     def before_body(self, *, announced: bool = False) -> None:
         """Last look before a side effect: the lease must be confirmed, the worker not stopping.

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import logging
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor
-from typing import TYPE_CHECKING, cast
+from concurrent.futures import Executor, Future
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from perdure.engine import shipping
 from perdure.engine.around import Around
@@ -24,8 +25,15 @@ from perdure.engine.env import Env
 from perdure.engine.executors import Executors, answer_of
 from perdure.engine.outcome import Outcome, Raised, Unfinished
 from perdure.engine.pool import Pool
+from perdure.engine.pulse import Pulse
 from perdure.engine.strays import OneProcess
-from perdure.errors import BodyDied, ExecutorUnavailable, TaskTimeout
+from perdure.errors import (
+    BackendError,
+    BodyDied,
+    ExecutorUnavailable,
+    HeartbeatTimeout,
+    TaskTimeout,
+)
 from perdure.values import TypeRegistry, decode_exception, encode_exception
 
 if TYPE_CHECKING:  # no cycle: it brings asyncio, which only async bodies need
@@ -35,6 +43,30 @@ Result = Outcome | Unfinished | None
 """What came of an attempt; None when the body was not allowed to start any more."""
 Deliver = Callable[[Result], None]
 MayStart = Callable[[], bool]
+
+
+T = TypeVar("T")
+logger = logging.getLogger("perdure.engine")
+
+TELLERS = 4
+"""Threads on which heartbeats of async bodies are made durable."""
+GIVEN_UP = "the workflow that called it waits for it no more"
+OUT_OF_TIME = "it is past its timeout"
+SILENT = "it told no heartbeat for too long"
+
+
+def tell(context: TaskContext) -> None:
+    """Make what a body told last durable, and learn whether its attempt counts still.
+
+    What the state backend cannot do now is done with a later heartbeat.
+    """
+    pulse = context.pulse
+    if pulse is None or context.lost:
+        return
+    try:
+        context.lost = pulse.tell()
+    except BackendError as error:
+        logger.info("a heartbeat of %s was not recorded: %s", context.invocation, error)
 
 
 class _Once:
@@ -97,6 +129,7 @@ class BodyRunner:
         self._pool = Pool(env, "perdure-task", size)
         # Without a bound, and never waiting: who has a thread may wait for one that has none yet.
         self.branches = Pool(env, "perdure-branch", sys.maxsize, queues=False)
+        self._tellers = Pool(env, "perdure-heartbeat", TELLERS)
         self._executors = Executors(size)
 
     @functools.cached_property
@@ -109,6 +142,7 @@ class BodyRunner:
         """Let threads, loop and processes end; for when no attempt runs any more."""
         self._pool.close()
         self.branches.close()
+        self._tellers.close()
         self._executors.close()
         if "_io" in self.__dict__:
             self._io.close()
@@ -129,9 +163,10 @@ class BodyRunner:
         dropped. In a process of its own it is killed.
         """
         function = call.function
-        if function.executor == "thread" and function.timeout is None and not function.is_async:
+        limited = function.timeout is not None or function.heartbeat_timeout is not None
+        if function.executor == "thread" and not limited and not function.is_async:
             return self._here(call, context)
-        if not function.is_async and (function.timeout is None or function.executor == "process"):
+        if not function.is_async and (not limited or function.executor == "process"):
             return self._attempt(call, context, may_start, _Once(lambda _: None))
         done = self._env.signal()
         results: list[Result] = []
@@ -158,10 +193,25 @@ class BodyRunner:
             A function that abandons it: an async body is cancelled; a sync one does not start, or
             runs on and its outcome is dropped.
         """
-        if call.function.is_async:
-            return self._start_async(call, context, deliver, may_start)
-        values = contextvars.copy_context()
         once = _Once(deliver)
+        cancel: Callable[[], None] | None = None
+        if call.function.is_async:
+            cancel = self._start_async(call, context, once, may_start)
+        else:
+            self._start_sync(call, context, once, may_start)
+
+        def abandon() -> None:
+            context.lost = context.lost or GIVEN_UP
+            once.abandon()
+            if cancel is not None:
+                cancel()
+
+        return abandon
+
+    def _start_sync(
+        self, call: Call, context: TaskContext, once: _Once, may_start: MayStart
+    ) -> None:
+        values = contextvars.copy_context()
 
         def job() -> None:
             if once.wanted:
@@ -171,7 +221,6 @@ class BodyRunner:
             self._pool.submit(job)
         except RuntimeError as error:
             once(Unfinished(ExecutorUnavailable(f"No thread could be started for it: {error}.")))
-        return once.abandon
 
     def _attempt(
         self, call: Call, context: TaskContext, may_start: MayStart, once: _Once
@@ -183,22 +232,56 @@ class BodyRunner:
                 return self._in_process(call, context, may_start)
             if not may_start():
                 return None
-            if function.timeout is not None:
-                self._io.after(function.timeout, lambda: once(self._timed_out(call)))
+            self._limit(call, context, once)
             if function.executor == "thread":
                 return self._here(call, context)
             return self._on_executor(call, context, once)
         except (ExecutorUnavailable, BodyDied) as error:
             return Unfinished(error)
 
+    def _limit(self, call: Call, context: TaskContext, once: _Once) -> None:
+        """Deliver a failure when the body, which begins now, is past one of its times."""
+        function = call.function
+        if function.timeout is not None and not function.is_async:
+
+            def end() -> None:
+                if once.wanted:
+                    context.lost = context.lost or OUT_OF_TIME
+                once(self._timed_out(call))
+
+            self._io.after(function.timeout, end)
+        if function.heartbeat_timeout is not None and (pulse := context.pulse) is not None:
+            pulse.begin()
+            self._io.after(
+                function.heartbeat_timeout,
+                lambda: self._look(call, context, once, pulse, function.heartbeat_timeout or 0.0),
+            )
+
+    def _look(
+        self, call: Call, context: TaskContext, once: _Once, pulse: Pulse, limit: float
+    ) -> None:
+        """Whether a body is silent for too long; again when it could be."""
+        if not once.wanted:
+            return
+        left = limit - (self._env.monotonic() - pulse.last)
+        if left > 0:
+            self._io.after(left, lambda: self._look(call, context, once, pulse, limit))
+            return
+        context.lost = context.lost or SILENT
+        once(self._silent(call))
+
     def _here(self, call: Call, context: TaskContext) -> Result:
         """Run a sync body on this thread, in what its function wants around it."""
         function = call.function
         around = cast("Around | None", function.around)
         if around is None:
-            return run_body(function, call.arguments, context, self._types)
-        body = functools.partial(run_body, function, call.arguments, context, self._types)
-        return around.run(context, body)
+            result: Result = run_body(function, call.arguments, context, self._types)
+        else:
+            body = functools.partial(run_body, function, call.arguments, context, self._types)
+            result = around.run(context, body)
+        if context.has_untold and isinstance(result, Raised):
+            tell(context)
+        return result
 
     def _in_process(self, call: Call, context: TaskContext, may_start: MayStart) -> Result:
         from perdure.engine.processes import OutOfTime  # noqa: PLC0415 - only who uses it pays
@@ -218,7 +301,7 @@ class BodyRunner:
         return shipping.unpack(call.function, answer_of(future), self._types)
 
     def _start_async(
-        self, call: Call, context: TaskContext, deliver: Deliver, may_start: MayStart
+        self, call: Call, context: TaskContext, once: _Once, may_start: MayStart
     ) -> Callable[[], None]:
         import asyncio  # noqa: PLC0415 - asyncio costs 50 ms at import; only async code pays
 
@@ -242,16 +325,40 @@ class BodyRunner:
         async def attempt() -> Result:
             if not may_start():
                 return None
+            self._limit(call, context, once)
             around = cast("Around | None", call.function.around)
-            return await (body() if around is None else around.run_async(context, body))
+            result = await (body() if around is None else around.run_async(context, body))
+            if context.has_untold and isinstance(result, Raised):
+                await self.off_loop(lambda: tell(context))
+            return result
 
         def done(value: object, error: BaseException | None) -> None:
             if error is not None:
-                deliver(self._raised(call, error))
+                once(self._raised(call, error))
             else:
-                deliver(cast("Result", value))
+                once(cast("Result", value))
 
-        return self._io.start(attempt(), values, done)
+        cancel = self._io.start(attempt(), values, done)
+        if call.function.heartbeat_timeout is not None:
+            once.on_unwanted(cancel)
+        return cancel
+
+    async def off_loop(self, run: Callable[[], T]) -> T:
+        """What a function gives that waits for others, for a body on the loop."""
+        import asyncio  # noqa: PLC0415 - asyncio costs 50 ms at import; only async code pays
+
+        done: Future[T] = Future()
+
+        def job() -> None:
+            if not done.set_running_or_notify_cancel():
+                return  # the body was cancelled meanwhile
+            try:
+                done.set_result(run())
+            except BaseException as error:  # noqa: BLE001 - whoever awaits it raises it
+                done.set_exception(error)
+
+        self._tellers.submit(job)
+        return await asyncio.wrap_future(done)
 
     def _raised(self, call: Call, error: BaseException) -> Raised:
         return raised_by_body(call.function, error, self._types)
@@ -263,6 +370,16 @@ class BodyRunner:
                 f"Task {call.function.name!r} did not return within {call.function.timeout} "
                 "seconds. Its late result will be dropped, but what it does outside may still "
                 "happen; make the effect idempotent (wf.idempotency_key()) or raise timeout=."
+            ),
+        )
+
+    def _silent(self, call: Call) -> Raised:
+        return self._raised(
+            call,
+            HeartbeatTimeout(
+                f"Task {call.function.name!r} told no heartbeat for "
+                f"{call.function.heartbeat_timeout} seconds. If it lives, its next wf.heartbeat() "
+                "ends it; what it gives is dropped. Tell more often, or raise heartbeat_timeout=."
             ),
         )
 

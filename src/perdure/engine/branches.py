@@ -23,6 +23,7 @@ from perdure.engine.branch import Branch, Pause, end_branch
 from perdure.engine.context import WorkflowContext, enter
 from perdure.engine.drive import BodyAnswer
 from perdure.engine.effects import RunBody, Wait
+from perdure.engine.heartbeats import was_lost
 from perdure.engine.lines import calling_line
 from perdure.engine.outcome import Unfinished
 from perdure.engine.runtime import UNAVAILABLE_SECONDS, logger
@@ -200,6 +201,8 @@ class Branches:
             result = self._body(effect)
             if isinstance(result, Unfinished):
                 self.wait_any((attempt.pause_after(effect, result),))
+            elif was_lost(result):
+                attempt.poke()  # what it was told of comes first at the next turn
             elif result is not None:  # else it was held up, and not allowed to start any more
                 return result
 

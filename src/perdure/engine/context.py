@@ -24,6 +24,7 @@ from perdure.engine.attempt_port import AttemptPort
 from perdure.engine.effects import Flow
 from perdure.engine.lines import calling_line
 from perdure.engine.outcome import Outcome, Raised, Returned
+from perdure.engine.pulse import Pulse
 from perdure.errors import ForeignScope, NotInWorkflow, OperationRefused
 
 _pid = os.getpid()
@@ -198,17 +199,25 @@ class Origin(NamedTuple):
 
 
 class TaskContext:
-    """The scope of one task invocation: draws that are the same on every attempt, ids of starts."""
+    """The scope of one task invocation: draws that are the same on every attempt, ids of starts.
+
+    Attributes:
+        lost: why its attempt counts no more, once that is known; set from any thread.
+    """
 
     __slots__ = (
         "_made",
         "_origin",
+        "_pulse",
         "_scope",
         "asked_for_later",
         "attempt",
         "clock",
         "executor",
+        "lost",
         "owner",
+        "place",
+        "pulses",
         "starts",
         "workflow",
     )
@@ -221,6 +230,8 @@ class TaskContext:
         workflow: InvocationKey | None,
         owner: object,
         attempt: int = 1,
+        place: tuple[str, int] = ("", 0),
+        pulses: Callable[[TaskContext], Pulse] | None = None,
     ) -> None:
         """Make the scope of an invocation.
 
@@ -231,7 +242,13 @@ class TaskContext:
             workflow: whose data it may read.
             owner: what the api layer attached to the runtime; the engine only carries it.
             attempt: its number, one more than the failed attempts on record.
+            place: scope path and ordinal of the call; of no meaning for what was started.
+            pulses: makes its heartbeats; None where nobody could be told of them.
         """
+        self.place = place
+        self.pulses = pulses
+        self.lost = ""
+        self._pulse: Pulse | None = None
         self.attempt = attempt
         self.workflow = workflow
         self.executor: object = None
@@ -254,6 +271,18 @@ class TaskContext:
     def invocation(self) -> InvocationKey:
         """Its key."""
         return self.origin.invocation
+
+    @property
+    def pulse(self) -> Pulse | None:
+        """Its heartbeats, if anybody can be told of them."""
+        if self._pulse is None and self.pulses is not None:
+            self._pulse = self.pulses(self)
+        return self._pulse
+
+    @property
+    def has_untold(self) -> bool:
+        """Whether its body told details that are not durable."""
+        return self._pulse is not None and self._pulse.has_untold
 
     @property
     def template(self) -> NewInvocation:

@@ -52,6 +52,11 @@ class Function(Protocol):
         ...
 
     @property
+    def heartbeat_timeout(self) -> float | None:
+        """Seconds without a heartbeat after which an attempt has failed, or None."""
+        ...
+
+    @property
     def pure(self) -> bool:
         """Whether its body may run again without harm, so that its outcome may be held back."""
         ...

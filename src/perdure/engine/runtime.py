@@ -128,6 +128,12 @@ class LeaseTable:
                 if holding in self._confirmed:
                     self._confirmed[holding] = until - self._margin if holding in kept else 0.0
 
+    def lose(self, holding: Holding) -> None:
+        """The state backend says that it is not ours any more."""
+        with self._lock:
+            if holding in self._confirmed:
+                self._confirmed[holding] = 0.0
+
     def is_live(self, holding: Holding) -> bool:
         """Whether the lease is confirmed for now."""
         return self._monotonic() < self._confirmed.get(holding, 0.0)

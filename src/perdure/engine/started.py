@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from perdure.backends.base import InvocationRecord, NewInvocation
@@ -9,6 +11,7 @@ from perdure.core.draws import derive_id, derive_seed
 from perdure.core.identity import InvocationKey
 from perdure.engine.context import Origin, TaskContext
 from perdure.engine.effects import RunBody
+from perdure.engine.pulse import Pulse
 from perdure.engine.runtime import Runtime
 
 
@@ -29,7 +32,11 @@ def template_of(record: InvocationRecord, workflow: InvocationKey | None) -> New
 
 
 def call_context(
-    runtime: Runtime, record: InvocationRecord, template: NewInvocation, effect: RunBody
+    runtime: Runtime,
+    record: InvocationRecord,
+    template: NewInvocation,
+    effect: RunBody,
+    pulses: Callable[[TaskContext], Pulse],
 ) -> TaskContext:
     """The context of one direct task call; the same on every attempt and replay."""
 
@@ -52,4 +59,6 @@ def call_context(
         workflow=record.key,
         owner=runtime.owner,
         attempt=effect.attempt,
+        place=effect.place,
+        pulses=pulses,
     )

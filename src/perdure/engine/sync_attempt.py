@@ -19,6 +19,7 @@ from perdure.engine.deadlines import Deadlines
 from perdure.engine.drive import BodyAnswer, drive
 from perdure.engine.effects import Flow, Function, RunBody, Wait
 from perdure.engine.flows import undo_all
+from perdure.engine.heartbeats import was_lost
 from perdure.engine.outcome import Outcome, Returned, Unfinished
 from perdure.engine.runtime import Runtime
 from perdure.engine.strays import OneProcess
@@ -121,6 +122,8 @@ class SyncAttempt(Attempt):
             result = self.runtime.bodies.run(effect.call, context, self.may_start)
             if isinstance(result, Unfinished):
                 self.wait_any((self.pause_after(effect, result),))
+            elif was_lost(result):
+                self.poke()  # what it was told of comes first at the next turn
             elif result is not None:  # else it was held up, and not allowed to start any more
                 return result
 

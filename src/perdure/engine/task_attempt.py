@@ -31,9 +31,11 @@ from perdure.engine.context import Origin, TaskContext
 from perdure.engine.deaths import cause_of_death
 from perdure.engine.effects import Call, Function
 from perdure.engine.flows.attempts import is_late, unknown
+from perdure.engine.heartbeats import TaskKeeper, was_lost
 from perdure.engine.outcome import LATER, Outcome, Returned, Unfinished, outcome_token
 from perdure.engine.outcomes import commit_outcome
 from perdure.engine.outside import LEFT_OPEN, LeftOpen, left_open, nobody_completed
+from perdure.engine.pulse import Pulse
 from perdure.engine.runtime import Runtime, due_again, log_stop, logger
 from perdure.engine.started import template_of
 from perdure.errors import BackendError, JournalCorrupted, PerdureError
@@ -115,6 +117,9 @@ class TaskAttempt:
             self._has_begun = outcome.may_have_begun
             due = due_again(self.runtime, self.record, self.record.name, outcome)
             return None if due is None else Suspend(due)
+        if was_lost(outcome):
+            logger.info("%s counts no more, and its body has ended for that", self.record.key)
+            return None
         if function.once and is_late(outcome):
             return self._uncertain(str(outcome.error))
         if isinstance(outcome, Returned) and outcome.value is LATER:
@@ -185,8 +190,13 @@ class TaskAttempt:
             record.base_time or 0,
             workflow=record.workflow,
             owner=self.runtime.owner,
+            pulses=self._pulse_of,
             attempt=record.attempts + 1,
         )
+
+    def _pulse_of(self, context: TaskContext) -> Pulse:
+        del context
+        return Pulse(self.runtime.env.monotonic, TaskKeeper(self.runtime, self.record))
 
     def _retry_delay(self, outcome: Outcome, function: Function) -> int | None:
         """Microseconds before the next attempt, or None when this outcome is final."""

@@ -9,6 +9,7 @@ import pytest
 
 from perdure import InvocationState, wf
 from perdure.errors import (
+    CommitUnknown,
     ConfigurationError,
     InvalidIdentifier,
     InvocationNotFound,
@@ -102,6 +103,32 @@ def test_on_existing_new_generation_if_failed(store):
     with pytest.raises(Superseded, match="generation 1"):
         first.result(LONG)
     assert order.get("order-1") == second
+
+
+@pytest.mark.parametrize("happened", [True, False])
+def test_a_start_after_a_failure_makes_one_generation_whatever_its_outcome(
+    store, monkeypatch, happened
+):
+    """It made another one if its outcome was open and the first one had failed by then."""
+    app = store.app(local_worker=False)
+    order = declare(app, {"pen"})
+    again = order.options(id="order-1", on_existing="new_generation_if_failed")
+    again.start("pen")
+    run_until_idle(app)
+    backend = app.runtime.backend
+    real = backend.start
+
+    def is_left_open(*asked):
+        monkeypatch.setattr(backend, "start", real)
+        if happened:
+            real(*asked)
+            run_until_idle(app)
+        raise CommitUnknown("by a test")
+
+    monkeypatch.setattr(backend, "start", is_left_open)
+    assert again.start("pen").generation == 2
+    run_until_idle(app)
+    assert backend.read("order-1").key.generation == 2
 
 
 def test_an_unknown_on_existing_is_refused(memory_store):

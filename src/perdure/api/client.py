@@ -21,6 +21,7 @@ from perdure.engine.context import TaskContext, WorkflowContext
 from perdure.engine.outcome import ended_early, recorded_outcome
 from perdure.engine.runtime import Runtime
 from perdure.errors import (
+    CommitUnknown,
     InvocationDead,
     InvocationNotFound,
     InvocationParked,
@@ -50,8 +51,6 @@ DOUBT_SECONDS = 5.0
 """How long a wait for what nobody took and nobody here could take goes before that is logged."""
 FAILURES_KEPT = 1_000
 """Trees whose last failure is kept for who waits for them; more than wait at a time."""
-SETTLE_TRIES_MAX = 5
-"""Calls of something idempotent before the caller is told that its outcome is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,15 +202,15 @@ class Client:
             StartConflict: the id belongs to something else, or exists and `on_existing="raise"`.
             CommitUnknown: it may be started; starting it again with the same id is safe.
         """
-        backend = self.runtime.backend
+        older = None
         if on_existing == "new_generation_if_failed":
             # The backend would start it again, whatever the input; that is for us to refuse.
-            older = backend.read(new.invocation_id)
+            older = self.runtime.backend.read(new.invocation_id)
             if older is not None:
                 self._refuse_other(older, new)
         started = self._started_here(new, on_existing)
         if started is None:
-            started = self._started_for_any(new, on_existing)
+            started = self._started_for_any(new, on_existing, older)
         record = started.record
         if started.created:
             return record.key
@@ -243,13 +242,24 @@ class Client:
                 return started
         return None
 
-    def _started_for_any(self, new: NewInvocation, on_existing: OnExisting) -> Started:
+    def _started_for_any(
+        self, new: NewInvocation, on_existing: OnExisting, older: InvocationRecord | None
+    ) -> Started:
         """Start it for whoever claims it."""
         backend = self.runtime.backend
-        if on_existing == "raise":  # made by us or by others: after an open outcome nobody knows
+
+        def again() -> Started:
+            found = backend.read(new.invocation_id, locked=True)
+            if found is None or (older is not None and found.key == older.key):
+                return backend.start(new, on_existing)
+            return Started(found, created=False)  # maybe by us; in any case nothing comes after it
+
+        try:
             started = backend.start(new, on_existing)
-        else:
-            started = until_known(lambda: backend.start(new, on_existing))
+        except CommitUnknown:
+            if on_existing == "raise":  # made by us or by others: nobody knows
+                raise
+            started = until_known(again)
         if started.created:
             self.runtime.hub.touched((started.record.key,))
         return started

@@ -355,7 +355,8 @@ class Backend(Protocol):
         With "new_generation_if_failed", an id whose latest generation is FAILED, CANCELLED or
         TERMINATED gets the next generation. "raise" behaves as "return" here: the caller raises.
         The seed of the new row is `core.draws.derive_seed(store id, app, name, id, generation)`.
-        Calling again after an unknown outcome is safe.
+        Calling again after an unknown outcome is safe; with "new_generation_if_failed" only after a
+        look: what the open one made may have failed by then.
 
         With `claim`, a row that is created is as a claim at that instant would have left it
         (RUNNING, epoch 1). No limit is looked at. Together with a delay it is an `InternalError`.

@@ -29,5 +29,5 @@ class Deadlines:
         """Rows past their deadline that nobody has claimed, earliest first."""
         self._at = {key: at for key, at in self._at.items() if is_unbegun(rows[key])}
         return [
-            rows[key] for at, key in sorted((at, key) for key, at in self._at.items() if at <= now)
+            rows[key] for _, key in sorted((at, key) for key, at in self._at.items() if at <= now)
         ]

@@ -11,6 +11,7 @@ from perdure import InvocationState, Perdure, Retry, wf
 from perdure.cli.timeline import timeline
 from perdure.core.identity import InvocationKey
 from perdure.errors import (
+    ConfigurationError,
     InvocationCancelled,
     NotInWorkflow,
     RegistrationError,
@@ -80,6 +81,43 @@ def test_newest_first_and_one_that_fails_does_not_stop_the_others(store):
         ("end", "failed"),
     ]
     undoing.app.verify("main")
+
+
+def test_an_undo_may_be_a_workflow(store):
+    app = store.app(virtual=True, local_worker=False)
+    undoing = Undoing(app)
+
+    @app.workflow(name="give_back")
+    def give_back(what: str) -> str:
+        wf.sleep(60)
+        undoing.undo(what)
+        if what == "bad":
+            raise ValueError("not today")
+        return what
+
+    def main() -> None:
+        for what in ("one", "bad"):
+            wf.compensate(give_back.options(deadline="inherit"), what)
+        wf.compensate(give_back.options(timeout=1), "late")
+        wf.receive("never")
+
+    app.workflow(name="main", timeout=10)(main).options(id=KEY.invocation_id).start()
+    handle = app.invocation(KEY.invocation_id)
+    run_until_idle(app)
+    for _ in range(4):
+        handle.cancel()  # also while it undoes, which changes nothing
+        store.env.advance(60)
+        run_until_idle(app)
+    assert undoing.done == ["bad", "one"]
+    error = handle.exception()
+    assert isinstance(error, InvocationCancelled)
+    undone, left = error.__notes__
+    assert undone == 'Undone: give_back({"what":"one"}).'
+    assert left.startswith('Not undone: give_back({"what":"late"}) (DeadlineReached: ')
+    assert 'give_back({"what":"bad"}) (ValueError: not today).' in left
+    states = {each.status for each in app.workflows(name="give_back")}
+    assert states == {InvocationState.COMPLETED, InvocationState.FAILED, InvocationState.CANCELLED}
+    assert app.verify("main").finished
 
 
 def test_the_timeline_tells_of_it(memory_store):
@@ -235,23 +273,30 @@ def test_what_is_refused(memory_store):
 
     @app.workflow(name="child")
     def child() -> None:
-        """No task."""
+        """Not to be called."""
 
     def main() -> list[str]:
         seen = []
         for thing, args in (
             (len, ()),
-            (child, ()),
             (undoing.undo, (object(),)),
             (undoing.undo, ()),
+            (child.options(on_existing="raise"), ()),
+            (child.options(message=("a", 1)), ()),
         ):
             try:
                 wf.compensate(thing, *args)  # type: ignore[arg-type] # refused
-            except (RegistrationError, SerializationError, TypeError) as error:
+            except (
+                ConfigurationError,
+                RegistrationError,
+                SerializationError,
+                TypeError,
+            ) as error:
                 seen.append(type(error).__name__)
         return seen
 
-    refused = ["RegistrationError"] * 2 + ["SerializationError", "TypeError"]
+    refused = ["RegistrationError", "SerializationError", "TypeError"]
+    refused += ["ConfigurationError"] * 2
     assert undoing.run(main).result(LONG) == refused
     assert names(app) == [("end", "completed")]
     with pytest.raises(NotInWorkflow):

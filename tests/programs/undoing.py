@@ -123,3 +123,37 @@ def aundone_cancelled(app: Perdure) -> None:
         except InvocationCancelled as error:
             return type(error).__name__
         return "well"
+
+
+@program(twin="aundone_by_workflow_failing")
+def undone_by_workflow_failing(app: Perdure) -> None:
+    trip = Trip(app)
+
+    @app.workflow(name="give_back")
+    def give_back(what: str) -> str:
+        wf.compensate(trip.cancel, what)
+        wf.sleep(0.001)
+        return trip.book(what)
+
+    @app.workflow(name="main")
+    def main() -> None:
+        wf.compensate(give_back, trip.book("flight"))
+        wf.compensate(give_back.options(timeout=600), "hotel")
+        raise RuntimeError("no car")
+
+
+@program(twin="undone_by_workflow_failing")
+def aundone_by_workflow_failing(app: Perdure) -> None:
+    trip = Trip(app)
+
+    @app.workflow(name="give_back")
+    async def give_back(what: str) -> str:
+        wf.compensate(trip.cancel, what)
+        await wf.sleep(0.001)
+        return await trip.book.acall(what)
+
+    @app.workflow(name="main")
+    async def main() -> None:
+        wf.compensate(give_back, await trip.book.acall("flight"))
+        wf.compensate(give_back.options(timeout=600), "hotel")
+        raise RuntimeError("no car")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ParamSpec, cast
 
-from perdure.api.functions import Task
+from perdure.api.functions import Registered
 from perdure.engine import flows
 from perdure.engine.context import current_workflow
 from perdure.errors import RegistrationError
@@ -12,8 +12,8 @@ from perdure.errors import RegistrationError
 P = ParamSpec("P")
 
 
-def compensate(task: Task[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
-    """Have this task called if the workflow fails or is cancelled from here on.
+def compensate(undo: Registered[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
+    """Have this task or workflow called if the workflow fails or is cancelled from here on.
 
     Register before the call that it undoes, with what is known then: a call that failed may have
     had its effect, and an undo of what did not happen should do nothing. Undos are called newest
@@ -23,21 +23,26 @@ def compensate(task: Task[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> None
     that comes meanwhile changes nothing. A workflow that is terminated, parked or dead undoes
     nothing.
 
+    An undo that is a workflow is started as a child and waited for. It may have undos of its own,
+    and a `timeout=`, but it inherits no deadline.
+
     In async workflows too this is a plain call: it waits for nothing.
 
     Raises:
-        RegistrationError: it is no task.
+        RegistrationError: it is neither a task nor a workflow.
+        ConfigurationError: it has an option that a recorded start cannot have.
         SerializationError: an argument cannot be recorded; nothing was registered.
     """
     context = current_workflow("wf.compensate")
-    if not isinstance(cast("object", task), Task):
+    if not isinstance(cast("object", undo), Registered):
         raise RegistrationError(
-            f"wf.compensate got {task!r}, which is no task. Decorate the function with @app.task "
-            "and pass the decorated object and its arguments: wf.compensate(refund, order)."
+            f"wf.compensate got {undo!r}, which is neither a task nor a workflow. Decorate the "
+            "function and pass the decorated object and its arguments: "
+            "wf.compensate(refund, order)."
         )
-    undo = task.as_undo(context, args, kwargs)
-    context.perform(flows.compensate(context, undo))
-    context.attempt.undos.append(undo)
+    called = undo.as_undo(context, args, kwargs)
+    context.perform(flows.compensate(context, called))
+    context.attempt.undos.append(called)
 
 
 def forget_compensations() -> None:

@@ -185,16 +185,7 @@ class Registered(Generic[P, R]):
         context = current()
         if isinstance(context, WorkflowContext):
             context.check()
-            if self._options.on_existing != "return":
-                raise ConfigurationError(
-                    f"on_existing={self._options.on_existing!r} is not available inside a "
-                    "workflow, where a start is recorded. Start it from a task or from outside."
-                )
-            if self._options.letters:
-                raise ConfigurationError(
-                    "message= is not available inside a workflow, where each operation is recorded "
-                    "by itself. Start it, then send: invocation.send(...)."
-                )
+            self._refuse_unrecordable()
             key = context.perform(flows.start(context, call, self._new(call, context)))
             return cast("InvocationKey", key)
         self._client.refuse_in_pure(context, f"The start of {self.name!r}")
@@ -207,6 +198,38 @@ class Registered(Generic[P, R]):
             )
             new = msgspec.structs.replace(new, invocation_id=fresh)
         return self._client.start(new, self._options.on_existing)
+
+    def _refuse_unrecordable(self) -> None:
+        """Refuse options that a start which is recorded cannot have.
+
+        Raises:
+            ConfigurationError: there is one.
+        """
+        if self._options.on_existing != "return":
+            raise ConfigurationError(
+                f"on_existing={self._options.on_existing!r} is not available inside a workflow, "
+                "where a start is recorded. Start it from a task or from outside."
+            )
+        if self._options.letters:
+            raise ConfigurationError(
+                "message= is not available inside a workflow, where each operation is recorded by "
+                "itself. Start it, then send: invocation.send(...)."
+            )
+
+    def as_undo(
+        self, context: WorkflowContext, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Undo:
+        """A call for later, of a workflow that is undone. It inherits no deadline of that.
+
+        Raises:
+            ConfigurationError: an option that such a call cannot have.
+        """
+        self._refuse_unrecordable()
+        call = self.definition.call(args, kwargs)
+        if self._runs_here and self.definition.kind == "task":
+            return Undo(call, None)
+        ends = ending_of(merged(self._options.ends, self.definition.ends), None)
+        return Undo(call, msgspec.structs.replace(self._new(call, context), options=ends))
 
     def _new(self, call: Call, context: WorkflowContext | TaskContext | None) -> NewInvocation:
         options, definition = self._options, self.definition
@@ -314,13 +337,6 @@ class Task(Registered[P, R]):
         queued = None if self._runs_here else self._new(call, context)
         value: R = context.perform(flows.call_task(context, call, queued))
         return value
-
-    def as_undo(
-        self, context: WorkflowContext, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Undo:
-        """A call for later, of a workflow that is undone."""
-        call = self.definition.call(args, kwargs)
-        return Undo(call, None if self._runs_here else self._new(call, context))
 
     async def _acall(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         # Looked up when it runs, not when it was made: under asyncio.gather the coroutine of one

@@ -52,6 +52,7 @@ class TaskAttempt:
         self.error: PerdureError | None = None
         self._holding = Holding(record.key, record.epoch)
         self._has_begun = False
+        self.resumes_in: float | None = None
         self._data: tuple[tuple[str, bytes], ...] = ()
 
     def run(self) -> None:
@@ -176,6 +177,7 @@ class TaskAttempt:
     def _concluded(self, outcome: Outcome, function: Function) -> Disposition:
         delay = self._retry_delay(outcome, function)
         if delay is not None:
+            self.resumes_in = delay / 1e6
             return RetryLater(delay)
         if isinstance(outcome, Returned):
             return Finish(InvocationState.COMPLETED, outcome.body)

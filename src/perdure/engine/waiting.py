@@ -32,6 +32,7 @@ class Waiting(ABC):
     Attributes:
         cancellation: what was delivered of the kind, if anything.
         now: gives the state backend's time.
+        resumes_in: seconds after which it goes on by itself, once its frame is dropped for a wait.
     """
 
     runtime: Runtime
@@ -42,6 +43,7 @@ class Waiting(ABC):
     signal: Signal
     now: Callable[[], int]
     cancellation: Cancellation | None
+    resumes_in: float | None = None
     _arrivals: Arrivals
     _idle_since: float | None
     _is_settled: bool
@@ -137,6 +139,7 @@ class Waiting(ABC):
             not self.mailbox.awaits_others and (until_due is None or until_due > left)
         ):
             self._awaited_ends = self.mailbox.awaited_ends  # before its frame drops its waits
+            self.resumes_in = until_due
             self.halt(Suspend(due))
             raise Suspended("The workflow waits for something durable; its frame is dropped.")
         else:

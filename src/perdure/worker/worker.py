@@ -388,7 +388,7 @@ class Worker:
             except Exception:  # noqa: BLE001 - one attempt never takes the worker down
                 logger.exception("attempt of %s failed inside perdure; please report", record.key)
             finally:
-                self._done(record)
+                self._done(record, attempt.resumes_in)
 
         try:
             self._pool.submit(job)
@@ -398,11 +398,15 @@ class Worker:
             self._forget(record)
             raise
 
-    def _done(self, record: InvocationRecord) -> None:
-        """Look again, if there is something for the slot: what the last look left, or a queue's."""
+    def _done(self, record: InvocationRecord, resumes_in: float | None) -> None:
+        """Look again, if there is something for the slot: what the last look left, or a queue's.
+
+        Also for what goes on sooner than the next look would find it: a look tells when that is.
+        """
         self._forget(record)
         if (
             self._behind
+            or (resumes_in is not None and resumes_in < POLL_SECONDS)
             or self._unreleased
             or self._serves.is_limited(record.queue, record.limit_key)
         ):

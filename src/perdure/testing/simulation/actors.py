@@ -125,7 +125,8 @@ class Client:
     def _main(self, process: Process) -> None:
         workflow = self._workflow
         app = self._ground.app(process, local_worker=workflow.by_script)
-        start = app.programs.main.options(id=self._id).start
+        main = app.awaiting.main if workflow.awaits else app.programs.main
+        start = main.options(id=self._id).start
         handle = _stubborn(process, partial(start, self._number))
         if workflow.letters:
             process.spawn("letters", partial(self._send, process, app))

@@ -9,16 +9,20 @@ import msgspec
 from perdure.app import Perdure
 from perdure.backends.base import Backend
 from perdure.engine.env import Env
-from perdure.testing.simulation.interpreter import Programs, Watcher
+from perdure.testing.simulation.awaiting import AwaitingPrograms
+from perdure.testing.simulation.interpreter import Programs, Tasks, Watcher
 
 
 class SimulatedApp(Perdure):
-    """An app that can be given another world. `programs` are its functions."""
+    """An app that can be given another world. Its functions run programs, in both colours."""
 
     def __init__(self, backend: Backend, env: Env, watcher: Watcher, *, local_worker: bool) -> None:
         """Register the functions."""
         super().__init__(backend=backend, env=env, name="simulated", local_worker=local_worker)
-        self.programs = Programs(self, watcher)
+        self.bodies = Tasks(self, watcher)
+        self.programs = Programs(self, self.bodies)
+        self.awaiting = AwaitingPrograms(self, self.bodies)
+        self.programs.other, self.awaiting.other = self.awaiting.main, self.programs.main
 
     def rebind(
         self, backend: Backend, env: Env, watcher: Watcher, numbers: dict[str, float]
@@ -29,7 +33,7 @@ class SimulatedApp(Perdure):
             numbers: settings of this world.
         """
         self.settings = msgspec.structs.replace(self.settings, **numbers)
-        self.programs.watcher = watcher
+        self.bodies.watcher = watcher
         self._backend, self._env = backend, env
         self.forget()
 

@@ -1,4 +1,7 @@
-"""Runs programs as sync workflows, and notes what they see. It uses `perdure.wf` as users do."""
+"""Runs programs as sync workflows, and notes what they see. It uses `perdure.wf` as users do.
+
+Its twin in the other colour is `perdure.testing.simulation.awaiting`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,10 @@ from perdure.testing.simulation.programs import Block, Op
 Begun = list[DistributedInvocation[list[str]]]
 """Children that are waited for at the end."""
 TWICE = Retry(attempts=3, wait_initial=0.01, wait_factor=3.0, jitter=0.5)
+
+
+NOTHING: tuple[Any, ...] = (None, "", 0, False, [])
+"""What tasks may give that is easily taken for no result."""
 
 
 class ProgramFailed(Exception):
@@ -35,8 +42,8 @@ class Watcher(Protocol):
         ...
 
 
-class Programs:
-    """The functions of one app.
+class Tasks:
+    """The tasks of one app.
 
     Attributes:
         watcher: told of everything they do.
@@ -45,6 +52,7 @@ class Programs:
     def __init__(self, app: Perdure, watcher: Watcher) -> None:
         """Register them."""
         self.watcher = watcher
+        app.queue("narrow", concurrency=1)
 
         @app.task(name="plain")
         def plain(number: int, draw: str) -> str:
@@ -66,15 +74,41 @@ class Programs:
         def undo(number: int, draw: str) -> str:
             return self.watcher.body(number, draw)
 
+        @app.task(name="empty")
+        def empty(number: int, draw: str) -> Any:
+            self.watcher.body(number, draw)
+            return NOTHING[number % len(NOTHING)]
+
+        @app.task(name="narrow", queue="narrow", retry=TWICE)
+        def narrow(number: int, draw: str) -> str:
+            return self.watcher.body(number, draw, "flaky")
+
+        @app.task(name="mutable")
+        def mutable(number: int, values: list[str]) -> str:
+            values.append("changed")
+            return self.watcher.body(number, len(values))
+
+        self.direct = {"task": plain, "flaky": flaky, "pure": pure, "once": once, "empty": empty}
+        self.queued = {"queued": flaky, "narrow": narrow}
+        self.plain, self.undo, self.mutable = plain, undo, mutable
+
+
+class Programs:
+    """Sync workflows that run programs."""
+
+    def __init__(self, app: Perdure, tasks: Tasks) -> None:
+        """Register `main`."""
+        self._tasks = tasks
+
         @app.workflow(name="main")
         def main(number: int) -> list[str]:
-            return self._main(self.watcher.block(number))
+            return self._main(self._tasks.watcher.block(number))
 
-        self._tasks = {"task": plain, "flaky": flaky, "pure": pure, "once": once}
-        self._plain, self._undo, self.main = plain, undo, main
+        self.main = main
+        self.other: Any = None
         self._operations: dict[str, Callable[[Op, Begun], object]] = {
-            **dict.fromkeys(self._tasks, self._call),
-            "queued": self._queued,
+            **dict.fromkeys(tasks.direct, self._call),
+            **dict.fromkeys(tasks.queued, self._queued),
             "memo": self._memo,
             "record": self._record,
             "draw": self._draw,
@@ -92,6 +126,9 @@ class Programs:
             "cancelled": self._cancelled,
             "deadline": self._deadline,
             "attempt": self._attempt,
+            "cleanup": self._cleanup,
+            "twins": self._twins,
+            "mutable": self._mutable,
         }
 
     def _main(self, block: Block) -> list[str]:
@@ -101,7 +138,7 @@ class Programs:
 
     def _saw(self, value: object) -> str:
         text = value if isinstance(value, str) else repr(value)
-        self.watcher.saw(text)
+        self._tasks.watcher.saw(text)
         return text
 
     def _block(self, block: Block, begun: Begun) -> list[str]:
@@ -121,21 +158,21 @@ class Programs:
     def _call(self, op: Op, begun: Begun) -> object:
         del begun
         try:
-            return self._tasks[op.kind](op.number, wf.uuid())
+            return self._tasks.direct[op.kind](op.number, wf.uuid())
         except Exception as error:  # noqa: BLE001 - it failed for good, and that is seen
             return f"{type(error).__name__}: {error}"
 
     def _queued(self, op: Op, begun: Begun) -> object:
         del begun
-        return self._result(self._plain.start(op.number, wf.uuid()))
+        return self._result(self._tasks.queued[op.kind].start(op.number, wf.uuid()))
 
     def _memo(self, op: Op, begun: Begun) -> object:
         del begun
-        return self._result(wf.execute_task(self._plain, op.number, "memo"))
+        return self._result(wf.execute_task(self._tasks.plain, op.number, "memo"))
 
     def _record(self, op: Op, begun: Begun) -> object:
         del begun
-        return wf.record("seen", partial(self.watcher.body, op.number, "record"))
+        return wf.record("seen", partial(self._tasks.watcher.body, op.number, "record"))
 
     def _draw(self, op: Op, begun: Begun) -> object:
         del op, begun
@@ -162,7 +199,7 @@ class Programs:
 
     def _register_undo(self, op: Op, begun: Begun) -> object:
         del begun
-        wf.compensate(self._undo, op.number, wf.uuid())
+        wf.compensate(self._tasks.undo, op.number, wf.uuid())
         return "registered"
 
     def _fail(self, op: Op, begun: Begun) -> object:
@@ -180,7 +217,9 @@ class Programs:
         return [self._block(op.blocks[0], begun) for _ in range(int(op.amount))]
 
     def _start(self, op: Op) -> DistributedInvocation[list[str]]:
-        return self.main.start(op.number)
+        started: DistributedInvocation[list[str]]
+        started = (self.other if op.awaits else self.main).start(op.number)
+        return started
 
     def _child(self, op: Op, begun: Begun) -> object:
         del begun
@@ -213,3 +252,20 @@ class Programs:
             return self._fail(op, begun)
         except ProgramFailed as error:
             return str(error)
+
+    def _cleanup(self, op: Op, begun: Begun) -> object:
+        cleaned: list[str] = []
+        try:
+            seen = self._block(op.blocks[0], begun)
+        finally:
+            cleaned.append(self._saw(self._tasks.plain(op.number, "cleanup")))
+        return [seen, cleaned]
+
+    def _twins(self, op: Op, begun: Begun) -> object:
+        del begun
+        return [self._tasks.plain(op.number, "same"), self._tasks.plain(op.number, "same")]
+
+    def _mutable(self, op: Op, begun: Begun) -> object:
+        del begun
+        values = [wf.uuid()]
+        return [self._tasks.mutable(op.number, values), values]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -26,15 +25,14 @@ from perdure.testing.simulation.backend import Call
 from perdure.testing.simulation.checks.bodies import BY_ITSELF, Bodies
 from perdure.testing.simulation.checks.broken import Broken, Moment
 from perdure.testing.simulation.checks.inboxes import Inboxes
-from perdure.testing.simulation.checks.journals import Journals
+from perdure.testing.simulation.checks.journals import VALUE, Journals
 from perdure.testing.simulation.checks.rows import Rows
 from perdure.testing.simulation.checks.sights import Sights
 from perdure.testing.simulation.store import Store
 
 T = TypeVar("T")
-
-VALUE = re.compile(r"\bv\d+\b")
-"""What bodies give: no two runs give the same."""
+LIMITS = {"narrow": 1}
+"""How much may run at a time, by queue."""
 
 
 class Oracle:
@@ -44,9 +42,9 @@ class Oracle:
         """The store is empty."""
         self._store = store
         self.rows = Rows()
-        self.journals = Journals()
-        self.inboxes = Inboxes()
         self.bodies = Bodies()
+        self.journals = Journals(self.bodies.gave)
+        self.inboxes = Inboxes()
         self.sights = Sights()
 
     def watch(self, call: Call, run: Callable[[], T], moment: Moment) -> T:
@@ -65,6 +63,7 @@ class Oracle:
             self.rows.changed(before.get(key), store.rows()[key], call.name)
             new = self.journals.extended(store.rows()[key], store.journal(key), moment.clock)
             self.inboxes.delivered(key, new)
+            self.journals.begun(new, store.rows())
         for key in store.changed:
             if before.get(key) is None:
                 self.journals.appeared(store.rows()[key])
@@ -90,6 +89,7 @@ class Oracle:
             case "claim":
                 asked, batch = cast("ClaimRequest", request), cast("ClaimBatch", result)
                 self.rows.claimed(asked, batch, known, moment)
+                self.rows.within_limits(self._store.rows(), LIMITS, batch.records, moment)
             case "seize":
                 key, epoch = cast("Holding", request)
                 if isinstance(result, Committed):

@@ -20,6 +20,7 @@ class Workflow(msgspec.Struct, frozen=True):
         cancel_at: when it is cancelled, likewise; None for never.
         starts: how many clients start it, at the same time.
         by_script: the client runs it in its own process.
+        awaits: it is an async workflow.
     """
 
     block: Block
@@ -28,6 +29,7 @@ class Workflow(msgspec.Struct, frozen=True):
     cancel_at: float | None = None
     starts: int = 1
     by_script: bool = False
+    awaits: bool = False
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -90,4 +92,5 @@ def _workflow(chance: random.Random, maker: Maker) -> Workflow:
         cancel_at=chance.random() * 3 if chance.random() < 0.2 else None,
         starts=chance.choice((1, 1, 1, 2)),
         by_script=chance.random() < 0.25,
+        awaits=chance.random() < 0.4,
     )

@@ -21,13 +21,15 @@ class Op(msgspec.Struct, frozen=True):
         kind: what it is; see `KINDS`.
         amount: seconds, or how often, or how many; what it means is up to the kind.
         blocks: what is run in it, such as branches or children.
-        number: where it stands in its program, for people.
+        number: where it stands; the name of the child that it starts, and shown to people.
+        awaits: the child that it starts is an async workflow.
     """
 
     kind: str
     amount: float = 0.0
     blocks: tuple[Block, ...] = ()
     number: int = 0
+    awaits: bool = False
 
     def __str__(self) -> str:
         """As it is shown in a failure."""
@@ -55,6 +57,10 @@ SIMPLE = {
     "memo": 1,
     "undo": 1,
     "tell": 1,
+    "empty": 1,
+    "narrow": 1,
+    "twins": 1,
+    "mutable": 1,
 }
 NESTED = {
     "gather": 3,
@@ -65,18 +71,23 @@ NESTED = {
     "cancelled": 1,
     "deadline": 1,
     "attempt": 1,
+    "cleanup": 1,
 }
 KINDS = SIMPLE | NESTED
 """Kinds of operations, with how often they are chosen.
 
 task, flaky, pure, once: a call of a task that runs here; flaky ones fail at times.
 queued, memo: a task that any worker may run; memo by `execute_task`.
+empty: a task that gives nothing: None, "", 0, False or [].
+narrow: a task on a queue that runs one at a time. twins: two equal calls, one after the other.
+mutable: a task that changes the list that it is given.
 record, draw, data: `wf.record`, draws of chance and time, `wf.set_data`.
 sleep; receive: a message, for so long at most; tell: a message to itself.
 undo: registers a task to be called if the workflow fails.
 gather, select: branches. loop: so many rounds. child: started and waited for.
 begin: a child that is waited for at the end. cancelled: a child that is started and cancelled.
 deadline: a block with a time limit. attempt: a block that fails at its end, and is caught.
+cleanup: a block with a task in its `finally`.
 """
 
 
@@ -128,8 +139,9 @@ class Maker:
                 return Op(kind, 0.0, blocks, number)
             case "loop":
                 return Op(kind, chance.randint(2, 4), (self._block(depth + 1),), number)
-            case "child" | "begin" | "cancelled" | "deadline" | "attempt":
-                return Op(kind, self._seconds(), (self._block(depth + 1),), number)
+            case "child" | "begin" | "cancelled" | "deadline" | "attempt" | "cleanup":
+                awaits = chance.random() < 0.5
+                return Op(kind, self._seconds(), (self._block(depth + 1),), number, awaits)
             case "sleep" | "receive":
                 return Op(kind, self._seconds(), (), number)
             case _:

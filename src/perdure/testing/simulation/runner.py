@@ -91,7 +91,7 @@ class Runner:
             events=world.scheduler.events,
             trace=world.scheduler.trace.hexdigest(),
             faults=tuple(world.luck.struck),
-            kinds=world.kinds,
+            kinds=world.kinds + Counter(str(kind) for _, kind in world.luck.struck),
         )
 
     def shrink(self, failed: Played, tries: int = TRIES_MAX) -> Played:
@@ -140,6 +140,8 @@ def _simpler(workflow: Workflow) -> Iterator[Workflow]:
         yield replace(workflow, cancel_at=None)
     if workflow.by_script:
         yield replace(workflow, by_script=False)
+    if workflow.awaits:
+        yield replace(workflow, awaits=False)
     for block in smaller(workflow.block):
         yield replace(workflow, block=block)
 

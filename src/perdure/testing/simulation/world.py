@@ -121,7 +121,6 @@ class World:
         worker = self._chance.choice(self._workers)
         if fault is not None:
             self.scheduler.note(f"{fault} {worker.name}")
-            self.kinds[fault] += 1
         match fault:
             case Fault.DIES:
                 worker.process.kill()
@@ -242,7 +241,6 @@ class World:
         fault = self.luck.at_call()
         if fault is not None:
             self.scheduler.note(f"{fault} at {call.name}")
-            self.kinds[fault] += 1
         return fault
 
     def apply(self, call: Call, run: Callable[[], T]) -> T:

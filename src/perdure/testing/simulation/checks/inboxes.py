@@ -10,7 +10,7 @@ from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.core.entries import Entry, EntryKind
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import TERMINAL, InvocationState
-from perdure.engine.letters import MESSAGE, OWN_IDS, UPDATE
+from perdure.engine.letters import CANCEL, MESSAGE, OWN_IDS, UPDATE
 from perdure.engine.outcome import read_body
 from perdure.testing.simulation.checks.broken import Broken
 
@@ -27,6 +27,8 @@ class Inboxes:
         self._watched: dict[InvocationKey, Counter[InvocationKey]] = {}
         self._told: dict[InvocationKey, Counter[InvocationKey]] = {}
         self._order: dict[InvocationKey, list[str]] = {}
+        self._bodies: dict[InvocationKey, Counter[bytes]] = {}
+        self._cancelled: Counter[InvocationKey] = Counter()
 
     def sent(self, key: InvocationKey, letter: Letter, sent: Sent) -> None:
         """A letter was answered."""
@@ -35,10 +37,18 @@ class Inboxes:
             accepted[letter.letter_id] += 1
             if letter.kind in _LETTERS:
                 self._order.setdefault(key, []).append(letter.letter_id)
+                self._once(key, letter)
             if accepted[letter.letter_id] > 1:
                 raise Broken("I12", f"{key} accepted {letter.letter_id!r} twice")
         elif sent is Sent.REPEATED and not accepted[letter.letter_id]:
             raise Broken("I12", f"{key} refused {letter.letter_id!r}, which it never accepted")
+
+    def _once(self, key: InvocationKey, letter: Letter) -> None:
+        """What a client sends is another text each time, whatever id it comes under."""
+        bodies = self._bodies.setdefault(key, Counter())
+        bodies[letter.body] += 1
+        if bodies[letter.body] > 1 and b"self" not in letter.body:
+            raise Broken("I12", f"{key} accepted {letter.body!r} twice, now as {letter.letter_id}")
 
     def started(self, key: InvocationKey, letters: Iterable[Letter]) -> None:
         """An invocation began with these letters."""
@@ -59,6 +69,8 @@ class Inboxes:
                 if number >= len(order) or order[number] != entry.key:
                     raise Broken("I12", f"{key} got {entry} as number {number}, not in {order}")
                 delivered[entry.key] += 1
+            elif entry.kind == EntryKind.CANCEL:
+                self._cancelled[key] += 1
             elif entry.kind == EntryKind.DONE:
                 source = InvocationKey(entry.name, read_body(entry.body).generation)
                 self._told.setdefault(key, Counter())[source] += 1
@@ -91,6 +103,10 @@ class Inboxes:
         ours = Counter(
             {id_: count for id_, count in accepted.items() if not id_.startswith(OWN_IDS)}
         )
+        asked = accepted[f"{OWN_IDS}cancel"]
+        coming = sum(each.kind == CANCEL for each in unread)
+        if asked != coming + self._cancelled[key]:
+            raise Broken("I18", f"{key} was asked to end, which is neither recorded nor to come")
         if held + delivered != ours:
             text = f"{key} accepted {ours}, holds {held} and was delivered {delivered}"
             raise Broken("I12", text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from perdure.backends.base import InvocationRecord
@@ -13,7 +14,10 @@ from perdure.engine.outcome import read_body
 from perdure.errors import JournalCorrupted
 from perdure.testing.simulation.checks.broken import Broken
 
+VALUE = re.compile(r"\bv\d+\b")
+"""What bodies give: no two runs give the same."""
 _ENDS_OF_BODIES = frozenset({EntryKind.TASK, EntryKind.ATTEMPT})
+_STARTS = frozenset({EntryKind.START, EntryKind.MEMO})
 _Place = tuple[str, int]
 
 
@@ -39,8 +43,13 @@ class Journals:
         started: what journals name as started, by the workflow that did.
     """
 
-    def __init__(self) -> None:
-        """All are empty."""
+    def __init__(self, gave: dict[str, str]) -> None:
+        """All are empty.
+
+        Args:
+            gave: which body gave each value, as `Bodies` knows it.
+        """
+        self._gave = gave
         self._past: dict[InvocationKey, _Past] = {}
         self.outcomes: dict[str, int] = {}
         self.ended: set[str] = set()
@@ -91,6 +100,7 @@ class Journals:
                 raise Broken("I9", f"{row.key} recorded {entry} after its final outcome")
             if kind == EntryKind.TASK:
                 self.ended.add(body)
+                self._from_its_body(row.key, entry, body)
         elif kind == EntryKind.DROPPED:
             self.dropped.add(derive_id(row.seed, "task", entry.scope, str(entry.ordinal)))
         elif kind == EntryKind.SLEEP:
@@ -102,20 +112,28 @@ class Journals:
             if clock < due:
                 raise Broken("I13", f"a timer of {row.key} fired {due - clock} us early: {entry}")
             past.fired.add(place)
-        elif kind in {EntryKind.START, EntryKind.MEMO}:
+        elif kind in _STARTS:
             self._note_start(row.key, entry)
 
+    def _from_its_body(self, key: InvocationKey, entry: Entry, body: str) -> None:
+        members = read_body(entry.body)
+        value = VALUE.search(bytes(members.result or members.error).decode())
+        if value is not None and self._gave.get(value[0]) != body:
+            raise Broken("I9", f"{key} recorded {entry}, and another body gave {value[0]}")
+
     def _note_start(self, key: InvocationKey, entry: Entry) -> None:
-        if entry.kind == EntryKind.MEMO:
-            child = InvocationKey(entry.body.decode().strip('"'), 1)
-        else:
-            body = read_body(entry.body)
-            if not body.id:
-                return  # it was refused
-            child = InvocationKey(body.id, body.generation)
+        child = _started(entry)
+        if child is None:
+            return
         if child in self.started:
             raise Broken("I11", f"{key} and {self.started[child]} both started {child}")
         self.started[child] = key
+
+    def begun(self, new: Sequence[Entry], rows: dict[InvocationKey, InvocationRecord]) -> None:
+        """What these entries say was started is there."""
+        for entry in new:
+            if entry.kind in _STARTS and (child := _started(entry)) and child not in rows:
+                raise Broken("I11", f"{entry} names {child}, which is not there")
 
     def appeared(self, row: InvocationRecord) -> None:
         """A row came into being: its parent's journal must hold its start by now."""
@@ -135,3 +153,11 @@ class Journals:
             ended = row.state in TERMINAL and row.state is not InvocationState.TERMINATED
             if ends != ended:
                 raise Broken("I2", f"{key} is {row.state}, its journal has {ends} ends")
+
+
+def _started(entry: Entry) -> InvocationKey | None:
+    """What this entry says was started; None if that was refused."""
+    if entry.kind == EntryKind.MEMO:
+        return InvocationKey(entry.body.decode().strip('"'), 1)
+    body = read_body(entry.body)
+    return InvocationKey(body.id, body.generation) if body.id else None

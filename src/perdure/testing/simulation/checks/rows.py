@@ -110,6 +110,24 @@ class Rows:
                 raise Broken("E1", f"{record.key} had {was.crashes} crashes: {record.crashes}")
             self._grant(record, moment)
 
+    def within_limits(
+        self,
+        rows: dict[InvocationKey, InvocationRecord],
+        limits: dict[str, int],
+        taken: tuple[InvocationRecord, ...],
+        moment: Moment,
+    ) -> None:
+        """After a claim of these, no queue has more live leases than it may have."""
+        for queue in {each.queue for each in taken} & limits.keys():
+            live = [
+                row.key
+                for row in rows.values()
+                if row.queue == queue and row.state is _S.RUNNING
+                if (row.lease_until or 0) > moment.clock and row.owner not in moment.gone
+            ]
+            if len(live) > limits[queue]:
+                raise Broken("I17", f"{live} run in queue {queue!r}, limit {limits[queue]}")
+
     def seized(
         self, key: InvocationKey, epoch: int, before: InvocationRecord, moment: Moment
     ) -> None:

@@ -1,0 +1,192 @@
+"""Runs programs as async workflows: the twin of `perdure.testing.simulation.interpreter`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from perdure import DistributedInvocation, Perdure, wf
+from perdure.errors import InvocationCancelled, InvocationEnded
+from perdure.testing.simulation.interpreter import Begun, ProgramFailed, Tasks
+from perdure.testing.simulation.programs import Block, Op
+
+
+class AwaitingPrograms:
+    """Async workflows that run programs."""
+
+    def __init__(self, app: Perdure, tasks: Tasks) -> None:
+        """Register `amain`."""
+        self._tasks = tasks
+
+        @app.workflow(name="amain")
+        async def amain(number: int) -> list[str]:
+            return await self._main(self._tasks.watcher.block(number))
+
+        self.main = amain
+        self.other: Any = None
+        self._operations: dict[str, Callable[[Op, Begun], Awaitable[object]]] = {
+            **dict.fromkeys(tasks.direct, self._call),
+            **dict.fromkeys(tasks.queued, self._queued),
+            "memo": self._memo,
+            "record": self._record,
+            "draw": self._draw,
+            "sleep": self._sleep,
+            "receive": self._receive,
+            "tell": self._tell,
+            "data": self._data,
+            "undo": self._register_undo,
+            "fail": self._fail,
+            "gather": self._gather,
+            "select": self._select,
+            "loop": self._loop,
+            "child": self._child,
+            "begin": self._begin,
+            "cancelled": self._cancelled,
+            "deadline": self._deadline,
+            "attempt": self._attempt,
+            "cleanup": self._cleanup,
+            "twins": self._twins,
+            "mutable": self._mutable,
+        }
+
+    async def _main(self, block: Block) -> list[str]:
+        begun: Begun = []
+        seen = await self._block(block, begun)
+        return seen + [self._saw(await self._result(handle)) for handle in begun]
+
+    def _saw(self, value: object) -> str:
+        text = value if isinstance(value, str) else repr(value)
+        self._tasks.watcher.saw(text)
+        return text
+
+    async def _block(self, block: Block, begun: Begun) -> list[str]:
+        return [
+            self._saw(f"{op.kind}{op.number}:{await self._operations[op.kind](op, begun)}")
+            for op in block
+        ]
+
+    async def _result(self, handle: DistributedInvocation[Any]) -> str:
+        try:
+            return str(await handle)
+        except InvocationCancelled:
+            return "cancelled"
+        except Exception as error:  # noqa: BLE001 - what a child raised is what is seen of it
+            return f"{type(error).__name__}: {error}"
+
+    async def _call(self, op: Op, begun: Begun) -> object:
+        del begun
+        try:
+            return await self._tasks.direct[op.kind].acall(op.number, wf.uuid())
+        except Exception as error:  # noqa: BLE001 - it failed for good, and that is seen
+            return f"{type(error).__name__}: {error}"
+
+    async def _queued(self, op: Op, begun: Begun) -> object:
+        del begun
+        return await self._result(self._tasks.queued[op.kind].start(op.number, wf.uuid()))
+
+    async def _memo(self, op: Op, begun: Begun) -> object:
+        del begun
+        return await self._result(wf.execute_task(self._tasks.plain, op.number, "memo"))
+
+    async def _record(self, op: Op, begun: Begun) -> object:
+        del begun
+        return wf.record("seen", partial(self._tasks.watcher.body, op.number, "record"))
+
+    async def _draw(self, op: Op, begun: Begun) -> object:
+        del op, begun
+        return [wf.random(), wf.utc_now().isoformat(), wf.idempotency_key()]
+
+    async def _sleep(self, op: Op, begun: Begun) -> object:
+        del begun
+        await wf.sleep(op.amount)
+        return "slept"
+
+    async def _receive(self, op: Op, begun: Begun) -> object:
+        del begun
+        return await wf.receive_async("word", timeout=op.amount, default="nothing")
+
+    async def _tell(self, op: Op, begun: Begun) -> object:
+        del begun
+        wf.invocation().send("word", f"self{op.number}")
+        return "told"
+
+    async def _data(self, op: Op, begun: Begun) -> object:
+        del op, begun
+        wf.set_data("word", wf.uuid())
+        return "set"
+
+    async def _register_undo(self, op: Op, begun: Begun) -> object:
+        del begun
+        wf.compensate(self._tasks.undo, op.number, wf.uuid())
+        return "registered"
+
+    async def _fail(self, op: Op, begun: Begun) -> object:
+        del begun
+        raise ProgramFailed(op.number)
+
+    async def _gather(self, op: Op, begun: Begun) -> object:
+        return await asyncio.gather(*(self._block(each, begun) for each in op.blocks))
+
+    async def _select(self, op: Op, begun: Begun) -> object:
+        won = await wf.select_async(*(partial(self._block, each, begun) for each in op.blocks))
+        return [won.key, won.value]
+
+    async def _loop(self, op: Op, begun: Begun) -> object:
+        return [await self._block(op.blocks[0], begun) for _ in range(int(op.amount))]
+
+    def _start(self, op: Op) -> DistributedInvocation[list[str]]:
+        started: DistributedInvocation[list[str]]
+        started = (self.other if op.awaits else self.main).start(op.number)
+        return started
+
+    async def _child(self, op: Op, begun: Begun) -> object:
+        del begun
+        return await self._result(self._start(op))
+
+    async def _begin(self, op: Op, begun: Begun) -> object:
+        begun.append(self._start(op))
+        return "begun"
+
+    async def _cancelled(self, op: Op, begun: Begun) -> object:
+        del begun
+        child = self._start(op)
+        await wf.sleep(op.amount)
+        try:
+            child.cancel("enough")
+        except InvocationEnded:
+            return f"ended, {await self._result(child)}"
+        return await self._result(child)
+
+    async def _deadline(self, op: Op, begun: Begun) -> object:
+        try:
+            async with asyncio.timeout(op.amount):
+                return await self._block(op.blocks[0], begun)
+        except TimeoutError:
+            return "too late"
+
+    async def _attempt(self, op: Op, begun: Begun) -> object:
+        try:
+            await self._block(op.blocks[0], begun)
+            return await self._fail(op, begun)
+        except ProgramFailed as error:
+            return str(error)
+
+    async def _cleanup(self, op: Op, begun: Begun) -> object:
+        cleaned: list[str] = []
+        try:
+            seen = await self._block(op.blocks[0], begun)
+        finally:
+            cleaned.append(self._saw(await self._tasks.plain.acall(op.number, "cleanup")))
+        return [seen, cleaned]
+
+    async def _twins(self, op: Op, begun: Begun) -> object:
+        del begun
+        call = self._tasks.plain.acall
+        return [await call(op.number, "same"), await call(op.number, "same")]
+
+    async def _mutable(self, op: Op, begun: Begun) -> object:
+        del begun
+        values = [wf.uuid()]
+        return [await self._tasks.mutable.acall(op.number, values), values]

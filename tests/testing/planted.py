@@ -75,6 +75,23 @@ def id_as_result() -> str:
     return str(uuid.uuid4())  # HERE
 
 
+@planted(Kind.SET_ORDER)
+def goes_by_a_set() -> list[str]:
+    told = []
+    for part in {"paper", "ink", "pen", "glue", "tape"}:  # HERE
+        told.append(use(part))
+        wf.sleep(3600)
+    return told
+
+
+@planted(Kind.SET_ORDER)
+async def joins_a_set() -> str:
+    parts = frozenset(["paper", "ink", "pen", "glue", "tape"])
+    told = await use.acall(", ".join(parts))  # HERE
+    await wf.sleep(3600)
+    return told
+
+
 @planted(Kind.SWALLOWED)
 def swallows() -> str:
     while True:

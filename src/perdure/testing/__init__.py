@@ -3,23 +3,33 @@
 For applications:
 
 * `crash_everywhere`: runs a workflow with a crash at each durable boundary.
+* `skip_time`: sleeps, timeouts, retries and schedules of a test take no time.
+* `replace`, `double`: other functions in the place of tasks.
 
 For state backends of your own: `perdure.testing.contract`.
 """
 
 from __future__ import annotations
 
+from perdure.testing.doubles import Double, double, replace
 from perdure.testing.everywhere import CrashEverywhere, crash_everywhere
 from perdure.testing.reports import Finding, Kind, Repeated, Report, UnsafeWorkflow
-from perdure.testing.virtual import VirtualClock
+from perdure.testing.skipping import SkippedTime, skip_time
+from perdure.testing.virtual import START, VirtualClock
 
 __all__ = [
+    "START",
     "CrashEverywhere",
+    "Double",
     "Finding",
     "Kind",
     "Repeated",
     "Report",
+    "SkippedTime",
     "UnsafeWorkflow",
     "VirtualClock",
     "crash_everywhere",
+    "double",
+    "replace",
+    "skip_time",
 ]

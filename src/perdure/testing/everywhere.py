@@ -7,30 +7,23 @@ import linecache
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Literal, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 from perdure.api.functions import Registered
 from perdure.app import Perdure
-from perdure.backends.base import Backend
-from perdure.backends.memory_server import MemoryServer
-from perdure.backends.sqlite import SQLiteBackend
-from perdure.errors import ConfigurationError, PerdureError, RegistrationError
+from perdure.errors import PerdureError, RegistrationError
 from perdure.testing.comparing import keys_drawn, line_of, lines_of_bodies, unlike
 from perdure.testing.executions import misrun
 from perdure.testing.faults import Fault, Mode
-from perdure.testing.lives import Drive, Ended, Life, MakeStore, Plan, Stopped, living
+from perdure.testing.lives import Drive, Ended, Life, Plan, Stopped, living
 from perdure.testing.reports import Finding, Kind, Repeated, Report, line_in
+from perdure.testing.stores import Store, make_store
 from perdure.testing.survivors import Survivors
-from perdure.testing.virtual import VirtualClock
 from perdure.testing.watching import Watch
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-STORE_ID = b"perdure-testing!"
-"""One for all runs, so that what is drawn is the same in all of them."""
 SHOWS_MAX = 60
 """So often findings may show before the search ends: more of the same says nothing new."""
 
@@ -53,26 +46,8 @@ _BEYOND_BELIEF = frozenset({Kind.DIVERGENCE, Kind.UNSTABLE, Kind.SWALLOWED, Kind
 """Mistakes of a workflow after which the promises of perdure do not speak of it any more."""
 
 
-def in_memory(clock: VirtualClock) -> Backend:
-    """An empty store in memory."""
-    return MemoryServer(clock, STORE_ID)
-
-
-class _Temporary(SQLiteBackend):
-    """A SQLite store that takes its folder along."""
-
-    def __init__(self, clock: VirtualClock) -> None:
-        self._folder = TemporaryDirectory(prefix="perdure-")
-        path = Path(self._folder.name) / "test.db"
-        super().__init__(path, synchronous="normal", now=clock, store_id=STORE_ID)
-
-    def close(self) -> None:
-        """See `Backend.close`."""
-        super().close()
-        self._folder.cleanup()
-
-
-_STORES: dict[str, MakeStore] = {"memory": in_memory, "sqlite": _Temporary}
+def _nobody(report: Report) -> None:
+    del report
 
 
 @dataclass(frozen=True)
@@ -101,20 +76,22 @@ class CrashEverywhere:
         idempotent: tasks (or their names) that may run twice although nothing in the code says so.
         allow: calls in workflow code that are known to be harmless, such as "time.time()".
         pairs: how many runs with two crashes to try on top, chosen by `seed`.
+        told: gets each report.
     """
 
     drive: Drive | None = None
-    store: Literal["memory", "sqlite"] | MakeStore = "memory"
+    store: Store = "memory"
     idempotent: frozenset[str] = frozenset()
     allow: frozenset[str] = frozenset()
     pairs: int = 0
     seed: int = 0
+    told: Callable[[Report], None] = _nobody
 
     def options(
         self,
         *,
         drive: Drive | None = None,
-        store: Literal["memory", "sqlite"] | MakeStore = "memory",
+        store: Store = "memory",
         idempotent: Iterable[Registered[..., Any] | str] = (),
         allow: Iterable[str] = (),
         pairs: int = 0,
@@ -125,11 +102,7 @@ class CrashEverywhere:
         Raises:
             ConfigurationError: there is no such store.
         """
-        if not callable(store) and store not in _STORES:
-            raise ConfigurationError(
-                f"store={store!r}: expected 'memory', 'sqlite' or a function of a clock that makes "
-                "an empty state backend."
-            )
+        make_store(store)
         names = (each if isinstance(each, str) else each.name for each in idempotent)
         return replace(
             self,
@@ -160,12 +133,13 @@ class CrashEverywhere:
     def report(self, workflow: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Report:
         """The same without failing: what was tried, and what was found."""
         registered = workflow_of(workflow)
-        make = self.store if callable(self.store) else _STORES[self.store]
         app = app_of(registered)
-        plan = Plan(app, registered, args, kwargs, self.drive, make)
+        plan = Plan(app, registered, args, kwargs, self.drive, make_store(self.store))
         watch = Watch()
         with watch.over(app):
-            return _Search(self, plan, watch).run()
+            report = _Search(self, plan, watch).run()
+        self.told(report)
+        return report
 
 
 def workflow_of(given: object) -> Registered[..., Any]:
@@ -216,7 +190,26 @@ class _Search:
                     f"may depend on it. Use {instead}."
                 )
                 report.add(Finding(Kind.IMPURE_CALL, message, line), "")
+        if report.of(Kind.DIVERGENCE) or report.of(Kind.UNSTABLE):
+            self.blame_sets()
         return report
+
+    def blame_sets(self) -> None:
+        """Whether sets in an order of their own are the cause: without that, all is well."""
+        orders = self.watch.orders
+        if not orders.lines:
+            return
+        told, self.report = self.report, Report(self.name)
+        orders.shuffles, self.calm = False, None
+        self.play()
+        self.play()
+        is_their_fault, self.report = not self.report.findings, told
+        for line in orders.lines if is_their_fault else ():
+            message = (
+                "a set is gone through here, and the workflow depends on its order, which is "
+                "another one in each process. Use sorted(...)."
+            )
+            told.add(Finding(Kind.SET_ORDER, message, line), "")
 
     @property
     def is_full(self) -> bool:

@@ -21,6 +21,7 @@ from perdure.backends.base import Backend
 from perdure.core.lifecycle import TERMINAL, InvocationState
 from perdure.errors import InvocationDead, InvocationParked, PerdureError, ResultTimeout
 from perdure.testing.faults import Call, Fault, Mode, MortalSignal, SimulatedCrash
+from perdure.testing.stores import MakeStore
 from perdure.testing.survivors import NOTHING, ROWS_MAX, Survivors
 from perdure.testing.virtual import TimedBackend, VirtualClock
 from perdure.testing.watching import Process, Watch
@@ -38,7 +39,6 @@ _STOPPED = (InvocationState.PARKED, InvocationState.DEAD)
 
 Drive = Callable[[DistributedInvocation[Any]], object]
 """Sends messages and the like to the workflow while it runs. Called once in each process."""
-MakeStore = Callable[[VirtualClock], Backend]
 
 
 class Plan(NamedTuple):

@@ -26,6 +26,8 @@ class Kind(StrEnum):
     """Two runs that were given the same did not ask for the same, or did not end the same."""
     IMPURE_CALL = "impure call"
     """Workflow code read a clock, chance or the like, which a replay reads differently."""
+    SET_ORDER = "set order"
+    """Workflow code depends on the order of a set, which differs from process to process."""
     SWALLOWED = "swallowed signal"
     """Workflow code caught the signal that drops its frame, and went on."""
     REPEATED = "repeated task"

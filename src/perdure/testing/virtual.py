@@ -67,6 +67,8 @@ class TimedBackend(FaultyBackend):
 
     Attributes:
         is_held: whether time stands still, whoever waits.
+        next_tick: when a schedule is due next after a moment; None for never.
+        on_tick: told that one is due now; time stands still until `ticked`.
         drops: how often a workflow's frame was dropped at a wait.
     """
 
@@ -85,6 +87,9 @@ class TimedBackend(FaultyBackend):
         self._goal: int | None = None
         self._reached = threading.Event()
         self.is_held: Callable[[], bool] = bool
+        self.next_tick: Callable[[int], int | None] = _never
+        self.on_tick: Callable[[], None] = _nothing
+        self._ticking = False
         self.drops = 0
 
     def claim(self, request: ClaimRequest) -> ClaimBatch:
@@ -114,6 +119,12 @@ class TimedBackend(FaultyBackend):
         for heard in list(self._heard):
             heard()
 
+    def ticked(self) -> None:
+        """What was due is started; time may go on."""
+        with self._lock:
+            self._ticking = False
+        self.poke()
+
     def let_pass(self, until: int, timeout: float) -> bool:
         """Let time pass up to a moment in microseconds, with all that comes due until then.
 
@@ -127,7 +138,7 @@ class TimedBackend(FaultyBackend):
 
     def _skip(self, request: ClaimRequest) -> bool:
         """Skip to what comes next; False if time stands still now."""
-        if self.is_held() or not (request.roots or self._goal is not None):
+        if self._ticking or self.is_held() or not (request.roots or self._goal is not None):
             return False
         now, goal = self._clock(), self._goal
         upcoming = self._upcoming(request, now)
@@ -137,10 +148,14 @@ class TimedBackend(FaultyBackend):
             self._goal = None
             self._reached.set()
             return False
-        moment = min((each for each in (upcoming, goal) if each is not None), default=None)
+        tick = self.next_tick(now)
+        moment = min((each for each in (upcoming, goal, tick) if each is not None), default=None)
         if moment is None:
             return False
         self._clock.go_to(moment)
+        if moment == tick:
+            self._ticking = True
+            self.on_tick()
         return True
 
     def _upcoming(self, request: ClaimRequest, now: int) -> int | None:
@@ -166,3 +181,11 @@ def _fits(row: InvocationRecord, request: ClaimRequest) -> bool:
     in_tree = request.roots is None or row.root in request.roots
     served = request.queues is None or row.queue in request.queues
     return in_tree and served and row.name in request.names
+
+
+def _never(after: int) -> None:
+    del after
+
+
+def _nothing() -> None:
+    return

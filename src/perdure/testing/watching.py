@@ -15,6 +15,7 @@ from perdure.engine.context import TaskContext, current
 from perdure.testing.executions import Execution, Executions
 from perdure.testing.faults import MortalEnv, env_of_thread
 from perdure.testing.reports import TEXT_MAX
+from perdure.testing.shuffling import SetOrders
 from perdure.testing.suspects import watching
 
 ENDS_MAX = 1_000
@@ -63,12 +64,14 @@ class Watch:
         runs: every run of a task body.
         arguments: what each body was called with, by the id of its invocation, as text.
         impure: (called, line, what to use instead) of workflow code.
+        orders: gives sets in workflow code in any order.
         process: the one whose turn it is, for threads that belong to none.
     """
 
     def __init__(self) -> None:
         self.process = Process(0)
         self.impure: dict[tuple[str, str, str], None] = {}
+        self.orders = SetOrders()
         self.begin()
 
     def begin(self) -> None:
@@ -131,6 +134,8 @@ class Watch:
             context.__class__ = _KeyNoted
 
     def _workflow(self, definition: Definition, function: Callable[..., Any]) -> Callable[..., Any]:
+        function = self.orders.copy_of(function)
+
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
             with watching(self._impure):

@@ -389,7 +389,9 @@ class Perdure(Transactions):
             local.drop(root)
 
     @contextlib.contextmanager
-    def moved(self, backend: Backend, env: Env, *, grace: float = 0.0) -> Generator[Self]:
+    def moved(
+        self, backend: Backend, env: Env, *, grace: float = 0.0, concurrency: int | None = None
+    ) -> Generator[Self]:
         """Live on another state backend and env until the end of the block; for tests.
 
         What is open stays as it is, unused, and is back afterwards. Handles and functions of the
@@ -397,11 +399,16 @@ class Perdure(Transactions):
 
         Args:
             backend: closed by whoever made it.
-            grace: see `Perdure`.
+            grace, concurrency: see `Perdure`.
         """
         kept = dict(self.__dict__)
         self._env, self._backend = env, backend
-        self.settings = msgspec.structs.replace(self.settings, grace=grace, local_worker=True)
+        self.settings = msgspec.structs.replace(
+            self.settings,
+            grace=grace,
+            local_worker=True,
+            concurrency=concurrency or self.settings.concurrency,
+        )
         self._runtime = self._local = None
         self._standing, self._schedulers = [], []
         try:

@@ -80,8 +80,7 @@ def test_a_sound_workflow_passes(app: Perdure, store: Any) -> None:
     assert report.waits > report.runs
     assert {mode for _, mode in report.crashes} == {"before", "after", "unknown", "unknown_lost"}
     assert {each.protection for each in report.repeated} == {"keyed"}
-    # Whether one of the two side by side is struck in its middle is up to their threads.
-    assert "charge" in {each.name.rpartition(".")[2] for each in report.repeated}
+    assert {each.name.rpartition(".")[2] for each in report.repeated} == {"charge", "pack"}
     assert "0 findings" in str(report)
 
 
@@ -113,6 +112,26 @@ def test_a_driver_sends_what_the_workflow_waits_for(app: Perdure) -> None:
     report = crash_everywhere.options(drive=drive)(approval)
     assert set(seen) == {"['yes', 'nobody']"}
     assert report.runs > 8
+
+
+def test_tasks_that_wait_for_each_other_can_be_tried(
+    app: Perdure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perdure.testing.lives.ALONE_SECONDS", 0.5)
+
+    @app.task
+    def leaf() -> str:
+        return "leaf"
+
+    @app.task
+    def branch() -> str:
+        return leaf.start().result()
+
+    @app.workflow
+    def tree() -> str:
+        return branch.start().result()
+
+    assert crash_everywhere.options(idempotent=[leaf, branch])(tree).boundaries > 3
 
 
 def test_what_a_driver_raises_reaches_the_test(app: Perdure) -> None:

@@ -177,6 +177,7 @@ class _Search:
 
     def run(self) -> Report:
         """Undisturbed runs, then single faults, then pairs of them."""
+        self.settle_concurrency()
         report = self.report
         report.boundaries = self.play()
         self.play()
@@ -193,6 +194,14 @@ class _Search:
         if report.of(Kind.DIVERGENCE) or report.of(Kind.UNSTABLE):
             self.blame_sets()
         return report
+
+    def settle_concurrency(self) -> None:
+        """One attempt at a time, unless it has tasks that wait for others."""
+        plan = self.plan
+        with living(plan._replace(first=True), self.watch) as life:
+            life.run(())
+            hangs = isinstance(life.end, Stopped) and life.end.is_late
+        self.plan = plan._replace(concurrency=None if hangs else 1)
 
     def blame_sets(self) -> None:
         """Whether sets in an order of their own are the cause: without that, all is well."""

@@ -29,6 +29,8 @@ from perdure.testing.watching import Process, Watch
 WORKFLOW_ID = "crash-everywhere"
 RESULT_SECONDS = 30.0
 """Real seconds after which a workflow under test hangs; its timers take none."""
+ALONE_SECONDS = 5.0
+"""The same for the first run, where attempts that wait for each other may hang by our doing."""
 LOOK_SECONDS = 0.2
 """How often it is looked whether something of the workflow has stopped."""
 CLOSE_SECONDS = 5.0
@@ -42,7 +44,13 @@ Drive = Callable[[DistributedInvocation[Any]], object]
 
 
 class Plan(NamedTuple):
-    """What is run."""
+    """What is run.
+
+    Attributes:
+        concurrency: one attempt at a time, so that durable calls come in the same order in every
+            run; None for as many as the app has.
+        first: whether it is not known yet that it can run so.
+    """
 
     app: Perdure
     workflow: Registered[..., Any]
@@ -50,6 +58,8 @@ class Plan(NamedTuple):
     kwargs: Mapping[str, Any]
     drive: Drive | None
     make_store: MakeStore
+    concurrency: int | None = 1
+    first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +76,11 @@ class Stopped:
 
     Attributes:
         reason: what was raised, or is on record.
+        is_late: nothing is known but that it took too long.
     """
 
     reason: str
+    is_late: bool = False
 
 
 @dataclass(slots=True)
@@ -111,7 +123,8 @@ class Life:
         """One more process: it starts the workflow, or finds it; None if it died."""
         world = _World(len(self.moments) - 1)
         backend = TimedBackend(self.store, world, self.clock, fault, self.gone)
-        with process(self.plan.app, world, backend, self.watch):
+        concurrency = self.plan.concurrency
+        with process(self.plan.app, world, backend, self.watch, concurrency):
             end = _run(self.plan, world, backend)
         self.gone |= backend.claimed_as
         self.drops += backend.drops
@@ -217,10 +230,16 @@ class _World(Process):
 
 
 @contextlib.contextmanager
-def process(app: Perdure, world: Process, backend: TimedBackend, watch: Watch) -> Generator[None]:
+def process(
+    app: Perdure,
+    world: Process,
+    backend: TimedBackend,
+    watch: Watch,
+    concurrency: int | None = None,
+) -> Generator[None]:
     """Let `app` be one process on `backend`, until it has ended with all its threads."""
     watch.process = world
-    with app.moved(backend, world):
+    with app.moved(backend, world, concurrency=concurrency):
         try:
             yield
         finally:
@@ -245,7 +264,8 @@ def _run(plan: Plan, world: _World, backend: TimedBackend) -> Ended | Stopped | 
         handle = named.start(*plan.args, **plan.kwargs)
         if plan.drive is not None:
             world.driver = _driver(plan.drive, handle, failures, backend)
-        end = _await(plan.app, handle)
+        patience = ALONE_SECONDS if world.number == 0 and plan.first else RESULT_SECONDS
+        end = _await(plan.app, handle, min(patience, RESULT_SECONDS))
         if world.driver is not None:
             world.driver.join(RESULT_SECONDS)
     except SimulatedCrash:
@@ -280,8 +300,8 @@ def _driver(
     return thread
 
 
-def _await(app: Perdure, handle: DistributedInvocation[Any]) -> Ended | Stopped:
-    deadline = time.monotonic() + RESULT_SECONDS
+def _await(app: Perdure, handle: DistributedInvocation[Any], patience: float) -> Ended | Stopped:
+    deadline = time.monotonic() + patience
     while True:
         has_ended = handle.status in TERMINAL
         try:
@@ -298,7 +318,7 @@ def _await(app: Perdure, handle: DistributedInvocation[Any]) -> Ended | Stopped:
         if time.monotonic() > deadline:
             rows = app.workflows() + app.tasks()
             live = ", ".join(f"{each.name} is {each.status}" for each in rows)
-            return Stopped(f"it has not ended after {RESULT_SECONDS:g} seconds; {live}")
+            return Stopped(f"it has not ended after {patience:g} seconds; {live}", is_late=True)
 
 
 def _nothing() -> None:

@@ -36,6 +36,7 @@ from perdure.engine.bodies import BodyRunner
 from perdure.engine.committer import Committer
 from perdure.engine.context import current
 from perdure.engine.env import Env, SystemEnv
+from perdure.engine.hearing import Hearing
 from perdure.engine.hub import Hub
 from perdure.engine.runtime import EngineSettings, LeaseTable, Runtime
 from perdure.engine.shipping import refuse_import_effects
@@ -322,6 +323,7 @@ class Perdure(Transactions):
             claimer=self._claimer(),
             owner=self.client,
             failed=self.client.fail,
+            hearing=Hearing(backend, hub),
         )
         self._lock = threading.RLock()
         self._pid = os.getpid()
@@ -437,6 +439,7 @@ class Perdure(Transactions):
                 "the app where it was made."
             )
         runtime.stopping.set()
+        runtime.hearing.close()
         runtime.hub.everyone()  # attempts that keep the frames of waiting workflows let go
         deadline = runtime.env.monotonic() + timeout
         at_rest = False

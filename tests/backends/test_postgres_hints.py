@@ -12,8 +12,10 @@ import pytest
 
 from perdure import Perdure
 from perdure.backends.base import Suspend
+from perdure.backends.hints import ANYTHING, CLAIMABLE, NOTHING, Hint, claimable, slot_of
 from perdure.backends.limits import QueueLimits
 from perdure.backends.postgres import PostgresBackend, hints
+from perdure.core.identity import InvocationKey
 from perdure.errors import BackendUnavailable
 from perdure.testing.contract import Clock, World
 from perdure.worker import worker as worker_module
@@ -27,11 +29,13 @@ class Ear:
 
     def __init__(self) -> None:
         self.count = 0
+        self.heard: list[Hint] = []
         self._changed = threading.Condition()
 
-    def __call__(self) -> None:
+    def __call__(self, hint: Hint) -> None:
         with self._changed:
             self.count += 1
+            self.heard.append(hint)
             self._changed.notify_all()
 
     def wait(self, count: int) -> None:
@@ -78,16 +82,17 @@ def test_a_start_elsewhere_is_heard_and_our_own_is_not(open_backend, notes) -> N
     end = ours.hints(ear)
     ear.wait(1)  # proven, and what was told before is looked for
     start(ours, "a")
-    while ours._hints._name not in notes(1):
+    while not any(note.startswith(ours._hints._name) for note in notes(1)):
         pass
     start(theirs, "b")
     ear.wait(2)
     assert ear.count == 2, "notes arrive in the order of their commits, and ours was before theirs"
-    end()
-    end()
+    assert ear.heard == [ANYTHING, claimable((InvocationKey("b", 1),))]
+    end.close()
+    end.close()
 
 
-def test_what_makes_nothing_claimable_is_not_told(open_backend, notes) -> None:
+def test_what_nobody_may_wait_for_is_not_told(open_backend, notes) -> None:
     backend = open_backend()
     world = World(backend, Clock())
     start(backend, "a")
@@ -159,7 +164,7 @@ def test_who_hears_nothing_gives_up_once(open_backend, monkeypatch, caplog) -> N
     with caplog.at_level("INFO", "perdure.postgres"):
         end = backend.hints(ear)
         backend._hints._listeners[0]._thread.join(LONG)
-        end()
+        end.close()
     assert ear.count == 0
     assert [record.message for record in caplog.records if "polling" in record.message] != []
     assert len([record for record in caplog.records if "polling" in record.message]) == 1
@@ -282,12 +287,12 @@ def test_the_end_of_a_lease_under_a_limit_is_told(open_backend, monkeypatch) -> 
         record.key.invocation_id: record
         for record in world.claim(limits={"gpu": QueueLimits(concurrency=9)}).records
     }
-    told: list[None] = []
-    monkeypatch.setattr(backend._hints, "tell", lambda: told.append(None))
+    told: list[Hint] = []
+    monkeypatch.setattr(backend._hints, "tell", told.append)
     world.commit(records["kept"], b"1")
     world.finish(records["plain"])
-    assert told == []
+    assert told == [NOTHING, slot_of("plain")]
     world.finish(records["queued"])
     world.dispose(records["keyed"], Suspend())
-    assert len(told) == 2
+    assert told[2:] == [CLAIMABLE | slot_of("queued"), CLAIMABLE]
     assert len(backend._limited) == 1

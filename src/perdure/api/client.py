@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from perdure.api.definition import Definition
+from perdure.api.late import result_timeout
 from perdure.api.registry import Registry
 from perdure.backends.base import InvocationRecord, NewInvocation, OnExisting, Started
 from perdure.core.identity import InvocationKey
@@ -383,6 +384,7 @@ class Client:
         signal = env.signal()
         pause, failures = POLL_FIRST_SECONDS, self._failure_count
         doubt_at = env.monotonic() + DOUBT_SECONDS
+        self.runtime.hearing.expect()
         with self.here(self.read(key).root), self._listening(wanted, signal.set):
             while True:
                 signal.clear()
@@ -412,6 +414,7 @@ class Client:
         pause, failures = POLL_FIRST_SECONDS, self._failure_count
         deadline = None if limit is None else loop.time() + limit
         doubt_at = self.runtime.env.monotonic() + DOUBT_SECONDS
+        self.runtime.hearing.expect()
         with self.here(self.read(key).root), self._listening(wanted, poke):
             while True:
                 event.clear()
@@ -462,26 +465,8 @@ class Client:
 
     def _timed_out(self, key: InvocationKey, timeout: float | None) -> ResultTimeout:
         record = self.read(key)
-        known = ""
-        if record.crashes:
-            known = (
-                f" Its process has ended under it {record.crashes} time(s) since it last got on; "
-                f"the logs of what runs it (logger 'perdure') and perdure workflow show {key} tell."
-            )
-        elif record.name in self.registry and not record.epoch:
-            known = (
-                " No worker has taken it yet; if it is not to be later, see that one serves its "
-                f"queue: perdure worker -A MODULE:APP --queues {record.queue}"
-            )
-        elif record.name not in self.registry:
-            known = (
-                f" {record.name!r} is not registered in this process, so only another one can run "
-                "it: import the module that defines it, or see to it that a worker has it."
-            )
-        return ResultTimeout(
-            f"Invocation {key.invocation_id!r} did not end within {timeout} seconds. It goes on; "
-            f"ask again, or give it more time.{known}"
-        )
+        is_registered = record.name in self.registry
+        return result_timeout(key, record, timeout, is_registered=is_registered)
 
     def fail(self, error: PerdureError, tree: InvocationKey | None = None) -> None:
         """What runs here failed: whoever waits for this tree (None: for anything) is told."""

@@ -12,13 +12,14 @@ Rules that every backend keeps (`perdure.testing.contract` proves them):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
 from perdure.backends.health import Health
+from perdure.backends.hints import Ear, Heard
 from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.backends.limits import QueueLimits, QueueStatus
 from perdure.core.entries import Entry
@@ -478,11 +479,10 @@ class Backend(Protocol):
         """Owners of rows that are RUNNING now, to look for ones that died on this host."""
         ...
 
-    def hints(self, heard: Callable[[], None]) -> Callable[[], None] | None:
-        """Call `heard`, on any thread, when other processes may have made something claimable.
+    def hints(self, heard: Heard) -> Ear | None:
+        """Call `heard` when other processes did something that somebody here may wait for.
 
-        Returns what ends it; None where no hints exist. A hint may be lost or late: whoever relies
-        on it polls too.
+        None where no hints exist. A hint may be lost or late: whoever relies on it polls too.
         """
         ...
 

@@ -42,6 +42,7 @@ from perdure.backends.base import (
 from perdure.backends.clock import real_clock
 from perdure.backends.forks import watch_forks
 from perdure.backends.health import Health
+from perdure.backends.hints import Heard
 from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.backends.limits import QueueStatus
 from perdure.backends.memory_deadlines import Deadlines
@@ -173,7 +174,7 @@ class MemoryBackend:
                     found[row.queue].append((due, row))
             return [queue_status(queue, rows, now) for queue, rows in sorted(found.items())]
 
-    def hints(self, heard: Callable[[], None]) -> None:
+    def hints(self, heard: Heard) -> None:
         """See `Backend.hints`. There are none: a look is as cheap."""
 
     def health(self) -> Health:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from perdure.backends.base import (
+    CommitResult,
+    Committed,
     Disposition,
     Finish,
     InvocationQuery,
@@ -15,7 +19,9 @@ from perdure.backends.base import (
     Stop,
     Transition,
 )
+from perdure.backends.hints import CLAIMABLE, NOTHING, Hint, slot_of
 from perdure.core.draws import ALGORITHM, derive_seed
+from perdure.core.entries import READ_OUTSIDE
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import RESUMABLE, TERMINAL, InvocationState
 from perdure.errors import InternalError
@@ -35,6 +41,9 @@ RESTARTABLE = frozenset(
     {InvocationState.FAILED, InvocationState.CANCELLED, InvocationState.TERMINATED}
 )
 """Ends after which "new_generation_if_failed" gives the id another generation."""
+
+_STILL = TERMINAL | RESUMABLE
+"""States in which a commit leaves what has ended, or does not go on by itself."""
 
 _ALWAYS_DUE = frozenset({InvocationState.READY, InvocationState.RUNNING})
 """States in which a row is claimable, or will be by time alone."""
@@ -170,3 +179,19 @@ def _bug(what: str, found: str) -> None:
         f"A call for {what} brings {found}. Nothing was written. Please report this with the "
         "traceback."
     )
+
+
+def hint_of(transitions: Sequence[Transition], results: Sequence[CommitResult]) -> Hint:
+    """What others may wait for of what was committed: what is claimable, ends, and what is read."""
+    hint = NOTHING
+    for asked, result in zip(transitions, results, strict=True):
+        if not isinstance(result, Committed):
+            continue
+        is_read = result.state in _STILL
+        for entry in asked.entries:
+            is_read = is_read or entry.kind in READ_OUTSIDE
+        if is_read:
+            hint |= slot_of(asked.key.invocation_id)
+        for key in result.touched:
+            hint |= CLAIMABLE | slot_of(key.invocation_id)
+    return hint

@@ -102,6 +102,8 @@ DELIVERIES = frozenset(
         EntryKind.CANCEL,
     }
 )
+READ_OUTSIDE = frozenset({EntryKind.PUBLISH, EntryKind.ANSWER})
+"""What somebody outside may wait for while the workflow goes on."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

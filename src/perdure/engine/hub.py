@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 
+from perdure.backends.hints import CLAIMABLE, Hint, slot_of
 from perdure.core.identity import InvocationKey
 
 Poke = Callable[[], None]
@@ -86,6 +87,17 @@ class Hub:
         """This one changed its state for good, or stopped."""
         with self._lock:
             pokes = list(self._by_key.get(key, ()))
+        for poke in pokes:
+            poke()
+
+    def heard(self, hint: Hint) -> None:
+        """Another process did something."""
+        with self._lock:
+            listed = self._by_key.items()
+            found = [pokes for key, pokes in listed if hint & slot_of(key.invocation_id)]
+            pokes = [poke for each in found for poke in each]
+            if hint & CLAIMABLE:
+                pokes += self._workers
         for poke in pokes:
             poke()
 

@@ -17,7 +17,7 @@ from perdure.backends.base import (
     Transition,
 )
 from perdure.core.draws import ALGORITHM
-from perdure.core.entries import COMMANDS, DELIVERIES, Entry, EntryKind
+from perdure.core.entries import COMMANDS, DELIVERIES, READ_OUTSIDE, Entry, EntryKind
 from perdure.core.identity import InvocationKey
 from perdure.core.journal import Draft, Journal
 from perdure.engine.env import TOKEN_BYTES
@@ -29,8 +29,6 @@ from perdure.errors import JournalCorrupted, LeaseLost
 _PROGRESS = COMMANDS | DELIVERIES
 _OUTCOMES = frozenset({EntryKind.TASK, EntryKind.ATTEMPT})
 """What bodies gave, which must not be had again."""
-_TOLD = frozenset({EntryKind.PUBLISH, EntryKind.ANSWER})
-"""What somebody outside may wait for while the workflow goes on."""
 HELD_SECONDS_MAX = 1.0
 """After a commit, how long what pure tasks give is held back: a crash costs no more work."""
 
@@ -161,7 +159,7 @@ class Ledger:
         if not isinstance(result, Committed):
             raise LeaseLost
         journal.acknowledge(entries)
-        if not _TOLD.isdisjoint(kinds):
+        if not READ_OUTSIDE.isdisjoint(kinds):
             self._runtime.hub.told(self._record.key)
         self._committed_at = self._runtime.env.monotonic()
         self._forget_pending()

@@ -23,6 +23,7 @@ from perdure.core.identity import InvocationKey
 from perdure.engine.bodies import BodyRunner
 from perdure.engine.committer import Committer
 from perdure.engine.env import Env
+from perdure.engine.hearing import Hearing
 from perdure.engine.hub import Hub
 from perdure.engine.outcome import Unfinished
 from perdure.errors import BodyDied, PerdureError
@@ -161,6 +162,7 @@ class Runtime:
         store_id: part of every seed, read once.
         claimer: the name under which this process claims and renews; one for all its workers.
         owner: what the api layer needs back from a context; carried, never looked at.
+        hearing: tells the hub what other processes did.
         spread: which server has what; None where there is one server.
         failed: tells whoever waits for this tree here what holds it up.
         starters: the workers that run in this process now.
@@ -179,6 +181,7 @@ class Runtime:
     claimer: str
     owner: object
     failed: Callable[[PerdureError, InvocationKey], None]
+    hearing: Hearing
     spread: Spread | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
     starters: list[Starter] = field(default_factory=list)

@@ -35,6 +35,7 @@ from perdure.backends.base import (
     Transition,
 )
 from perdure.backends.health import Health
+from perdure.backends.hints import Ear, Heard
 from perdure.backends.lending import HasDatabase, OwnDatabase
 from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.backends.limits import QueueStatus
@@ -380,7 +381,7 @@ class FaultyBackend:
         self._env.check()
         return self._inner.owners()
 
-    def hints(self, heard: Callable[[], None]) -> Callable[[], None] | None:
+    def hints(self, heard: Heard) -> Ear | None:
         """See `Backend.hints`. There are none: when one arrives is up to chance."""
         del heard
         return None

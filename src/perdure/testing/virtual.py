@@ -20,6 +20,7 @@ from perdure.backends.base import (
     Suspend,
     Transition,
 )
+from perdure.backends.hints import CLAIMABLE, Ear, Heard
 from perdure.core.lifecycle import InvocationState
 from perdure.testing.faults import ROWS_MAX, Fault, FaultyBackend, MortalEnv
 
@@ -59,6 +60,21 @@ class VirtualClock:
             self._now = max(self._now, moment)
 
 
+class _Ear:
+    """One that is told until it is closed. See `perdure.backends.hints.Ear`."""
+
+    def __init__(self, ears: set[_Ear], heard: Heard) -> None:
+        self._ears = ears
+        self.heard = heard
+        ears.add(self)
+
+    def expect(self) -> None:
+        """It hears at once anyway."""
+
+    def close(self) -> None:
+        self._ears.discard(self)
+
+
 class TimedBackend(FaultyBackend):
     """A state backend that skips time when a claim finds nothing and nothing runs.
 
@@ -82,7 +98,7 @@ class TimedBackend(FaultyBackend):
     ) -> None:
         super().__init__(inner, env, fault, gone)
         self._clock = clock
-        self._heard: list[Callable[[], None]] = []
+        self._ears: set[_Ear] = set()
         self._requests: dict[object, ClaimRequest] = {}
         self._goal: int | None = None
         self._reached = threading.Event()
@@ -109,15 +125,14 @@ class TimedBackend(FaultyBackend):
             self.poke()
         return results
 
-    def hints(self, heard: Callable[[], None]) -> Callable[[], None]:
+    def hints(self, heard: Heard) -> Ear:
         """See `Backend.hints`: workers hear of each lease that ends, for time may skip then."""
-        self._heard.append(heard)
-        return lambda: self._heard.remove(heard)
+        return _Ear(self._ears, heard)
 
     def poke(self) -> None:
         """Have the workers look."""
-        for heard in list(self._heard):
-            heard()
+        for ear in list(self._ears):
+            ear.heard(CLAIMABLE)
 
     def ticked(self) -> None:
         """What was due is started; time may go on."""

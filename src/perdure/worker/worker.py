@@ -176,10 +176,9 @@ class Worker:
     # --- claiming -------------------------------------------------------------------------------
 
     def _dispatch(self) -> None:
-        end_hints = None
         told: PerdureError | None = None
         try:
-            end_hints = self._runtime.backend.hints(self._wake.set)
+            self._runtime.hearing.begin()
             self._dispatch_until_stopped()
         except BackendError as error:
             told = error
@@ -196,8 +195,6 @@ class Worker:
             self._dispatched.set()
             self._runtime.starters.remove(self._starts)
             self._runtime.hub.remove_worker(self._wake.set)
-            if end_hints is not None:
-                end_hints()
         if told is not None:
             self._failed(told, None)
 

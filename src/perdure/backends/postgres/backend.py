@@ -26,6 +26,7 @@ from perdure.backends.base import (
     Transition,
 )
 from perdure.backends.health import Health
+from perdure.backends.hints import CLAIMABLE, Ear, Heard, claimable
 from perdure.backends.lending import OwnDatabase
 from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.backends.limits import QueueStatus
@@ -56,6 +57,7 @@ from perdure.backends.rules import (
     check_settling,
     check_transition,
     first_record,
+    hint_of,
     looks_at_due_rows,
 )
 from perdure.backends.server import FIRST_LIST, Outbox, ServerList, refuse_old
@@ -255,8 +257,9 @@ class PostgresBackend(Audit):
             refuse_old(int(newer), list_number)
         if now is None:
             return self._start_by_steps(new, on_existing, claim)
-        self._hints.tell()
-        return Started(first_record(new, FIRST_GENERATION, store_id, int(now)), created=True)
+        record = first_record(new, FIRST_GENERATION, store_id, int(now))
+        self._hints.tell(claimable((record.key,)))
+        return Started(record, created=True)
 
     def _start_by_steps(
         self, new: NewInvocation, on_existing: OnExisting, claim: StartClaim | None
@@ -290,7 +293,7 @@ class PostgresBackend(Audit):
             started = self._store.write(work)
             if started is not None:
                 if (started.created and claim is None) or new.letters:
-                    self._hints.tell()
+                    self._hints.tell(claimable((started.record.key,)))
                 return started
             # The id was inserted by somebody else after our look; the next look sees it.
 
@@ -298,7 +301,7 @@ class PostgresBackend(Audit):
         """See `Backend.send`."""
         sent = self._store.write(lambda transaction: letters.send(transaction, key, letter))
         if sent is Sent.ACCEPTED:
-            self._hints.tell()
+            self._hints.tell(claimable((key,)))
         return sent
 
     def claim(self, request: ClaimRequest) -> ClaimBatch:
@@ -339,9 +342,10 @@ class PostgresBackend(Audit):
         if not transitions:
             return []
         results = self._committed(transitions)
-        touched = any(isinstance(result, Committed) and result.touched for result in results)
-        if self._frees_a_slot(transitions, results) or touched:
-            self._hints.tell()
+        hint = hint_of(transitions, results)
+        if self._frees_a_slot(transitions, results):
+            hint |= CLAIMABLE
+        self._hints.tell(hint)
         return results
 
     def seize(
@@ -352,7 +356,8 @@ class PostgresBackend(Audit):
         asked = seizure(key, epoch, token, disposition)
         result = seized(self._store.change("seize", asked), disposition)
         if isinstance(result, Committed):
-            self._hints.tell()  # it may have had a place that others wait for
+            # It may have had a place that others wait for.
+            self._hints.tell(claimable((key, *result.touched)))
         return result
 
     def _committed(self, transitions: Sequence[Transition]) -> list[CommitResult]:
@@ -416,17 +421,18 @@ class PostgresBackend(Audit):
             result = self._store.write(work)
             if result is not None:
                 if result.won and put.child is not None:
-                    self._hints.tell()
+                    child = InvocationKey(put.child.invocation_id, FIRST_GENERATION)
+                    self._hints.tell(claimable((child,)))
                 return result
 
     def resume(self, key: InvocationKey) -> bool:
         """See `Backend.resume`."""
         resumed = self._store.write(lambda transaction: transaction.change("resume", _key(key))) > 0
         if resumed:
-            self._hints.tell()
+            self._hints.tell(claimable((key,)))
         return resumed
 
-    def hints(self, heard: Callable[[], None]) -> Callable[[], None] | None:
+    def hints(self, heard: Heard) -> Ear:
         """See `Backend.hints`. Behind a pooler nothing is heard."""
         return self._hints.listen(heard)
 
@@ -460,7 +466,7 @@ class PostgresBackend(Audit):
         """See `Server.accept_ends`."""
         told = self._store.write(lambda transaction: servers.accept_ends(transaction, targets))
         if told:
-            self._hints.tell()
+            self._hints.tell(claimable(told))
         return told
 
     def sent(self, outbox: Outbox) -> None:

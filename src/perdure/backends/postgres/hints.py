@@ -15,18 +15,20 @@ import selectors
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 import psycopg
 
 from perdure.backends.forks import watch_forks
+from perdure.backends.hints import ANYTHING, NOTHING, Heard, Hint
 from perdure.backends.postgres.connections import abandon, close, connect
 from perdure.backends.postgres.sql import text
 from perdure.backends.postgres.store import Store
 from perdure.errors import PerdureError
 
-TELL_SECONDS = 0.1
-"""At most one hint of one process in this time. The first is told at once, the others together."""
+TELL_SECONDS = 0.002
+TELL_MAX_SECONDS = 0.1
+"""After a hint comes a pause; what there is to tell by then is told together, and doubles the next
+pause, up to so much. So a hint now and then is told at once, and of a stream ten in a second."""
 CLOSE_SECONDS = 1.0
 """How long closing waits for the last hint."""
 PROOF_SECONDS = 5.0
@@ -37,8 +39,6 @@ PAUSE_MAX = 30.0
 """Seconds between two tries to connect, at most."""
 
 logger = logging.getLogger("perdure.postgres")
-
-Heard = Callable[[], None]
 
 
 class Hints:
@@ -59,29 +59,27 @@ class Hints:
         self._listeners: list[_Listener] = []
         self._name = os.urandom(8).hex()
 
-    def tell(self) -> None:
-        """Something may be claimable. Returns at once; never fails, for that has happened."""
+    def tell(self, hint: Hint) -> None:
+        """Tell others. Returns at once; never fails, for what it tells of has happened."""
+        if hint == NOTHING:
+            return
         try:
             with self._lock:
                 if self._teller is None:
-                    self._teller = _Teller(lambda: self._note(self._name), self._store.close)
-                self._teller.wanted()
+                    self._teller = _Teller(
+                        lambda told: self._note(_written(self._name, told)), self._store.close
+                    )
+                self._teller.wanted(hint)
         except RuntimeError as error:  # no thread can be started, now or any more
             logger.debug("a hint was not told: %s", error)
 
-    def listen(self, heard: Heard) -> Callable[[], None]:
-        """Call `heard` for hints of others until the function that is given is called."""
+    def listen(self, heard: Heard) -> _Listener:
+        """Call `heard` for hints of others until it is closed."""
         listener = _Listener(self._store, self._name, lambda: self._note(""), heard)
         with self._lock:
             self._listeners.append(listener)
         listener.start()
-
-        def stop() -> None:
-            listener.close()
-            with self._lock, suppress(ValueError):
-                self._listeners.remove(listener)
-
-        return stop
+        return listener
 
     def close(self) -> None:
         """Tell what is still to be told, and stop listening. It may be used again."""
@@ -107,7 +105,7 @@ class Hints:
             self._teller.end(closes=True)
 
     def _note(self, note: str) -> None:
-        self._store.write(lambda transaction: transaction.rows("tell", {"note": note}))
+        self._store.change("tell", {"note": note})
 
     # --- forks -----------------------------------------------------------------------------------
 
@@ -124,22 +122,36 @@ class Hints:
         self._start_afresh()
 
 
+def _written(name: str, hint: Hint) -> str:
+    """A hint as a note, with the name of who tells it."""
+    return f"{name} {hint:x}"
+
+
+def _read(note: str) -> tuple[str, Hint]:
+    """Who told it, and what. Notes of other versions may have the name alone, or something else."""
+    name, _, told = note.partition(" ")
+    try:
+        return name, int(told, 16) & ANYTHING
+    except ValueError:
+        return name, ANYTHING
+
+
 class _Teller:
     """Tells on a thread of its own: the first hint at once, what comes meanwhile as one."""
 
-    def __init__(self, tell: Callable[[], None], finish: Callable[[], None]) -> None:
+    def __init__(self, tell: Callable[[Hint], None], finish: Callable[[], None]) -> None:
         self._tell = tell
         self._finish = finish
         self._changed = threading.Condition(threading.RLock())
-        self._pending = False
+        self._pending: Hint = NOTHING
         self._closes = False
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="perdure-tell", daemon=True)
         self._thread.start()
 
-    def wanted(self) -> None:
+    def wanted(self, hint: Hint) -> None:
         with self._changed:
-            self._pending = True
+            self._pending |= hint
             self._changed.notify()
 
     def end(self, *, closes: bool) -> None:
@@ -154,19 +166,21 @@ class _Teller:
         self._thread.join(CLOSE_SECONDS)
 
     def _run(self) -> None:
-        while self._next():
+        pause = TELL_SECONDS
+        while (hint := self._next()) != NOTHING:
             try:
-                self._tell()
+                self._tell(hint)
             except PerdureError as error:
                 logger.debug("a hint was not told: %s", error)
-            self._ending.wait(TELL_SECONDS)
+            self._ending.wait(pause)
+            pause = TELL_SECONDS if self._pending == NOTHING else min(2 * pause, TELL_MAX_SECONDS)
         if self._closes:
             self._finish()
 
-    def _next(self) -> bool:
+    def _next(self) -> Hint:
         with self._changed:
-            self._changed.wait_for(lambda: self._pending or self._ending.is_set())
-            pending, self._pending = self._pending, False
+            self._changed.wait_for(lambda: self._pending != NOTHING or self._ending.is_set())
+            pending, self._pending = self._pending, NOTHING
             return pending
 
 
@@ -176,6 +190,8 @@ class _Deaf(Exception):
 
 class _Listener:
     """Listens on a session of its own, and proves by notes to itself that it hears.
+
+    See `perdure.backends.hints.Ear`.
 
     Args:
         name: ours; what our own hints tell is known here without them.
@@ -197,6 +213,9 @@ class _Listener:
 
     def start(self) -> None:
         self._thread.start()
+
+    def expect(self) -> None:
+        """It hears at once anyway."""
 
     def end(self) -> None:
         """End soon."""
@@ -289,6 +308,10 @@ class _Listener:
                 continue
             asked, due = False, time.monotonic() + PROVE_EVERY
             self._has_heard = True
-            if is_first or notes - {"", self._name}:
-                is_first = False
-                self._heard()
+            hint = ANYTHING if is_first else NOTHING
+            is_first = False
+            for name, told in map(_read, notes - {""}):
+                if name != self._name:
+                    hint |= told
+            if hint != NOTHING:
+                self._heard(hint)

@@ -35,6 +35,7 @@ from perdure.backends.base import (
     Transition,
 )
 from perdure.backends.health import Health
+from perdure.backends.hints import Ear, Heard
 from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.backends.limits import QueueStatus
 from perdure.backends.server import Server
@@ -313,15 +314,10 @@ class ShardedBackend(Audit):
                 return server
         return self._members.at(chosen)
 
-    def hints(self, heard: Callable[[], None]) -> Callable[[], None] | None:
+    def hints(self, heard: Heard) -> Ear | None:
         """See `Backend.hints`, of every server that has them."""
-        ends = [end for member in self._members if (end := member.server.hints(heard))]
-
-        def end_all() -> None:
-            for end in ends:
-                end()
-
-        return end_all if ends else None
+        ears = [ear for member in self._members if (ear := member.server.hints(heard))]
+        return _Ears(ears) if ears else None
 
     # --- all servers -----------------------------------------------------------------------------
 
@@ -354,3 +350,18 @@ class ShardedBackend(Audit):
 
     def _each(self, ask: Callable[[Server], T]) -> list[T]:
         return [answer for _, answer in self._answers(ask)]
+
+
+class _Ears:
+    """One for each server. See `perdure.backends.hints.Ear`."""
+
+    def __init__(self, ears: Sequence[Ear]) -> None:
+        self._ears = ears
+
+    def expect(self) -> None:
+        for ear in self._ears:
+            ear.expect()
+
+    def close(self) -> None:
+        for ear in self._ears:
+            ear.close()

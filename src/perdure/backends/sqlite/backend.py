@@ -14,6 +14,7 @@ from perdure.backends.base import (
     ClaimBatch,
     ClaimRequest,
     CommitResult,
+    Committed,
     Finish,
     Holding,
     InvocationQuery,
@@ -29,6 +30,7 @@ from perdure.backends.base import (
 )
 from perdure.backends.clock import real_clock
 from perdure.backends.health import Health
+from perdure.backends.hints import CLAIMABLE, NOTHING, Ear, Heard, claimable, slot_of
 from perdure.backends.lending import OwnDatabase
 from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.backends.limits import QueueStatus
@@ -41,6 +43,7 @@ from perdure.backends.rules import (
     check_settling,
     check_transition,
     first_record,
+    hint_of,
     looks_at_due_rows,
     raised_counter,
 )
@@ -230,8 +233,9 @@ class SQLiteBackend(Audit):
         with self._store.read() as connection:
             return frozenset(row[0] for row in connection.execute(sql.OWNERS).fetchall())
 
-    def hints(self, heard: Callable[[], None]) -> None:
-        """See `Backend.hints`. There are none: a look is as cheap."""
+    def hints(self, heard: Heard) -> Ear:
+        """See `Backend.hints`."""
+        return self._store.bell.listen(heard)
 
     def health(self) -> Health:
         """See `Backend.health`. Reads every page and every journal, a few rows at a time."""
@@ -258,6 +262,7 @@ class SQLiteBackend(Audit):
             now = self._store.now()
             if claim is None:
                 record = insert(connection, new, generation, store_id, now)
+                self._store.tell(CLAIMABLE | slot_of(record.key.invocation_id))
                 for letter in new.letters:
                     letters.send(connection, record.key, letter)
                 return Started(record, created=True), {}
@@ -271,7 +276,14 @@ class SQLiteBackend(Audit):
 
     def send(self, key: InvocationKey, letter: Letter) -> Sent:
         """See `Backend.send`."""
-        return self._store.share(lambda write: letters.send(write, key, letter))
+
+        def send(connection: sqlite3.Connection) -> Sent:
+            sent = letters.send(connection, key, letter)
+            if sent is Sent.ACCEPTED:
+                self._store.tell(claimable((key,)))
+            return sent
+
+        return self._store.share(send)
 
     def claim(self, request: ClaimRequest) -> ClaimBatch:
         """See `Backend.claim`. Equally due rows are taken in the order they were started.
@@ -355,7 +367,10 @@ class SQLiteBackend(Audit):
             if any(transition.children for transition in transitions):
                 servers.refuse_old_list(connection, self._list_number)
             applier = Applier(connection, self._seqs, store_id, self._store.now())
-            return applier.apply(transitions)
+            results = applier.apply(transitions)
+            if (hint := hint_of(transitions, results)) != NOTHING:
+                self._store.tell(hint)
+            return results
 
         return self._store.share(apply)
 
@@ -368,7 +383,11 @@ class SQLiteBackend(Audit):
 
         def take(connection: sqlite3.Connection) -> CommitResult:
             applier = Applier(connection, self._seqs, store_id, self._store.now())
-            return applier.seize(key, epoch, token, disposition)
+            result = applier.seize(key, epoch, token, disposition)
+            if isinstance(result, Committed):
+                # It may have had a place that others wait for.
+                self._store.tell(claimable((key, *result.touched)))
+            return result
 
         return self._store.share(take)
 
@@ -388,7 +407,8 @@ class SQLiteBackend(Audit):
                 if raised := raised_counter(put, None if row is None else row[0]):
                     connection.execute(sql.REGISTER_RAISE, (*identity, *raised))
             if put.child is not None and not is_taken(connection, [put.child.invocation_id]):
-                insert(connection, put.child, FIRST_GENERATION, store_id, self._store.now())
+                child = insert(connection, put.child, FIRST_GENERATION, store_id, self._store.now())
+                self._store.tell(claimable((child.key,)))
             return RegisterResult(put.body, won=True)
 
         return self._store.share(store)
@@ -396,7 +416,14 @@ class SQLiteBackend(Audit):
     def resume(self, key: InvocationKey) -> bool:
         """See `Backend.resume`."""
         asked = key_parameters(key)
-        return self._store.share(lambda write: write.execute(sql.RESUME, asked).rowcount > 0)
+
+        def resume(connection: sqlite3.Connection) -> bool:
+            resumed = connection.execute(sql.RESUME, asked).rowcount > 0
+            if resumed:
+                self._store.tell(claimable((key,)))
+            return resumed
+
+        return self._store.share(resume)
 
     def schema_status(self) -> SchemaStatus:
         """The schema that was found, and what is missing. Nothing is made or migrated."""
@@ -431,7 +458,10 @@ class SQLiteBackend(Audit):
     def accept_ends(self, targets: Sequence[InvocationKey]) -> list[InvocationKey]:
         """See `Server.accept_ends`."""
         with self._store.write() as connection:
-            return servers.accept_ends(connection, targets)
+            told = servers.accept_ends(connection, targets)
+            if told:
+                self._store.tell(claimable(told))
+            return told
 
     def sent(self, outbox: Outbox) -> None:
         """See `Server.sent`."""

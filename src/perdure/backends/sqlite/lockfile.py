@@ -1,7 +1,8 @@
 """The lock file beside a database, on which the writers of all processes queue. It holds no data.
 
 The lock is `flock` on an open description: it goes when the holder lets go, closes or dies, never
-by time. Its content is the pid of the newest holder, for error messages only.
+by time. Its content is the pid of the newest holder, for error messages only, and the counters of
+`perdure.backends.sqlite.bell`, for hints only.
 
 Waiting is done in the kernel's queue, by a helper thread, because a blocking `flock` cannot be
 given a timeout and a polling one starves against busy writers (measured: seconds, not
@@ -26,11 +27,14 @@ class LockFile:
 
     Args:
         path: the lock file; made on first use with mode 0600.
+
+    Attributes:
+        descriptor: of the open file; None before its first use.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._descriptor: int | None = None
+        self.descriptor: int | None = None
         self._pid_line = b""
 
     def acquire(self, timeout: float) -> None:
@@ -49,12 +53,12 @@ class LockFile:
 
     def release(self) -> None:
         """Let go. Harmless when it is not held."""
-        if self._descriptor is not None:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        if self.descriptor is not None:
+            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close the descriptor. In a forked child this does not unlock the parent's lock."""
-        descriptor, self._descriptor = self._descriptor, None
+        descriptor, self.descriptor = self.descriptor, None
         if descriptor is not None:
             os.close(descriptor)
 
@@ -64,10 +68,10 @@ class LockFile:
         return os.pread(descriptor, _PID_WIDTH, 0).decode("ascii", "replace").strip()
 
     def _open(self) -> int:
-        if self._descriptor is None:
+        if self.descriptor is None:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             try:
-                self._descriptor = os.open(self.path, flags, MODE)
+                self.descriptor = os.open(self.path, flags, MODE)
             except OSError as error:
                 raise BackendUnavailable(
                     f"The lock file {self.path!r} cannot be opened: {error.strerror}. Writers "
@@ -75,7 +79,7 @@ class LockFile:
                     "Create or mend the directory, or name another path."
                 ) from error
             self._pid_line = f"{os.getpid()}".ljust(_PID_WIDTH - 1).encode() + b"\n"
-        return self._descriptor
+        return self.descriptor
 
     def _queue(self, descriptor: int, timeout: float) -> None:
         """Wait in the kernel's queue. Whoever gives up leaves the descriptor to the helper."""
@@ -92,7 +96,7 @@ class LockFile:
         finally:
             kept = attempt.settle()
             if not kept:
-                self._descriptor = None
+                self.descriptor = None
         if not kept:
             raise BackendUnavailable(
                 f"The lock file {self.path!r} was not free within {timeout:g} s. Process "

@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from perdure.backends.forks import watch_forks
+from perdure.backends.hints import Hint
 from perdure.backends.sqlite import schema
+from perdure.backends.sqlite.bell import Bell
 from perdure.backends.sqlite.connections import Readers, Settings, connect, create_file
 from perdure.backends.sqlite.failures import translate
 from perdure.backends.sqlite.gate import Gate
 from perdure.backends.sqlite.sharing import Sharing
-from perdure.backends.sqlite.writer import Writer
+from perdure.backends.sqlite.writer import Writer, lock_path
 from perdure.backends.versions import NO_SCHEMA, SchemaStatus
 from perdure.errors import BackendError, BackendUnavailable
 
@@ -128,11 +130,12 @@ class Store:
         self._opened = False
         self._gate = Gate()
         self._readers = Readers(self._open_reader)
-        self._writer = Writer(self.settings, checkpoints=True)
+        self.bell = Bell(lock_path(self.settings))
+        self._writer = Writer(self.settings, self.bell, checkpoints=True)
         self._sharing = Sharing(
             self.settings.path, self.settings.timeout, self._writer.clock.forget
         )
-        self._renewer = Writer(self.settings, checkpoints=False)
+        self._renewer = Writer(self.settings, self.bell, checkpoints=False)
 
     # --- transactions ----------------------------------------------------------------------------
 
@@ -192,6 +195,10 @@ class Store:
     def now(self) -> int:
         """The one "now" of the open ordinary write transaction."""
         return self._writer.clock()
+
+    def tell(self, hint: Hint) -> None:
+        """To others, when the open ordinary write transaction is committed."""
+        self._writer.hint |= hint
 
     def _refuse_if_read_only(self) -> None:
         if self.settings.read_only:
@@ -268,6 +275,7 @@ class Store:
         What does not come to rest, or cannot get the lock, is left to the end of the process: a
         log that was not emptied loses nothing.
         """
+        self.bell.close()
         rest = self._come_to_rest(self.settings.timeout)
         if rest is not None:
             with rest:
@@ -279,6 +287,7 @@ class Store:
         The garbage collector may run inside any line of this file, also where this very thread
         keeps everybody out; then waiting would never end. What stays open goes with the process.
         """
+        self.bell.abandon()
         rest = self._come_to_rest(0.0)
         if rest is not None:
             with rest:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from perdure.backends.hints import NOTHING, Hint
+from perdure.backends.sqlite.bell import Bell
 from perdure.backends.sqlite.connections import Settings, connect
 from perdure.backends.sqlite.failures import translate, translate_commit
 from perdure.backends.sqlite.lockfile import LockFile
@@ -49,11 +51,17 @@ class Writer:
     """Write transactions: `with writer as connection`, one at a time; `Gate` sees to that.
 
     Args:
+        bell: told what others may wait for, as soon as it is committed.
         checkpoints: False for the renewals: a lease must not wait for a checkpoint.
+
+    Attributes:
+        hint: for others, when this transaction is committed.
     """
 
-    def __init__(self, settings: Settings, *, checkpoints: bool) -> None:
-        self.lock = LockFile(f"{settings.path}-lock")
+    def __init__(self, settings: Settings, bell: Bell, *, checkpoints: bool) -> None:
+        self.lock = LockFile(lock_path(settings))
+        self.hint: Hint = NOTHING
+        self._bell = bell
         self.clock = TransactionClock(settings.clock)
         self.connection: sqlite3.Connection | None = None
         self._settings = settings
@@ -71,6 +79,7 @@ class Writer:
             self.lock.acquire(self._settings.timeout)
             connection = self.connection or self.open()
             self.clock.forget()
+            self.hint = NOTHING
             connection.execute("BEGIN IMMEDIATE")
         except BaseException as error:
             self.give_up()
@@ -110,6 +119,8 @@ class Writer:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise translate_commit(error, self._settings.path) from error
+        if self.hint != NOTHING and (descriptor := self.lock.descriptor) is not None:
+            self._bell.ring(descriptor, self.hint)
         if self._checkpoints:
             self._checkpoint_if_due(connection)
 
@@ -148,6 +159,11 @@ class Writer:
             connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
             milliseconds = int(self._settings.timeout * 1_000)
             connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
+
+
+def lock_path(settings: Settings) -> str:
+    """The lock file of a database."""
+    return f"{settings.path}-lock"
 
 
 def wal_bytes(path: str) -> int:

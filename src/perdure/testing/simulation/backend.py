@@ -25,6 +25,7 @@ from perdure.backends.base import (
     Transition,
 )
 from perdure.backends.health import Health
+from perdure.backends.hints import Heard
 from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.backends.limits import QueueStatus
 from perdure.core.entries import Entry
@@ -273,7 +274,7 @@ class SimulatedBackend:
         """See `Backend.owners`. Nobody: who is dead is told with each claim."""
         return frozenset()
 
-    def hints(self, heard: Callable[[], None]) -> None:
+    def hints(self, heard: Heard) -> None:
         """See `Backend.hints`. There are none: whoever relies on them polls too."""
 
     def health(self) -> Health:

@@ -95,3 +95,12 @@ def test_a_body_that_ends_as_its_branch_is_cancelled_keeps_nobody_busy(runner: R
     for seed in range(40):
         played = runner.play(Plan(seed=seed, workflows=(Workflow(block, 0.0),)))
         assert not played.broken, described(played)
+
+
+def test_a_deadline_that_fired_fires_no_more(runner: Runner) -> None:
+    """Also not when its lease was lost between its delivery and the body that it keeps back."""
+    block = (Op("record", 0.0, (), 1), Op("task", 0.0, (), 2))
+    loop = Op("loop", 4, ((Op("deadline", 0.001, (block,), 3),),), 4)
+    for seed in range(60, 110):
+        played = runner.play(Plan(seed=seed, workflows=(Workflow((loop,), 0.0),)))
+        assert not played.broken, described(played)

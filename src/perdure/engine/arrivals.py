@@ -65,6 +65,10 @@ class Arrivals:
     def collect(self, ledger: Ledger, now: int) -> bool:
         """Stage the delivery of due timers and inbox rows; True when there were any."""
         due = self._mailbox.due_by(now)
+        if due and (coming := ledger.journal.deliveries):
+            # One that has fired on record, and that nobody has been handed yet, must not again.
+            fired = {(entry.scope, entry.ordinal) for entry in coming}
+            due = [wait for wait in due if wait.place not in fired]
         for wait in due:
             self._fire(ledger, wait, now)
         return self.read(ledger, now) or bool(due)

@@ -30,6 +30,7 @@ def _arguments(given: list[str]) -> argparse.Namespace:
     which.add_argument(
         "--plan", type=Path, help="the one in this file, as it was written by --save"
     )
+    parser.add_argument("--store", choices=("memory", "sqlite"), default="memory")
     parser.add_argument("--trace", action="store_true", help="tell each event")
     parser.add_argument("--no-shrink", action="store_true", help="show a failure as it was found")
     parser.add_argument("--save", type=Path, help="write the plan of a failure to this file")
@@ -43,7 +44,7 @@ def main(given: list[str]) -> int:
     runner = Runner()
     _stay_on_one_core()
     if asked.seeds is None:
-        plan = make_plan(asked.seed) if asked.plan is None else _read(asked.plan)
+        plan = _plan(asked.seed, asked) if asked.plan is None else _read(asked.plan)
         played = runner.play(plan, _say if asked.trace else None)
         return _tell(played, runner, asked)
     first, _, last = asked.seeds.partition(":")
@@ -55,7 +56,7 @@ def _play_all(runner: Runner, seeds: range, asked: argparse.Namespace) -> int:
     events, schedules, kinds = 0, 0, Counter[str]()
     played: Played | None = None
     for seed in seeds:
-        played = runner.play(make_plan(seed))
+        played = runner.play(_plan(seed, asked))
         schedules, events = schedules + 1, events + played.events
         kinds.update(played.kinds)
         if played.broken:
@@ -71,6 +72,7 @@ def _play_all(runner: Runner, seeds: range, asked: argparse.Namespace) -> int:
             "at": int(time.time()),
             "version": __version__,
             "seeds": asked.seeds,
+            "store": asked.store,
             "schedules": schedules,
             "events": events,
             "seconds": round(seconds, 1),
@@ -100,6 +102,10 @@ def _tell(played: Played, runner: Runner, asked: argparse.Namespace) -> int:
 def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+
+
+def _plan(seed: int, asked: argparse.Namespace) -> Plan:
+    return msgspec.structs.replace(make_plan(seed), store=asked.store)
 
 
 def _read(path: Path) -> Plan:

@@ -7,14 +7,16 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from perdure import DistributedInvocation
-from perdure.errors import BackendError, InvocationEnded
+from perdure.backends.base import InvocationRecord
+from perdure.errors import BackendError, InvocationEnded, OperationRefused
 from perdure.testing.simulation.apps import SimulatedApp
-from perdure.testing.simulation.plan import Workflow
+from perdure.testing.simulation.plan import SECOND, Workflow
 from perdure.testing.simulation.process import Process
 
 T = TypeVar("T")
 
-SECOND = 1_000_000
+APP = "simulated"
+"""The name of the app that workers run."""
 LOOK = SECOND // 5
 """How often it is looked whether a process is dead."""
 
@@ -26,8 +28,12 @@ class Ground(Protocol):
         """A new process."""
         ...
 
-    def app(self, process: Process, *, local_worker: bool) -> SimulatedApp:
+    def app(self, process: Process, name: str = APP, *, local_worker: bool) -> SimulatedApp:
         """An app in it."""
+        ...
+
+    def stopped(self) -> list[InvocationRecord]:
+        """What is paused, parked or dead, and may go on now."""
         ...
 
     def sleep(self, microseconds: int) -> None:
@@ -50,9 +56,10 @@ class Worker:
         process: the one that lives now, or did last.
     """
 
-    def __init__(self, ground: Ground, name: str) -> None:
-        """It is not started yet."""
+    def __init__(self, ground: Ground, name: str, app: str) -> None:
+        """It is not started yet; `app` is what it runs."""
         self.name = name
+        self._runs = app
         self.process = ground.process(f"{name}.0")
         self._ground = ground
         self._claimer = ""
@@ -72,7 +79,7 @@ class Worker:
             self._app, self._claimer = None, ""
 
     def _main(self) -> None:
-        app = self._ground.app(self.process, local_worker=False)
+        app = self._ground.app(self.process, self._runs, local_worker=False)
         self._claimer = app.runtime.claimer
         app.start_worker()
         self._app = app
@@ -124,14 +131,19 @@ class Client:
 
     def _main(self, process: Process) -> None:
         workflow = self._workflow
-        app = self._ground.app(process, local_worker=workflow.by_script)
+        app = self._ground.app(process, workflow.app, local_worker=workflow.by_script)
         main = app.awaiting.main if workflow.awaits else app.programs.main
-        start = main.options(id=self._id).start
+        message = ("word", self._id, f"{self._id}-first") if workflow.message else None
+        options = main.options(
+            id=self._id, timeout=workflow.timeout, delay=workflow.delay, message=message
+        )
+        start = options.start
         handle = _stubborn(process, partial(start, self._number))
         if workflow.letters:
             process.spawn("letters", partial(self._send, process, app))
-        if workflow.cancel_at is not None:
-            process.spawn("cancel", partial(self._cancel, process, app))
+        for what in ("cancel", "terminate", "pause"):
+            if (at := getattr(workflow, f"{what}_at")) is not None:
+                process.spawn(what, partial(self._control, process, app, what, at))
         _stubborn(process, partial(_wait_for, handle))
         self._is_done = True
 
@@ -145,13 +157,42 @@ class Client:
             except InvocationEnded:
                 return
 
-    def _cancel(self, process: Process, app: SimulatedApp) -> None:
-        process.scheduler.sleep(int((self._workflow.cancel_at or 0.0) * SECOND))
+    def _control(self, process: Process, app: SimulatedApp, what: str, at: float) -> None:
+        process.scheduler.sleep(int(at * SECOND))
         handle = _stubborn(process, partial(app.invocation, self._id))
         try:
-            _stubborn(process, partial(handle.cancel, "enough"))
-        except InvocationEnded:
+            _stubborn(process, getattr(handle, what))
+        except (InvocationEnded, OperationRefused):  # it has ended, or not begun
             return
+
+
+class Operator:
+    """Lets go on what is paused, and what stopped for a reason that is no more."""
+
+    def __init__(self, ground: Ground) -> None:
+        """It begins with `run`."""
+        self._ground = ground
+
+    def run(self) -> None:
+        """On a thread of the world; it works in processes of its own."""
+        lives = 0
+        while True:
+            lives += 1
+            process = self._ground.process(f"operator.{lives}")
+            process.spawn("main", partial(self._main, process))
+            while not process.dead:
+                self._ground.sleep(SECOND)
+
+    def _main(self, process: Process) -> None:
+        ground = self._ground
+        apps: dict[str, SimulatedApp] = {}
+        while True:
+            process.scheduler.sleep(SECOND // 2)
+            for row in ground.stopped():
+                if row.app not in apps:
+                    apps[row.app] = ground.app(process, row.app, local_worker=False)
+                handle = _stubborn(process, partial(apps[row.app].invocation, row.key[0]))
+                _stubborn(process, handle.resume)
 
 
 def _wait_for(handle: DistributedInvocation[list[str]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -10,7 +11,8 @@ from perdure.app import Perdure
 from perdure.backends.base import Backend
 from perdure.engine.env import Env
 from perdure.testing.simulation.awaiting import AwaitingPrograms
-from perdure.testing.simulation.interpreter import Programs, Tasks, Watcher
+from perdure.testing.simulation.interpreter import Programs
+from perdure.testing.simulation.tasks import Tasks, Watcher
 
 
 class SimulatedApp(Perdure):
@@ -25,14 +27,14 @@ class SimulatedApp(Perdure):
         self.programs.other, self.awaiting.other = self.awaiting.main, self.programs.main
 
     def rebind(
-        self, backend: Backend, env: Env, watcher: Watcher, numbers: dict[str, float]
+        self, backend: Backend, env: Env, watcher: Watcher, settings: dict[str, Any]
     ) -> None:
         """Forget everything but the functions. Nothing of its former world may run any more.
 
         Args:
-            numbers: settings of this world.
+                settings: those of this world that differ.
         """
-        self.settings = msgspec.structs.replace(self.settings, **numbers)
+        self.settings = msgspec.structs.replace(self.settings, **settings)
         self.bodies.watcher = watcher
         self._backend, self._env = backend, env
         self.forget()
@@ -59,7 +61,7 @@ class Apps:
         backend: Backend,
         env: Env,
         watcher: Watcher,
-        numbers: dict[str, float],
+        settings: dict[str, Any],
         *,
         local_worker: bool,
     ) -> SimulatedApp:
@@ -67,7 +69,7 @@ class Apps:
         idle = self._idle[local_worker]
         make = partial(SimulatedApp, backend, env, watcher, local_worker=local_worker)
         app = idle.pop() if idle else make()
-        app.rebind(backend, env, watcher, numbers)
+        app.rebind(backend, env, watcher, settings)
         self._used.append((local_worker, app))
         return app
 

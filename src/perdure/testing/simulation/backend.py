@@ -30,7 +30,7 @@ from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.backends.limits import QueueStatus
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
-from perdure.errors import BackendUnavailable, CommitUnknown
+from perdure.errors import BackendError, BackendFull, BackendUnavailable, CommitUnknown
 from perdure.testing.simulation.luck import Fault
 from perdure.testing.simulation.process import Process
 from perdure.testing.simulation.store import Store
@@ -95,9 +95,25 @@ class Line(Protocol):
         ...
 
     @property
+    def away(self) -> bool:
+        """Whether the store answers nobody at the moment."""
+        ...
+
+    def failed(self, call: Call) -> None:
+        """A call was refused, whatever for."""
+        ...
+
+    @property
     def gone(self) -> frozenset[str]:
         """Names under which dead processes claimed, as far as others can see that they are dead."""
         ...
+
+
+_REFUSALS: dict[Fault, tuple[type[BackendError], str]] = {
+    Fault.UNAVAILABLE: (BackendUnavailable, "The store is away"),
+    Fault.FULL: (BackendFull, "The store has no room"),
+    Fault.LOST: (CommitUnknown, "The connection broke, and the call was lost"),
+}
 
 
 class SimulatedBackend:
@@ -119,6 +135,9 @@ class SimulatedBackend:
             line.stop(process)
         line.delay(slow=fault is Fault.SLOW)
         process.check()
+        if line.away:
+            line.failed(call)
+            raise BackendUnavailable(f"The store is away: {call.name}.")
         if fault is None:
             result = line.apply(call, run)
             process.check()
@@ -127,13 +146,13 @@ class SimulatedBackend:
 
     def _unlucky(self, call: Call, run: Callable[[], T], fault: Fault) -> T:
         line, process = self._line, self._process
+        if fault in _REFUSALS:
+            line.failed(call)
+            error, why = _REFUSALS[fault]
+            raise error(f"{why}: {call.name}.")
         match fault:
             case Fault.DIES_BEFORE:
                 raise self._death()
-            case Fault.UNAVAILABLE:
-                raise BackendUnavailable(f"The store is away: {call.name}.")
-            case Fault.LOST:
-                raise CommitUnknown(f"The connection broke, and {call.name} was lost.")
             case Fault.IN_FLIGHT | Fault.DIES_IN_FLIGHT:
                 line.apply_later(call, run)
                 if fault is Fault.DIES_IN_FLIGHT:
@@ -213,6 +232,8 @@ class SimulatedBackend:
         self._process.check()
         self._line.delay()
         self._process.check()
+        if self._line.away:
+            raise BackendUnavailable("The store is away.")
 
     def store_id(self) -> bytes:
         """See `Backend.store_id`."""

@@ -25,6 +25,8 @@ class Fault(StrEnum):
     """The process is told that nobody knows, and the call is made some time later."""
     UNAVAILABLE = "unavailable"
     """The call is refused: the store is away."""
+    FULL = "full"
+    """The call is refused: the store has no room."""
     TWICE = "twice"
     """The call is made, and some time later once more."""
     SLOW = "slow"
@@ -43,6 +45,10 @@ class Fault(StrEnum):
     """Nobody is told of what became claimable."""
     LATE_WAKE_UP = "late wake-up"
     """A thread that was woken goes on some time later."""
+    OUTAGE = "outage"
+    """The store answers nobody for a while."""
+    DAMAGE = "damage"
+    """A letter of the store becomes another one, until it is restored."""
     SHUTS_DOWN = "shuts down"
     """A process is asked to end, lets go, and another one comes."""
 
@@ -55,12 +61,20 @@ AT_CALLS = (
     Fault.LOST,
     Fault.IN_FLIGHT,
     Fault.UNAVAILABLE,
+    Fault.FULL,
     Fault.TWICE,
     Fault.SLOW,
     Fault.STOPS,
     Fault.STOPS_AFTER,
 )
-AT_ANY_TIME = (Fault.DIES, Fault.RESTS, Fault.CLOCK_JUMPS, Fault.SHUTS_DOWN)
+AT_ANY_TIME = (
+    Fault.DIES,
+    Fault.RESTS,
+    Fault.CLOCK_JUMPS,
+    Fault.SHUTS_DOWN,
+    Fault.OUTAGE,
+    Fault.DAMAGE,
+)
 OF_WAKE_UPS = (Fault.HINT_LOST, Fault.LATE_WAKE_UP)
 
 

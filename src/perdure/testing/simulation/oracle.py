@@ -38,10 +38,14 @@ LIMITS = {"narrow": 1}
 class Oracle:
     """Every check, over one store."""
 
-    def __init__(self, store: Store) -> None:
-        """The store is empty."""
+    def __init__(self, store: Store, may_stop: Callable[[InvocationRecord], bool]) -> None:
+        """The store is empty.
+
+        Args:
+            may_stop: whether this row has a reason to be parked or dead.
+        """
         self._store = store
-        self.rows = Rows()
+        self.rows = Rows(may_stop)
         self.bodies = Bodies()
         self.journals = Journals(self.bodies.gave)
         self.inboxes = Inboxes()
@@ -58,12 +62,14 @@ class Oracle:
         store.told.clear()
         before = dict(store.rows())
         result = run()
+        store.settle()
         self._answered(call, result, before, moment)
         for key in list(store.changed):
             self.rows.changed(before.get(key), store.rows()[key], call.name)
             new = self.journals.extended(store.rows()[key], store.journal(key), moment.clock)
             self.inboxes.delivered(key, new)
             self.journals.begun(new, store.rows())
+            self.journals.waits(store.rows()[key])
         for key in store.changed:
             if before.get(key) is None:
                 self.journals.appeared(store.rows()[key])
@@ -118,6 +124,13 @@ class Oracle:
             self.rows.committed(asked, result, before.get(asked.key), moment)
             if isinstance(result, Committed):
                 self.inboxes.committed(asked)
+                self._undamaged(asked)
+
+    def _undamaged(self, asked: Transition) -> None:
+        """Nobody goes on from a damaged journal that it read."""
+        damaged = self._store.damaged.get(asked.key)
+        if damaged is not None and asked.epoch > damaged[1] and asked.entries:
+            raise Broken("I19", f"{asked.key} is damaged at {damaged[0]}, and got {asked.entries}")
 
     def body_ended(self, body: str) -> bool:
         """Whether the final outcome of a body is recorded.

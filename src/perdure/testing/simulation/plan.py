@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import Literal
 
 import msgspec
 
 from perdure.testing.simulation.programs import Block, Maker, Op
+
+SECOND = 1_000_000
+"""In microseconds."""
 
 
 class Workflow(msgspec.Struct, frozen=True):
@@ -18,6 +22,10 @@ class Workflow(msgspec.Struct, frozen=True):
         at: seconds after the beginning at which it is started.
         letters: when messages are sent to it, in seconds after its start.
         cancel_at: when it is cancelled, likewise; None for never.
+        terminate_at, pause_at: when it is terminated, or paused, likewise.
+        changed_at: when its code becomes another one, in seconds after the beginning.
+        timeout, delay: as given to the start, in seconds; message: a message comes with it.
+        app: name of the app that it belongs to.
         starts: how many clients start it, at the same time.
         by_script: the client runs it in its own process.
         awaits: it is an async workflow.
@@ -28,6 +36,13 @@ class Workflow(msgspec.Struct, frozen=True):
     letters: tuple[float, ...] = ()
     cancel_at: float | None = None
     starts: int = 1
+    terminate_at: float | None = None
+    pause_at: float | None = None
+    changed_at: float | None = None
+    timeout: float | None = None
+    delay: float = 0.0
+    message: bool = False
+    app: str = "simulated"
     by_script: bool = False
     awaits: bool = False
 
@@ -39,6 +54,8 @@ class Plan(msgspec.Struct, frozen=True):
         seed: of everything that is chosen on the way.
         spared: faults, by number, that do not happen.
         workers: how many processes run workflows.
+        crash_limit: as in the settings of an app.
+        change_seconds: after so long what was changed is as it was before.
         lease, grace: seconds; concurrency: attempts at a time in each worker.
     """
 
@@ -48,10 +65,13 @@ class Plan(msgspec.Struct, frozen=True):
     lease: float = 2.0
     grace: float = 0.1
     concurrency: int = 2
+    crash_limit: int = 1_000
+    store: Literal["memory", "sqlite"] = "memory"
+    change_seconds: float = 3.0
     spared: tuple[int, ...] = ()
 
-    def children(self) -> Iterator[Op]:
-        """Every operation that starts a child."""
+    def operations(self) -> Iterator[Op]:
+        """Every operation of every program."""
         for workflow in self.workflows:
             yield from _nested(workflow.block)
 
@@ -71,11 +91,16 @@ def chance_of(seed: int, what: str) -> random.Random:
 def make_plan(seed: int) -> Plan:
     """The plan of this seed."""
     chance = chance_of(seed, "plan")
-    maker = Maker(chance, size=chance.choice((4, 8, 16)))
+    crash_limit = chance.choice((1_000, 1_000, 1_000, 3))
+    maker = Maker(chance, chance.choice((4, 8, 16)), poison=crash_limit < 1_000)
     count = chance.choice((1, 1, 2, 3))
+    workflows = [_workflow(chance, maker) for _ in range(count)]
+    if chance.random() < 0.15:
+        workflows.append(Workflow(maker.program(), 0.0, app="other", by_script=True))
     return Plan(
         seed=seed,
-        workflows=tuple(_workflow(chance, maker) for _ in range(count)),
+        workflows=tuple(workflows),
+        crash_limit=crash_limit,
         workers=chance.choice((1, 2, 2, 3)),
         lease=chance.choice((0.5, 1.0, 3.0)),
         grace=chance.choice((0.0, 0.1)),
@@ -85,12 +110,25 @@ def make_plan(seed: int) -> Plan:
 
 def _workflow(chance: random.Random, maker: Maker) -> Workflow:
     letters = sorted(chance.random() * 4 for _ in range(chance.choice((0, 0, 1, 4))))
+    timeout = _seldom(chance, 0.1)
     return Workflow(
         block=maker.program(),
         at=chance.choice((0.0, 0.0, chance.random() * 2)),
         letters=tuple(letters),
-        cancel_at=chance.random() * 3 if chance.random() < 0.2 else None,
+        cancel_at=_seldom(chance, 0.15),
+        terminate_at=_seldom(chance, 0.05),
+        pause_at=_seldom(chance, 0.1),
+        changed_at=_seldom(chance, 0.1),
+        timeout=timeout,
+        delay=0.0 if timeout is not None else chance.choice((0.0, 0.0, 0.0, 0.7)),
+        message=chance.random() < 0.1,
         starts=chance.choice((1, 1, 1, 2)),
         by_script=chance.random() < 0.25,
         awaits=chance.random() < 0.4,
     )
+
+
+def _seldom(chance: random.Random, rate: float) -> float | None:
+    """A time within the first seconds, or mostly never."""
+    at = chance.random() * 3
+    return at if chance.random() < rate else None

@@ -61,6 +61,9 @@ SIMPLE = {
     "narrow": 1,
     "twins": 1,
     "mutable": 1,
+    "number": 1,
+    "hostile": 1,
+    "poison": 1,
 }
 NESTED = {
     "gather": 3,
@@ -81,6 +84,8 @@ queued, memo: a task that any worker may run; memo by `execute_task`.
 empty: a task that gives nothing: None, "", 0, False or [].
 narrow: a task on a queue that runs one at a time. twins: two equal calls, one after the other.
 mutable: a task that changes the list that it is given.
+number: a task that gives a whole number where a fraction is asked for.
+hostile: a task that raises what cannot even be shown. poison: a task that kills its process.
 record, draw, data: `wf.record`, draws of chance and time, `wf.set_data`.
 sleep; receive: a message, for so long at most; tell: a message to itself.
 undo: registers a task to be called if the workflow fails.
@@ -91,14 +96,18 @@ cleanup: a block with a task in its `finally`.
 """
 
 
+_COMMANDS = frozenset({"task", "flaky", "sleep", "record", "receive", "data", "tell", "undo"})
+
+
 class Maker:
     """Makes programs.
 
     Args:
         size: operations of one program, about.
+        poison: whether bodies may kill their processes.
     """
 
-    def __init__(self, chance: random.Random, size: int) -> None:
+    def __init__(self, chance: random.Random, size: int, *, poison: bool = False) -> None:
         """Choose the mixture of this schedule: some kinds do not occur in it."""
         self._chance = chance
         self._left = 0
@@ -107,6 +116,8 @@ class Maker:
         missing = chance.choice((0.0, 0.2, 0.5))
         kinds = [kind for kind in KINDS if kind == "task" or chance.random() >= missing]
         self._simple = [kind for kind in kinds if kind in SIMPLE]
+        if not poison:
+            self._simple = [kind for kind in self._simple if kind != "poison"]
         self._nested = [kind for kind in kinds if kind in NESTED]
 
     def program(self) -> Block:
@@ -149,6 +160,14 @@ class Maker:
 
     def _seconds(self) -> float:
         return self._chance.choice((0.001, 0.05, 0.3, 1.0, 3.0))
+
+
+def changed(block: Block) -> Block:
+    """The same program after somebody changed its first operation, without a thought of replay."""
+    if not block or block[0].kind not in _COMMANDS:
+        return block
+    other = "record" if block[0].kind == "sleep" else "sleep"
+    return (Op(other, 0.001, (), block[0].number), *block[1:])
 
 
 def smaller(block: Block) -> Iterator[Block]:

@@ -50,6 +50,10 @@ class Owner(Protocol):
         """Whether its threads are to end."""
         ...
 
+    def kill(self) -> None:
+        """End it."""
+        ...
+
     @property
     def stopped_until(self) -> int:
         """None of its threads goes on before this time (microseconds)."""
@@ -290,7 +294,7 @@ class Scheduler:
             if not ready:
                 self._jump()
                 continue
-            index = self._chance.randrange(len(ready)) if len(ready) > 1 else 0
+            index = int(self._chance.random() * len(ready)) if len(ready) > 1 else 0
             ready[index], ready[-1] = ready[-1], ready[index]
             thread = ready.pop()
             held = thread.owner.stopped_until

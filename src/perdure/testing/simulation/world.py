@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
-from perdure.backends.base import ClaimBatch, Committed, Started
+from perdure.backends.base import ClaimBatch, Committed, InvocationRecord, Started
 from perdure.core.identity import InvocationKey
-from perdure.core.lifecycle import TERMINAL
-from perdure.engine.attempt import Attempt
-from perdure.engine.context import TaskContext, WorkflowContext, current
+from perdure.core.lifecycle import RESUMABLE, TERMINAL, InvocationState
 from perdure.errors import PerdureError
-from perdure.testing.simulation.actors import SECOND, Client, Worker
+from perdure.testing.simulation.actors import APP, Client, Operator, Worker
 from perdure.testing.simulation.apps import Apps, SimulatedApp
 from perdure.testing.simulation.backend import Call, SimulatedBackend
 from perdure.testing.simulation.checks.broken import Broken, Moment
 from perdure.testing.simulation.luck import Fault, Luck
 from perdure.testing.simulation.oracle import Oracle
-from perdure.testing.simulation.plan import Plan, chance_of
+from perdure.testing.simulation.plan import SECOND, Plan, chance_of
 from perdure.testing.simulation.process import Process, SimulatedEnv
-from perdure.testing.simulation.programs import Block
-from perdure.testing.simulation.store import Store
+from perdure.testing.simulation.stage import Stage
+from perdure.testing.simulation.store import MemoryStore, SQLiteStore, Store
 from perdure.testing.simulation.threads import Crashed, Scheduler
+from perdure.testing.simulation.trouble import Trouble
 
 T = TypeVar("T")
 
@@ -34,10 +35,12 @@ END_SECONDS = 600
 """So long after that at the latest."""
 EVENTS_MAX = 100_000
 """A schedule of more events does not come to its end."""
+CLAIMS_MAX = 12
+"""So many claims of one process may be refused within a second."""
 
 
 class World:
-    """Everything of one schedule. It is a `Line` to its backends and a `Watcher` to its programs.
+    """Everything of one schedule: the `Line` to its backends and the `Ground` of those who act.
 
     Attributes:
         failure: what broke, or None.
@@ -51,23 +54,32 @@ class World:
         self.scheduler = Scheduler(chance_of(plan.seed, "turns"), BEGINNING, story)
         self.scheduler.ended_by = self.fail
         self.luck = Luck(chance_of(plan.seed, "faults"), plan.spared)
-        self.store = Store(self._clock, plan.seed.to_bytes(16, "big"))
-        self.oracle = Oracle(self.store)
+        self._folder = TemporaryDirectory() if plan.store == "sqlite" else None
+        self.store = self._make_store()
+        self.oracle = Oracle(self.store, self._may_stop)
         self._apps = apps
         self._chance = chance_of(plan.seed, "delays")
         self._entropy = chance_of(plan.seed, "entropy")
-        self._jumped = 0
-        self._values = 0
-        self._blocks = {op.number: op.blocks[0] for op in plan.children() if op.blocks}
-        self._blocks |= {-at: each.block for at, each in enumerate(plan.workflows, 1)}
         self._workers: list[Worker] = []
         self._processes: list[Process] = []
         self._late: list[tuple[Call, Callable[[], object]]] = []
         self._dead: frozenset[str] = frozenset()
         self._clients = 0
-        self._sights: dict[object, int] = {}
+        self._failed: dict[Process, deque[int]] = {}
         self.kinds: Counter[str] = Counter()
         self.ground = Process(self.scheduler, "world")
+        spawn = self.ground.spawn
+        self.trouble = Trouble(
+            self.luck, self.scheduler, self.store, self._chance, plan.lease, spawn
+        )
+        bodies = chance_of(plan.seed, "bodies")
+        self.stage = Stage(plan, self.scheduler, self.store, self.oracle, bodies, self.fail)
+
+    def _make_store(self) -> Store:
+        store_id = self.plan.seed.to_bytes(16, "big")
+        if self._folder is None:
+            return MemoryStore(self._clock, store_id)
+        return SQLiteStore(Path(self._folder.name) / "perdure.db", self._clock, store_id)
 
     def run(self) -> None:
         """Play the schedule to its end; what is wrong is in `failure`.
@@ -78,13 +90,18 @@ class World:
         self.ground.spawn("director", self._direct)
         self.scheduler.run()
         self._apps.all_back()
+        self.store.close()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     # --- the course of events -------------------------------------------------------------------
 
     def _direct(self) -> None:
         try:
-            for number in range(self.plan.workers):
-                worker = Worker(self, f"w{number}")
+            served = [APP] * self.plan.workers
+            served += [each.app for each in self.plan.workflows if each.app != APP]
+            for number, app in enumerate(served):
+                worker = Worker(self, f"w{number}", app)
                 self._workers.append(worker)
                 self.ground.spawn(f"init {worker.name}", worker.keep_alive)
             for number, workflow in enumerate(self.plan.workflows, 1):
@@ -92,8 +109,9 @@ class World:
                     self._clients += 1
                     name = f"c{number}{'abcdef'[copy]}"
                     self.ground.spawn(name, Client(self, name, -number, workflow).run)
-            self._have_bad_luck()
-            self.luck.over = True
+            self.ground.spawn("operator", Operator(self).run)
+            until = BEGINNING + FAULTS_SECONDS * SECOND
+            self.trouble.make(self._workers, until, self._is_over)
             self._until_all_is_over()
             if self.failure is None:
                 self.oracle.complete()
@@ -105,43 +123,16 @@ class World:
         finally:
             self._end()
 
-    def _have_bad_luck(self) -> None:
-        """Let things happen by themselves for a while."""
-        until = BEGINNING + FAULTS_SECONDS * SECOND
-        while self.failure is None and not self._is_over():
-            pause = self.luck.next_moment()
-            left = until - self.scheduler.now
-            if left <= 0:
-                return
-            self.scheduler.sleep(min(left, SECOND // 4 if pause is None else pause))
-            if pause is not None and pause < left:
-                self._strike(self.luck.at_moment())
-
-    def _strike(self, fault: Fault | None) -> None:
-        worker = self._chance.choice(self._workers)
-        if fault is not None:
-            self.scheduler.note(f"{fault} {worker.name}")
-        match fault:
-            case Fault.DIES:
-                worker.process.kill()
-            case Fault.RESTS:
-                self.stop(worker.process)
-            case Fault.CLOCK_JUMPS:
-                most = int(self.plan.lease * 2 * SECOND)
-                self._jumped += self._chance.randint(-most, most)
-            case Fault.SHUTS_DOWN:
-                worker.shut_down()
-            case _:
-                pass
-
     def _is_over(self) -> bool:
-        if self._clients:
+        if self.failure is not None:
+            return True
+        if self._clients or self.store.damaged or self._is_changed():
             return False
         return all(row.state in TERMINAL for row in self.store.rows().values())
 
     def _until_all_is_over(self) -> None:
         until = self.scheduler.now + END_SECONDS * SECOND
-        while self.failure is None and not self._is_over():
+        while not self._is_over():
             if self.scheduler.now > until or self.scheduler.events > EVENTS_MAX:
                 rows = self.store.rows().values()
                 live = [row for row in rows if row.state not in TERMINAL]
@@ -152,12 +143,15 @@ class World:
     def _replay_all(self) -> None:
         """Run every workflow on its journal once more: it must see the same and do nothing."""
         process = self.process("verifier")
-        app = self.app(process, local_worker=False)
+        apps = {
+            each.app: self.app(process, each.app, local_worker=False)
+            for each in self.plan.workflows
+        }
         events = self.oracle.bodies.runs.total()
         for key, row in self.store.rows().items():
             if row.kind == "workflow" and row.head:
                 try:
-                    app.verify(key.invocation_id)
+                    apps[row.app].verify(key.invocation_id)
                 except PerdureError as error:
                     raise Broken("I8", f"{key} does not replay: {error}") from error
         if self.oracle.bodies.runs.total() != events:
@@ -195,14 +189,19 @@ class World:
         self._processes.append(process)
         return process
 
-    def app(self, process: Process, *, local_worker: bool) -> SimulatedApp:
+    def app(self, process: Process, name: str = APP, *, local_worker: bool) -> SimulatedApp:
         """An app in this process, which is opened."""
         env = SimulatedEnv(process, self._entropy)
         backend = SimulatedBackend(self, process)
         plan = self.plan
-        numbers = {"lease": plan.lease, "grace": plan.grace, "concurrency": plan.concurrency}
-        numbers["crash_limit"] = 1_000
-        app = self._apps.take(backend, env, self, numbers, local_worker=local_worker)
+        settings = {
+            "name": name,
+            "lease": plan.lease,
+            "grace": plan.grace,
+            "concurrency": plan.concurrency,
+            "crash_limit": plan.crash_limit,
+        }
+        app = self._apps.take(backend, env, self.stage, settings, local_worker=local_worker)
         hub = app.runtime.hub
         touched = hub.touched
 
@@ -218,6 +217,37 @@ class World:
         if self._chance.random() < 0.5:
             self._dead |= {owner}
 
+    def stopped(self) -> list[InvocationRecord]:
+        """See `Ground.stopped`."""
+        rows = self.store.rows()
+        return [row for row in rows.values() if row.state in RESUMABLE and self._may_go_on(row)]
+
+    def _may_go_on(self, row: InvocationRecord) -> bool:
+        if row.key in self.store.damaged:
+            return False
+        at = self._changed_at(row)
+        passed = (self.scheduler.now - BEGINNING) / SECOND
+        return at is None or not at <= passed < at + self.plan.change_seconds
+
+    def _is_changed(self) -> bool:
+        """Whether the code of any workflow is another one now, or will be."""
+        ends = [each.changed_at for each in self.plan.workflows if each.changed_at is not None]
+        passed = (self.scheduler.now - BEGINNING) / SECOND
+        return bool(ends) and passed < max(ends) + self.plan.change_seconds
+
+    def _changed_at(self, row: InvocationRecord) -> float | None:
+        """When the code of a workflow changes, in seconds after the beginning."""
+        for number, workflow in enumerate(self.plan.workflows, 1):
+            if row.key.invocation_id == f"main{number}":
+                return workflow.changed_at
+        return None
+
+    def _may_stop(self, row: InvocationRecord) -> bool:
+        """Whether a row has a reason to be parked or dead."""
+        if row.state is InvocationState.DEAD:
+            return row.crashes >= self.plan.crash_limit
+        return row.key in self.store.ever_damaged or self._changed_at(row) is not None
+
     def sleep(self, microseconds: int) -> None:
         """See `Ground.sleep`."""
         self.scheduler.sleep(microseconds)
@@ -229,12 +259,12 @@ class World:
     # --- the line to the store (perdure.testing.simulation.backend) ------------------------------
 
     def _clock(self) -> int:
-        return self.scheduler.now + self._jumped
+        return self.scheduler.now + self.trouble.jumped
 
     def delay(self, *, slow: bool = False) -> None:
         """See `Line.delay`."""
         most = 5 * SECOND if slow else 2_000
-        self.scheduler.sleep(self._chance.randrange(100, most))
+        self.scheduler.sleep(100 + int(self._chance.random() * most))
 
     def fate(self, call: Call) -> Fault | None:
         """See `Line.fate`."""
@@ -280,68 +310,27 @@ class World:
 
     def stop(self, process: Process) -> None:
         """See `Line.stop`."""
-        lease = int(self.plan.lease * SECOND)
-        process.stopped_until = self.scheduler.now + self._chance.randint(lease // 2, 3 * lease)
+        self.trouble.stop(process)
+
+    @property
+    def away(self) -> bool:
+        """See `Line.away`."""
+        return self.scheduler.now < self.trouble.away_until
+
+    def failed(self, call: Call) -> None:
+        """See `Line.failed`. Nobody asks again and again without a pause."""
+        if call.name != "claim":
+            return
+        times = self._failed.setdefault(call.process, deque(maxlen=CLAIMS_MAX))
+        times.append(self.scheduler.now)
+        if len(times) == CLAIMS_MAX and times[-1] - times[0] < SECOND:
+            text = f"{call.process.name} claimed {CLAIMS_MAX} times in a second, all in vain"
+            self.fail(Broken("E3", text))
 
     @property
     def gone(self) -> frozenset[str]:
         """See `Line.gone`."""
         return self._dead
-
-    # --- what programs tell (perdure.testing.simulation.interpreter) -----------------------------
-
-    def saw(self, value: str) -> None:
-        """See `Watcher.saw`."""
-        context = current()
-        if not isinstance(context, WorkflowContext):
-            return
-        attempt = context.attempt
-        if not isinstance(attempt, Attempt) or attempt.halted:
-            return
-        number = self._sights.get(attempt, 0)
-        self._sights[attempt] = number + 1
-        where = context.scope.path
-        durable = not attempt.ledger.dirty
-        try:
-            self.oracle.sights.saw(context.key, number, where, value, durable=durable)
-        except Broken as broken:
-            self.fail(broken)
-            raise Crashed from None
-
-    def body(self, *seen: object) -> str:
-        """See `Watcher.body`."""
-        thread = self.scheduler.current
-        context = current()
-        if thread is None or thread.owner.dead or self.failure is not None:
-            raise Crashed
-        self._values += 1
-        value = f"v{self._values}"
-        if isinstance(context, TaskContext):
-            return self._task_body(context, value, seen)
-        return value
-
-    def _task_body(self, context: TaskContext, value: str, seen: tuple[object, ...]) -> str:
-        body, name = context.invocation.invocation_id, context.template.name
-        owner = InvocationKey(body, 1)
-        if owner not in self.store.rows() and context.workflow is not None:
-            owner = context.workflow
-        text = f"{seen} {context.idempotency_key()}"
-        ended = self.oracle.body_ended(body)
-        try:
-            self.oracle.bodies.begins(body, name, text, owner, ended=ended)
-        except Broken as broken:
-            self.fail(broken)
-            raise Crashed from None
-        self.scheduler.note(f"body {name} {body[:8]} {value}")
-        self.scheduler.sleep(self._chance.choice((0, 1_000, 50_000, 300_000)))
-        self.oracle.bodies.ends(body, value)
-        if "flaky" in seen and self._chance.random() < 0.5:
-            raise ConnectionError(value)
-        return value
-
-    def block(self, number: int) -> Block:
-        """See `Watcher.block`."""
-        return self._blocks[number]
 
 
 def told(result: object) -> str:

@@ -6,10 +6,12 @@ import re
 from collections.abc import Sequence
 
 from perdure.backends.base import InvocationRecord
+from perdure.backends.endings import deadline_of
 from perdure.core.draws import derive_id
 from perdure.core.entries import Entry, EntryKind, extend_chain, genesis
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import TERMINAL, InvocationState
+from perdure.engine.cancellation import read_cancellation
 from perdure.engine.outcome import read_body
 from perdure.errors import JournalCorrupted
 from perdure.testing.simulation.checks.broken import Broken
@@ -94,13 +96,7 @@ class Journals:
         place = (entry.scope, entry.ordinal)
         kind = entry.kind
         if kind in _ENDS_OF_BODIES:
-            body = derive_id(row.seed, "task", entry.scope, str(entry.ordinal))
-            self.outcomes[body] = self.outcomes.get(body, 0) + 1
-            if body in self.ended:
-                raise Broken("I9", f"{row.key} recorded {entry} after its final outcome")
-            if kind == EntryKind.TASK:
-                self.ended.add(body)
-                self._from_its_body(row.key, entry, body)
+            self._note_body(row, past, entry)
         elif kind == EntryKind.DROPPED:
             self.dropped.add(derive_id(row.seed, "task", entry.scope, str(entry.ordinal)))
         elif kind == EntryKind.SLEEP:
@@ -112,8 +108,23 @@ class Journals:
             if clock < due:
                 raise Broken("I13", f"a timer of {row.key} fired {due - clock} us early: {entry}")
             past.fired.add(place)
+        elif kind == EntryKind.CANCEL:
+            deadline = read_cancellation(entry.body).deadline
+            if clock < deadline:
+                raise Broken("I13", f"{row.key} was cancelled before its deadline: {entry}")
         elif kind in _STARTS:
             self._note_start(row.key, entry)
+
+    def _note_body(self, row: InvocationRecord, past: _Past, entry: Entry) -> None:
+        body = derive_id(row.seed, "task", entry.scope, str(entry.ordinal))
+        self.outcomes[body] = self.outcomes.get(body, 0) + 1
+        if body in self.ended:
+            raise Broken("I9", f"{row.key} recorded {entry} after its final outcome")
+        if entry.kind == EntryKind.ATTEMPT:
+            past.due[entry.scope, -entry.position] = read_body(entry.body).due
+        if entry.kind == EntryKind.TASK:
+            self.ended.add(body)
+            self._from_its_body(row.key, entry, body)
 
     def _from_its_body(self, key: InvocationKey, entry: Entry, body: str) -> None:
         members = read_body(entry.body)
@@ -128,6 +139,15 @@ class Journals:
         if child in self.started:
             raise Broken("I11", f"{key} and {self.started[child]} both started {child}")
         self.started[child] = key
+
+    def waits(self, row: InvocationRecord) -> None:
+        """A workflow waits for nothing but the times that its journal names."""
+        past = self._past.get(row.key)
+        if past is None or row.state is not InvocationState.WAITING or row.wake_at is None:
+            return
+        due = {*past.due.values(), deadline_of(row.options, row.created_at)}
+        if row.wake_at not in due and not row.crashes:
+            raise Broken("H2", f"{row.key} waits until {row.wake_at}, not for one of {due}")
 
     def begun(self, new: Sequence[Entry], rows: dict[InvocationKey, InvocationRecord]) -> None:
         """What these entries say was started is there."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from perdure.backends.base import (
     ClaimBatch,
     ClaimRequest,
@@ -28,8 +30,13 @@ class Rows:
         granted: which process got each epoch of each invocation.
     """
 
-    def __init__(self) -> None:
-        """Nothing was granted."""
+    def __init__(self, may_stop: Callable[[InvocationRecord], bool]) -> None:
+        """Nothing was granted.
+
+        Args:
+            may_stop: whether this row has a reason to be parked or dead.
+        """
+        self._may_stop = may_stop
         self.granted: dict[Holding, str] = {}
         self._acknowledged: set[InvocationKey] = set()
         self._ended: dict[InvocationKey, InvocationRecord] = {}
@@ -74,6 +81,8 @@ class Rows:
             raise Broken("I16", f"{row.key} is {row.state}, owner {row.owner!r}, {row.lease_until}")
         if row.state in STOPPED and not row.reason:
             raise Broken("I16", f"{row.key} is {row.state} without a reason")
+        if row.state in STOPPED and not self._may_stop(row):
+            raise Broken("I16", f"{row.key} is {row.state}: {row.reason}")
         if (row.state in TERMINAL) != (row.outcome is not None):
             raise Broken("I2", f"{row.key} is {row.state} with the outcome {row.outcome!r}")
 
@@ -118,14 +127,14 @@ class Rows:
         moment: Moment,
     ) -> None:
         """After a claim of these, no queue has more live leases than it may have."""
-        for queue in {each.queue for each in taken} & limits.keys():
+        for app, queue in sorted({(each.app, each.queue) for each in taken}):
             live = [
                 row.key
                 for row in rows.values()
-                if row.queue == queue and row.state is _S.RUNNING
+                if (row.app, row.queue) == (app, queue) and row.state is _S.RUNNING
                 if (row.lease_until or 0) > moment.clock and row.owner not in moment.gone
             ]
-            if len(live) > limits[queue]:
+            if len(live) > limits.get(queue, len(live)):
                 raise Broken("I17", f"{live} run in queue {queue!r}, limit {limits[queue]}")
 
     def seized(
@@ -185,7 +194,7 @@ class Rows:
             if key not in rows:
                 raise Broken("I1", f"{key} was started and is gone")
         for key, ended in self._ended.items():
-            if rows.get(key) is not ended:
+            if rows.get(key) != ended:
                 raise Broken("I2", f"{key} has changed since its end: {ended} -> {rows.get(key)}")
 
 

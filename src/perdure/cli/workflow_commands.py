@@ -184,6 +184,20 @@ def _add_verify(workflow: App, out: Output, place: int) -> None:
         return verify_workflow(out, app, id, as_json=(common or Read()).json)
 
 
+def _add_export(workflow: App, out: Output, place: int) -> None:
+    @workflow.command(sort_key=place)
+    def export(id: Id, /, *, where: Where | None = None, common: Act | None = None) -> Exit:
+        """Print the history of a workflow as JSON, for `perdure.testing.replay_history`.
+
+        With it a test checks on any machine that today's code replays what was recorded:
+        perdure workflow export ID -A MODULE:APP > ID.json. Arguments and results are in it.
+        """
+        from perdure.cli.export import export as export_it  # noqa: PLC0415 - only this needs it
+
+        del common
+        return export_it(out, source_of(where), id)
+
+
 _IN_WORKFLOW = (
     _add_list,
     _add_show,
@@ -192,4 +206,5 @@ _IN_WORKFLOW = (
     _add_cancel,
     _add_pause,
     _add_verify,
+    _add_export,
 )

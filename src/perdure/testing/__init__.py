@@ -5,6 +5,7 @@ For applications:
 * `crash_everywhere`: runs a workflow with a crash at each durable boundary.
 * `skip_time`: sleeps, timeouts, retries and schedules of a test take no time.
 * `replace`, `double`: other functions in the place of tasks.
+* `export_history`, `replay_history`: recorded workflows, checked against today's code.
 
 For state backends of your own: `perdure.testing.contract`.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from perdure.testing.doubles import Double, double, replace
 from perdure.testing.everywhere import CrashEverywhere, crash_everywhere
+from perdure.testing.histories import HistoryInvalid, export_history, replay_history
 from perdure.testing.reports import Finding, Kind, Repeated, Report, UnsafeWorkflow
 from perdure.testing.skipping import SkippedTime, skip_time
 from perdure.testing.virtual import START, VirtualClock
@@ -22,6 +24,7 @@ __all__ = [
     "CrashEverywhere",
     "Double",
     "Finding",
+    "HistoryInvalid",
     "Kind",
     "Repeated",
     "Report",
@@ -30,6 +33,8 @@ __all__ = [
     "VirtualClock",
     "crash_everywhere",
     "double",
+    "export_history",
     "replace",
+    "replay_history",
     "skip_time",
 ]

@@ -7,11 +7,11 @@ import linecache
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 from perdure.api.functions import Registered
-from perdure.app import Perdure
-from perdure.errors import PerdureError, RegistrationError
+from perdure.errors import PerdureError
+from perdure.testing.apps import app_of, workflow_of
 from perdure.testing.comparing import keys_drawn, line_of, lines_of_bodies, unlike
 from perdure.testing.executions import misrun
 from perdure.testing.faults import Fault, Mode
@@ -140,27 +140,6 @@ class CrashEverywhere:
             report = _Search(self, plan, watch).run()
         self.told(report)
         return report
-
-
-def workflow_of(given: object) -> Registered[..., Any]:
-    """What a caller gave as a workflow.
-
-    Raises:
-        RegistrationError: it is none.
-    """
-    if not isinstance(given, Registered) or given.definition.kind != "workflow":
-        raise RegistrationError(
-            f"{given!r} is no workflow. Give the function itself, decorated with @app.workflow."
-        )
-    return cast("Registered[..., Any]", given)
-
-
-def app_of(function: Registered[..., Any]) -> Perdure:
-    """The app that a function is registered with."""
-    app = function.client.app
-    if not isinstance(app, Perdure):
-        raise RegistrationError(f"{function!r} belongs to no app.")
-    return app
 
 
 class _Search:

@@ -21,6 +21,12 @@ pytestmark = pytest.mark.timeout(60)
 SOURCE = Path(planted.__file__).read_text("utf-8").splitlines()
 
 
+def marks_of(file: str) -> list[str]:
+    """`file:line` of each marked line of a file."""
+    lines = enumerate(Path(file).read_text("utf-8").splitlines(), 1)
+    return [f"{file}:{number}" for number, line in lines if line.endswith("# HERE")]
+
+
 def marked_line(name: str) -> int:
     """The marked line of a planted workflow."""
     first = next(n for n, line in enumerate(SOURCE, 1) if f"def {name}(" in line)

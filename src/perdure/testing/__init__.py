@@ -3,9 +3,11 @@
 For applications:
 
 * `crash_everywhere`: runs a workflow with a crash at each durable boundary.
+* `fuzz_schedules`: runs it with its branches ending in many orders.
 * `skip_time`: sleeps, timeouts, retries and schedules of a test take no time.
 * `replace`, `double`: other functions in the place of tasks.
 * `export_history`, `replay_history`: recorded workflows, checked against today's code.
+* `perdure.testing.strategies` (needs Hypothesis): values and arguments that can be recorded.
 
 For state backends of your own: `perdure.testing.contract`.
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 from perdure.testing.doubles import Double, double, replace
 from perdure.testing.everywhere import CrashEverywhere, crash_everywhere
+from perdure.testing.fuzzing import FuzzSchedules, fuzz_schedules
 from perdure.testing.histories import HistoryInvalid, export_history, replay_history
 from perdure.testing.reports import Finding, Kind, Repeated, Report, UnsafeWorkflow
 from perdure.testing.skipping import SkippedTime, skip_time
@@ -24,6 +27,7 @@ __all__ = [
     "CrashEverywhere",
     "Double",
     "Finding",
+    "FuzzSchedules",
     "HistoryInvalid",
     "Kind",
     "Repeated",
@@ -34,6 +38,7 @@ __all__ = [
     "crash_everywhere",
     "double",
     "export_history",
+    "fuzz_schedules",
     "replace",
     "replay_history",
     "skip_time",

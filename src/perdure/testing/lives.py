@@ -50,6 +50,7 @@ class Plan(NamedTuple):
         concurrency: one attempt at a time, so that durable calls come in the same order in every
             run; None for as many as the app has.
         first: whether it is not known yet that it can run so.
+        prepare: called in each process before it starts the workflow.
     """
 
     app: Perdure
@@ -60,6 +61,7 @@ class Plan(NamedTuple):
     make_store: MakeStore
     concurrency: int | None = 1
     first: bool = False
+    prepare: Callable[[Perdure, World], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ class Life:
 
     def step(self, fault: Fault | None = None) -> Ended | Stopped | None:
         """One more process: it starts the workflow, or finds it; None if it died."""
-        world = _World(len(self.moments) - 1)
+        world = World(len(self.moments) - 1)
         backend = TimedBackend(self.store, world, self.clock, fault, self.gone)
         concurrency = self.plan.concurrency
         with process(self.plan.app, world, backend, self.watch, concurrency):
@@ -161,13 +163,15 @@ def living(plan: Plan, watch: Watch) -> Generator[Life]:
 class _DriverSignal(MortalSignal):
     """Tells whether the driver waits for the workflow, so that time may pass."""
 
-    def __init__(self, env: _World) -> None:
+    def __init__(self, env: World) -> None:
         super().__init__(env)
         self._world = env
 
     def wait(self, timeout: float | None = None) -> bool:
         """See `MortalSignal.wait`."""
         world = self._world
+        if timeout is not None:
+            world.before_timed_wait()
         if threading.current_thread() is not world.driver:
             return super().wait(timeout)
         world.driver_waits = True
@@ -178,14 +182,21 @@ class _DriverSignal(MortalSignal):
             world.driver_waits = False
 
 
-class _World(Process):
-    """A process with a thread that plays the world outside."""
+class World(Process):
+    """A process with a thread that plays the world outside.
+
+    Attributes:
+        driver: that thread; driver_waits: whether it waits for the workflow now.
+        on_wait: told that it does.
+        before_timed_wait: told by each thread that is about to wait for so long at most.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.driver: threading.Thread | None = None
         self.driver_waits = False
         self.on_wait: Callable[[], None] = _nothing
+        self.before_timed_wait: Callable[[], None] = _nothing
         self._threads = 0
         self._rest = threading.Condition()
 
@@ -251,15 +262,17 @@ def process(
                     world.kill()
                     runtime.bodies.close()
             world.kill()
-            if isinstance(world, _World):
+            if isinstance(world, World):
                 world.rest(REST_SECONDS)
 
 
-def _run(plan: Plan, world: _World, backend: TimedBackend) -> Ended | Stopped | None:
+def _run(plan: Plan, world: World, backend: TimedBackend) -> Ended | Stopped | None:
     """One process: start the workflow, or find it, and see it to its end; None if it died."""
     backend.is_held, world.on_wait = world.is_held, backend.poke
     failures: list[BaseException] = []
     try:
+        if plan.prepare is not None:
+            plan.prepare(plan.app, world)
         named = plan.workflow.options(id=WORKFLOW_ID)
         handle = named.start(*plan.args, **plan.kwargs)
         if plan.drive is not None:

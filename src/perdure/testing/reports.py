@@ -87,6 +87,7 @@ class Report:
         boundaries: durable calls of an undisturbed run.
         runs: how often the workflow was run, disturbed and undisturbed.
         crashes: how often each kind of call was struck, as ("commit", "before") and the like.
+        orders: in how many orders its branches ended (`fuzz_schedules`).
         waits: how often its frame was dropped at a wait and replayed.
         repeated: task calls whose body ran twice, with how often that happened.
         findings: what is wrong.
@@ -96,6 +97,7 @@ class Report:
     boundaries: int = 0
     runs: int = 0
     crashes: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    orders: int = 0
     waits: int = 0
     repeated: Counter[Repeated] = field(default_factory=Counter[Repeated])
     findings: list[Finding] = field(default_factory=list[Finding])

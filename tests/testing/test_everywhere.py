@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter
 from datetime import timedelta
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from perdure import DistributedInvocation, Perdure, Retry, wf
-from perdure.errors import ConfigurationError, RegistrationError
+from perdure.errors import ConfigurationError, RegistrationError, WrongColour
 from perdure.testing import Kind, Report, UnsafeWorkflow, crash_everywhere
 from tests.testing import planted
 from tests.testing.planted import PLANTED
@@ -190,4 +191,10 @@ def test_what_cannot_be_used_is_refused(app: Perdure) -> None:
         crash_everywhere(lambda: None)
     with pytest.raises(ConfigurationError, match="'memory', 'sqlite'"):
         crash_everywhere.options(store="disk")  # type: ignore[arg-type]
+
+    async def in_a_loop() -> None:
+        crash_everywhere(PLANTED["pays_twice"][0])
+
+    with pytest.raises(WrongColour, match="to_thread"):
+        asyncio.run(in_a_loop())
     assert str(Report("x")).startswith("x: 0 runs")

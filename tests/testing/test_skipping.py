@@ -215,3 +215,11 @@ def test_the_app_is_as_it_was_after_the_block(app: Perdure) -> None:
                 fails()
             assert len(app.workflows()) == 1
         assert [each.invocation_id for each in app.workflows()] == ["kept"]
+
+
+def test_a_start_without_a_time_zone_is_refused(app: Perdure) -> None:
+    with (
+        pytest.raises(ConfigurationError, match="time zone"),
+        skip_time(app, start=datetime(2030, 1, 1)),
+    ):
+        pass

@@ -8,6 +8,8 @@ from perdure.api.functions import Registered
 from perdure.app import Perdure
 from perdure.errors import RegistrationError
 
+IN_A_THREAD = "await asyncio.to_thread(...), or a test that is no coroutine"
+
 
 def workflow_of(given: object) -> Registered[..., Any]:
     """What a caller gave as a workflow.

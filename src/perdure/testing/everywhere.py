@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar
 
-from perdure.api.functions import Registered
+from perdure.api.functions import Registered, refuse_running_loop
 from perdure.errors import PerdureError
-from perdure.testing.apps import app_of, workflow_of
+from perdure.testing.apps import IN_A_THREAD, app_of, workflow_of
 from perdure.testing.comparing import keys_drawn, line_of, lines_of_bodies, unlike
 from perdure.testing.executions import misrun
 from perdure.testing.faults import Fault, Mode
-from perdure.testing.lives import Drive, Ended, Life, Plan, Stopped, living
+from perdure.testing.lives import Drive, Ended, Life, Plan, Stopped, living, settled
 from perdure.testing.reports import Finding, Kind, Repeated, Report, line_in
 from perdure.testing.stores import Store, make_store
 from perdure.testing.survivors import Survivors
@@ -65,7 +65,8 @@ class CrashEverywhere:
     goes on. What is looked at is told by `Kind`.
 
     Tasks run for real, so often that you will want doubles for those with effects
-    (`perdure.testing.replace`). Sleeps, timeouts and retries take no time.
+    (`perdure.testing.replace`), and on threads, whatever executor they have. Sleeps, timeouts and
+    retries take no time.
 
     Attributes:
         drive: called in each process with the handle of the workflow, on a thread of its own; it
@@ -133,11 +134,12 @@ class CrashEverywhere:
     def report(self, workflow: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Report:
         """The same without failing: what was tried, and what was found."""
         registered = workflow_of(workflow)
+        refuse_running_loop("crash_everywhere", IN_A_THREAD)
         app = app_of(registered)
         plan = Plan(app, registered, args, kwargs, self.drive, make_store(self.store))
         watch = Watch()
         with watch.over(app):
-            report = _Search(self, plan, watch).run()
+            report = _Search(self, settled(plan), watch).run()
         self.told(report)
         return report
 
@@ -156,7 +158,6 @@ class _Search:
 
     def run(self) -> Report:
         """Undisturbed runs, then single faults, then pairs of them."""
-        self.settle_concurrency()
         report = self.report
         report.boundaries = self.play()
         self.play()
@@ -173,14 +174,6 @@ class _Search:
         if report.of(Kind.DIVERGENCE) or report.of(Kind.UNSTABLE):
             self.blame_sets()
         return report
-
-    def settle_concurrency(self) -> None:
-        """One attempt at a time, unless it has tasks that wait for others."""
-        plan = self.plan
-        with living(plan._replace(first=True), self.watch) as life:
-            life.run(())
-            hangs = isinstance(life.end, Stopped) and life.end.is_late
-        self.plan = plan._replace(concurrency=None if hangs else 1)
 
     def blame_sets(self) -> None:
         """Whether sets in an order of their own are the cause: without that, all is well."""
@@ -353,8 +346,11 @@ class _Search:
         problems += misrun(life.moments, survivors, self.watch.runs.all, self.watch.runs.once)
         ran = len(self.watch.runs.all)
         again = life.step()
-        if again != life.end:
-            problems.append(f"asked again it gives {again}, before it was {life.end}")
+        if not isinstance(again, Ended) or not isinstance(life.end, Ended):
+            problems.append(f"asked again it does not end: {again}")
+        elif again.error != life.end.error:
+            problems.append(f"asked again it gives {again.error!r}, not {life.end.error!r}")
+        problems += survivors.changed_in(life.survivors())
         # What it is asked for is a start, and what a driver sends.
         if set(life.calls) - {"start", "send"} or len(self.watch.runs.all) > ran:
             problems.append(f"asked again it did {life.calls}")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ParamSpec
 
+from perdure.api.functions import refuse_running_loop
 from perdure.app import Perdure
 from perdure.core.entries import COMMANDS, Entry, EntryKind
 from perdure.core.identity import InvocationKey
@@ -16,9 +17,9 @@ from perdure.engine.bodies import BodyRunner, Deliver, MayStart, Result
 from perdure.engine.context import TaskContext
 from perdure.engine.effects import Call
 from perdure.errors import ConfigurationError, PerdureError
-from perdure.testing.apps import app_of, workflow_of
+from perdure.testing.apps import IN_A_THREAD, app_of, workflow_of
 from perdure.testing.comparing import line_of
-from perdure.testing.lives import Drive, Life, Plan, Stopped, World, living
+from perdure.testing.lives import Drive, Life, Plan, Stopped, World, living, settled
 from perdure.testing.reports import Finding, Kind, Report, line_in
 from perdure.testing.stores import Store, make_store
 from perdure.testing.survivors import Survivors
@@ -154,8 +155,9 @@ class FuzzSchedules:
     def report(self, workflow: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Report:
         """The same without failing. `report.orders` counts the orders that were seen."""
         registered = workflow_of(workflow)
+        refuse_running_loop("fuzz_schedules", IN_A_THREAD)
         app, report = app_of(registered), Report(registered.name)
-        plan = Plan(app, registered, args, kwargs, self.drive, make_store(self.store))
+        plan = settled(Plan(app, registered, args, kwargs, self.drive, make_store(self.store)))
         orders: set[tuple[str, ...]] = set()
         first: dict[Place, Entry] | None = None
         for seed in range(self.seed, self.seed + self.runs):

@@ -148,6 +148,14 @@ class Life:
                     yield error
 
 
+def settled(plan: Plan) -> Plan:
+    """The plan with one attempt at a time, unless it has tasks that wait for others."""
+    with living(plan._replace(first=True), Watch()) as life:
+        life.run(())
+        hangs = isinstance(life.end, Stopped) and life.end.is_late
+    return plan._replace(concurrency=None if hangs else 1)
+
+
 @contextlib.contextmanager
 def living(plan: Plan, watch: Watch) -> Generator[Life]:
     """An empty store to run on, closed at the end of the block."""
@@ -321,10 +329,13 @@ def _await(app: Perdure, handle: DistributedInvocation[Any], patience: float) ->
             return Ended(value=handle.result(LOOK_SECONDS))
         except (InvocationParked, InvocationDead) as error:
             return Stopped(str(error))
-        except Exception as error:  # noqa: BLE001 - whatever the workflow raised is its outcome
+        except Exception as error:
             # One that raises a timeout itself is told from a wait that was too short.
-            if has_ended or not isinstance(error, ResultTimeout):
+            is_short = isinstance(error, ResultTimeout) and not has_ended
+            if not is_short and handle.status in TERMINAL:
                 return Ended(error=f"{type(error).__name__}: {error}")
+            if not is_short:
+                raise
         stopped = app.workflows(status=_STOPPED) + app.tasks(status=_STOPPED)
         if stopped:
             return Stopped(stopped[0].reason or str(stopped[0]))

@@ -22,6 +22,7 @@ from perdure.backends.base import (
 )
 from perdure.backends.hints import CLAIMABLE, Ear, Heard
 from perdure.core.lifecycle import InvocationState
+from perdure.errors import ConfigurationError
 from perdure.testing.faults import ROWS_MAX, Fault, FaultyBackend, MortalEnv
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -39,9 +40,16 @@ class VirtualClock:
 
     Args:
         start: its first moment, an aware datetime.
+
+    Raises:
+        ConfigurationError: it has no time zone.
     """
 
     def __init__(self, start: datetime = START) -> None:
+        if start.tzinfo is None:
+            raise ConfigurationError(
+                f"start={start!r} has no time zone. Give one: datetime(..., tzinfo=UTC)."
+            )
         self._lock = threading.Lock()
         self._now = (start - _EPOCH) // _MICROSECOND
 

@@ -12,6 +12,7 @@ from typing import Any
 from perdure.api.definition import Definition
 from perdure.app import Perdure
 from perdure.engine.context import TaskContext, current
+from perdure.engine.executors import ExecutorChoice
 from perdure.testing.executions import Execution, Executions
 from perdure.testing.faults import MortalEnv, env_of_thread
 from perdure.testing.reports import TEXT_MAX
@@ -87,15 +88,17 @@ class Watch:
     @contextmanager
     def over(self, app: Perdure) -> Generator[None]:
         """Watch the functions of `app` until the end of the block."""
-        kept = {each: each.function for each in set(app.registry.values())}
+        kept: dict[Definition, tuple[Callable[..., Any], ExecutorChoice]]
+        kept = {each: (each.function, each.executor) for each in set(app.registry.values())}
         for definition in kept:
             wrap = self._task if definition.kind == "task" else self._workflow
             definition.function = wrap(definition, definition.function)
+            definition.executor = "thread"  # what another process does could not be seen
         try:
             yield
         finally:
-            for definition, function in kept.items():
-                definition.function = function
+            for definition, (function, executor) in kept.items():
+                definition.function, definition.executor = function, executor
 
     def _task(self, definition: Definition, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)

@@ -1,0 +1,27 @@
+"""No false alarms: the programs of the crash suite, whose tasks differ on each call, are sound."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from perdure import Perdure
+from perdure.testing import crash_everywhere
+from tests.programs import MODULES, Program, programs
+
+pytestmark = pytest.mark.timeout(300)
+
+PROGRAMS = programs(*MODULES)
+SOME = [pytest.param(each, id=name) for name, each in list(PROGRAMS.items())[::6]]
+"""A sample; each is run some hundred times."""
+
+
+@pytest.mark.parametrize("program", SOME)
+def test_a_sound_program_passes(program: Program) -> None:
+    app = Perdure("memory://", name="programs")
+    program.build(app)
+    main: Any = app.named("main")
+    tasks = [each.name for each in app.registry.values() if each.kind == "task"]
+    report = crash_everywhere.options(idempotent=tasks)(main, *program.args)
+    assert report.runs > 4 * report.boundaries

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from perdure import DistributedInvocation, Perdure, wf
+from perdure.testing import crash_everywhere, fuzz_schedules, replace
 
 app = Perdure("memory://")
 
@@ -43,3 +44,8 @@ wrong_result: DistributedInvocation[str] = order.start("o")  # type: ignore[assi
 wrong_value: int = charge("o", 1)  # type: ignore[assignment]
 wrong_handle: int = order.get("x").result(timeout="1")  # type: ignore[arg-type]
 app.task(name=1)  # type: ignore[call-overload]
+crash_everywhere(order, 1)  # type: ignore[arg-type]
+crash_everywhere(order)  # type: ignore[call-arg]
+crash_everywhere.options(store="disk")  # type: ignore[arg-type]
+fuzz_schedules(order, "o", 2)  # type: ignore[call-arg]
+replace("charge", charge)  # type: ignore[arg-type]

@@ -19,6 +19,17 @@ from perdure import (
     WorkflowIdentity,
     wf,
 )
+from perdure.api.info import Verification
+from perdure.testing import (
+    Double,
+    Report,
+    crash_everywhere,
+    double,
+    fuzz_schedules,
+    replace,
+    replay_history,
+    skip_time,
+)
 
 app = Perdure("memory://")
 
@@ -150,3 +161,18 @@ async def async_client() -> None:
     assert_type(await order.start("o", 1), Receipt)
     assert_type(await order.get("x"), Receipt)
     assert_type(await order.get("x").result_async(timeout=1.0), Receipt)
+
+
+def kit() -> None:
+    assert_type(crash_everywhere(order, "o", cents=1), Report)
+    assert_type(
+        crash_everywhere.options(idempotent=[charge, "refund"]).report(order, "o", 1), Report
+    )
+    assert_type(fuzz_schedules.options(runs=2)(order, "o", 1), Report)
+    assert_type(replay_history("o.json", order), Verification)
+    with double(charge, returns="c") as charges, replace(pack, len) as packs:
+        assert_type(charges, Double[str])
+        assert_type(packs, Double[list[int]])
+        assert_type(charges.calls, list[dict[str, Any]])
+    with skip_time(app) as clock:
+        assert_type(clock.now, datetime)

@@ -434,3 +434,48 @@ def test_what_is_settled_from_outside_is_settled_in_one_write(fault):
     assert (survivor.state, survivor.owner) == (S.CANCELLED, "")
     again = ["seize"] if fault is not None and fault.mode is Mode.UNKNOWN else []
     assert backend.calls == ["start", "seize", *again]
+
+
+def test_of_two_that_resume_at_once_one_is_told_so(store, monkeypatch):
+    """Both read that it is paused; one lets it go on, and to the other it was going on already."""
+    apps = [store.app(local_worker=False) for _ in range(2)]
+    for app in apps:
+        app.workflow(name="flow")(lambda: wf.receive("go"))
+    one, other = (app.named("flow").options(id="f").start() for app in apps)
+    one.pause()
+    backend = apps[0].runtime.backend
+    resume = backend.resume
+
+    def late(key: Any) -> Any:
+        assert other.resume()
+        return resume(key)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(backend, "resume", late)
+        if backend is apps[1].runtime.backend:  # in memory they have one
+            patched.setattr(apps[1].runtime, "backend", _With(backend, resume))
+        assert one.resume() is False
+    assert one.resume() is False
+
+
+class _With:
+    """A backend with another `resume`."""
+
+    def __init__(self, inner: Any, resume: Any) -> None:
+        self._inner = inner
+        self.resume = resume
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+def test_a_resume_whose_outcome_was_open_is_taken_for_ours(memory_store):
+    app = memory_store.app(local_worker=False)
+    app.workflow(name="flow")(lambda: wf.receive("go"))
+    handle = app.start("flow")
+    handle.pause()
+    faulty = FaultyBackend(app.runtime.backend, MortalEnv(), Fault(1, Mode.UNKNOWN))
+    app.runtime.backend = faulty
+    assert handle.resume() is True
+    assert faulty.calls == ["resume", "resume"]
+    assert handle.status is S.READY

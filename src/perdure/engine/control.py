@@ -124,7 +124,7 @@ def _paused(runtime: Runtime, record: InvocationRecord) -> bool:
 
 
 def resume(runtime: Runtime, key: InvocationKey) -> bool:
-    """Let go on what was paused or stopped; False if it was not.
+    """Let go on what was paused or stopped; False if it was not, or another was first.
 
     Raises:
         CommitUnknown: it may go on; asking again is safe.
@@ -132,9 +132,18 @@ def resume(runtime: Runtime, key: InvocationKey) -> bool:
     record = runtime.backend.read(*key)
     if record is None or record.state not in RESUMABLE:
         return False
-    until_known(partial(runtime.backend.resume, key))
-    runtime.hub.touched((key,))
-    return True
+    tries = 0
+
+    def try_it() -> bool:
+        nonlocal tries
+        tries += 1
+        return runtime.backend.resume(key)
+
+    # After an unknown outcome it may well have been an earlier try of ours that was first.
+    resumed = until_known(try_it) or tries > 1
+    if resumed:
+        runtime.hub.touched((key,))
+    return resumed
 
 
 def end(

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -261,10 +261,7 @@ class Fleet:
         self.counters.update(line[0] for line in self.events(*RARE))
         told = {name: self.counters[name] for name in (*RARE, "killed", "audits")}
         told["workflows"] = len(self.started)
-        print(f"seed {self.seed}: " + ", ".join(f"{n} {name}" for name, n in told.items()))
-        self._remember(told)
-        missing = [name for name in expected if not self.counters[name]]
-        assert missing == [], f"never happened, so this run proves nothing: {missing}"
+        remember(self.seed, told, *expected)
 
     def _unfinished(self, rows: dict[InvocationKey, InvocationRecord], dead: int) -> Iterator[str]:
         for id_ in self.started:
@@ -302,17 +299,24 @@ class Fleet:
         """Processes that were stopped for a while: a body may begin there in vain."""
         return [line[2] for line in self.events("frozen")]
 
-    def _remember(self, told: dict[str, int]) -> None:
-        ledger = os.environ.get("PERDURE_TEST_CHAOS_LEDGER")
-        if ledger is None:
-            return
+
+def remember(seed: int, counts: Mapping[str, int], *expected: str) -> None:
+    """Tell what happened, also to the ledger if there is one; all that was expected must have.
+
+    The ledger is the file that `PERDURE_TEST_CHAOS_LEDGER` names; each run adds a line of JSON.
+    """
+    print(f"seed {seed}: " + ", ".join(f"{n} {name}" for name, n in counts.items()))
+    ledger = os.environ.get("PERDURE_TEST_CHAOS_LEDGER")
+    if ledger is not None:
         commit = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
         ).stdout.strip()
         test = os.environ.get("PYTEST_CURRENT_TEST", "").split(" ")[0]
-        line = {"test": test, "seed": self.seed, "commit": commit, "counts": told}
+        line = {"test": test, "seed": seed, "commit": commit, "counts": dict(counts)}
         with Path(ledger).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+    missing = [name for name in expected if not counts.get(name)]
+    assert missing == [], f"never happened, so this run proves nothing: {missing}"
 
 
 def seconds(usual: float) -> float:

@@ -16,6 +16,7 @@ from typing import Any
 
 from perdure import Perdure, wf
 from perdure.engine.context import TaskContext, current
+from perdure.testing.linearizability import receive_words
 
 PATIENCE = 90.0
 """Seconds after which a body that should have been let go is a failure."""
@@ -70,6 +71,7 @@ def _my_id() -> str:
 def build(app: Perdure, log: Log, gate: Path) -> None:
     """Register the program; `gate` is the file that lets held bodies go on."""
     bodies = Bodies(log, gate)
+    app.workflow(name="words")(receive_words)
 
     @app.task(name="roll")
     def roll(number: int) -> str:

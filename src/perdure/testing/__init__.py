@@ -9,7 +9,8 @@ For applications:
 * `export_history`, `replay_history`: recorded workflows, checked against today's code.
 * `perdure.testing.strategies` (needs Hypothesis): values and arguments that can be recorded.
 
-For state backends of your own: `perdure.testing.contract`.
+For state backends of your own: `perdure.testing.contract`, and `perdure.testing.linearizability`
+for what clients of it are answered.
 """
 
 from __future__ import annotations

@@ -1,0 +1,19 @@
+"""What clients in several processes were answered, while they and the workers are killed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos import histories
+from tests.chaos.conftest import MakeFleet
+from tests.chaos.fleet import remember
+
+pytestmark = pytest.mark.xdist_group("chaos")
+
+COUNT = 20
+
+
+def test_histories_of_clients_that_are_killed(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet(lease=2.0)
+    counters = histories.campaign(fleet, COUNT)
+    remember(fleet.seed, counters, *histories.expected(COUNT), "clients killed", "workers killed")

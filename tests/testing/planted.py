@@ -59,6 +59,15 @@ async def clock_as_argument() -> str:
 
 
 @planted(Kind.IMPURE_CALL)
+def chance_in_a_branch() -> list[str]:
+    def branch() -> str:
+        time.monotonic()  # HERE
+        return use("branch")
+
+    return wf.gather(branch, branch)
+
+
+@planted(Kind.IMPURE_CALL)
 def clock_of_today() -> str:
     return use(dt.date.today().isoformat())  # HERE
 

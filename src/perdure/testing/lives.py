@@ -10,6 +10,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -197,6 +198,7 @@ class World(Process):
         driver: that thread; driver_waits: whether it waits for the workflow now.
         on_wait: told that it does.
         before_timed_wait: told by each thread that is about to wait for so long at most.
+        around: gives the block in which a thread of this name runs.
     """
 
     def __init__(self, number: int) -> None:
@@ -205,6 +207,7 @@ class World(Process):
         self.driver_waits = False
         self.on_wait: Callable[[], None] = _nothing
         self.before_timed_wait: Callable[[], None] = _nothing
+        self.around: Callable[[str], AbstractContextManager[None]] = _unwatched
         self._threads = 0
         self._rest = threading.Condition()
 
@@ -220,7 +223,8 @@ class World(Process):
 
         def counted() -> None:
             try:
-                run()
+                with self.around(name):
+                    run()
             finally:
                 with self._rest:
                     self._threads -= 1
@@ -258,6 +262,8 @@ def process(
 ) -> Generator[None]:
     """Let `app` be one process on `backend`, until it has ended with all its threads."""
     watch.process = world
+    if isinstance(world, World):
+        world.around = watch.around
     with app.moved(backend, world, concurrency=concurrency):
         try:
             yield
@@ -347,3 +353,8 @@ def _await(app: Perdure, handle: DistributedInvocation[Any], patience: float) ->
 
 def _nothing() -> None:
     return
+
+
+def _unwatched(thread: str) -> AbstractContextManager[None]:
+    del thread
+    return contextlib.nullcontext()

@@ -6,7 +6,7 @@ import functools
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from perdure.api.definition import Definition
@@ -150,6 +150,11 @@ class Watch:
                 return await function(*args, **kwargs)
 
         return async_run if definition.is_async else run
+
+    def around(self, thread: str) -> AbstractContextManager[None]:
+        """The block in which a thread of perdure runs: those of branches run workflow code."""
+        is_branch = thread.startswith("perdure-branch")
+        return watching(self._impure) if is_branch else nullcontext()
 
     def _impure(self, called: str, line: str, instead: str) -> None:
         self.impure[called, line, instead] = None

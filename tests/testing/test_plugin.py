@@ -55,6 +55,6 @@ def test_it_costs_nothing_when_it_is_not_used(tmp_path: Path) -> None:
 
 def test_pytest_finds_it() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    assert project["project"]["entry-points"]["pytest11"] == {"perdure": "pytest_perdure"}
+    assert project["project"]["entry-points"]["pytest11"] == {"pytest_perdure": "pytest_perdure"}
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert wheel["force-include"] == {"src/pytest_perdure.py": "pytest_perdure.py"}

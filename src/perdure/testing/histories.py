@@ -51,7 +51,7 @@ _TEXTS = ("arguments", "options", "outcome")
 class HistoryInvalid(PerdureError):
     """A file is no history, is damaged, or was written by a version that is not known here."""
 
-    code = "PRD071"
+    code = "PRD081"
 
 
 class _Head(msgspec.Struct):

@@ -154,7 +154,7 @@ class UnsafeWorkflow(PerdureError, AssertionError):
         report: everything that was tried and found.
     """
 
-    code = "PRD070"
+    code = "PRD080"
 
     def __init__(self, report: Report) -> None:
         super().__init__(str(report))

@@ -85,14 +85,27 @@ def _how(written: Found) -> str:
     )
 
 
-def page(written: Found) -> str:
-    """All tables."""
+def _short(failure: str) -> str:
+    """Where it was and what was raised; what lies between names folders of one machine."""
+    where, _, why = failure.partition(": ")
+    return f"{where}: {(why.splitlines() or [''])[-1].strip()}"
+
+
+def page(written: Found, everything: Found | None = None) -> str:
+    """All tables; those of goals of `everything`, if given."""
     results = written["results"]
     lines = [_how(written), ""]
     for ours in (label for label in results if label.startswith(OURS)):
         lines += [*ratios(results, ours), ""]
-    lines += [*figures(results), "", *goals(results), "", *durability(written["settings"]), ""]
-    lines += [f"- Not measured or failed: {failure}" for failure in written["failures"]]
+    lines += [
+        *figures(results),
+        "",
+        *goals(everything or results),
+        "",
+        *durability(written["settings"]),
+        "",
+    ]
+    lines += [f"- Not measured or failed: {_short(failure)}" for failure in written["failures"]]
     return "\n".join(lines).strip()
 
 
@@ -141,8 +154,8 @@ def main() -> None:
         "json",
         type=Path,
         nargs="+",
-        help="the tables and ratios are of the first one; the picture of growth takes each work"
-        " from the last one that has it",
+        help="the tables and ratios are of the first one; goals and the picture of growth take"
+        " each work from the last one that has it",
     )
     made.add_argument(
         "--into",
@@ -152,7 +165,7 @@ def main() -> None:
     )
     options = made.parse_args()
     files = [json.loads(file.read_text("utf-8")) for file in options.json]
-    tables = page(files[0])
+    tables = page(files[0], merged(files))
     if options.into is None:
         print(tables)
     else:

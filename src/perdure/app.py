@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, cast
 
 import msgspec
 
-from perdure.api import completing
+from perdure.api import completing, topics
 from perdure.api.client import Client
 from perdure.api.functions import Registered
 from perdure.api.info import InvocationInfo, Verification, info_of
@@ -35,6 +35,7 @@ from perdure.drivers import make_backend
 from perdure.engine.bodies import BodyRunner
 from perdure.engine.committer import Committer
 from perdure.engine.context import current
+from perdure.engine.effects import Emitted
 from perdure.engine.env import Env, SystemEnv
 from perdure.engine.hearing import Hearing
 from perdure.engine.hub import Hub
@@ -205,6 +206,32 @@ class Perdure(Transactions):
             ConfigurationError: `error` is no exception.
         """
         completing.fail(self.client, token, error)
+
+    def emit(
+        self,
+        topic: str,
+        value: object = None,
+        id: str = "",
+        *,
+        once: bool = False,
+    ) -> Emitted:
+        """Emit a value to a topic, for any number of workflows that listen to it.
+
+        It is one transaction: when this returns it is durable, has its number in the order of the
+        topic for ever, and whoever waits for it goes on. Nobody need listen yet. In a workflow it
+        is a recorded operation; in a task, a retry emits the same again, which is one emit.
+
+        Args:
+            topic: what workflows listen to it by: `wf.receive_topic`, `wf.listen`.
+            value: plain data, or an instance of a dataclass, msgspec Struct or pydantic model.
+            id: emitted again with this id, it is the emit that it was. Default: a fresh one.
+            once: only if nothing was emitted to the topic before; the result tells whether it was.
+
+        Raises:
+            SerializationError: the value cannot be recorded.
+            CommitUnknown: it may be emitted; doing it again is safe with an id of yours.
+        """
+        return topics.emit(self.client, topic, value, id, once=once)
 
     def workflows(
         self,

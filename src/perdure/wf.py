@@ -50,6 +50,8 @@ from perdure.api.operations import (
 from perdure.api.randomness import WorkflowRandom
 from perdure.api.receiving import receive, receive_async
 from perdure.api.threads import threads
+from perdure.api.topics import Listener, listen, receive_topic, receive_topic_async
+from perdure.api.topics import emit_in_context as emit
 from perdure.errors import AttemptLost, Cancelled
 
 P = ParamSpec("P")
@@ -59,6 +61,7 @@ __all__ = [
     "AttemptLost",
     "Cancelled",
     "Completed",
+    "Listener",
     "Selected",
     "as_completed",
     "as_completed_async",
@@ -66,6 +69,7 @@ __all__ = [
     "complete_later",
     "completion_token",
     "deadline",
+    "emit",
     "execute_task",
     "executor",
     "forget_compensations",
@@ -77,6 +81,7 @@ __all__ = [
     "idempotency_key",
     "invocation",
     "last_heartbeat",
+    "listen",
     "map",
     "map_as_completed",
     "map_as_completed_async",
@@ -86,6 +91,8 @@ __all__ = [
     "random",
     "receive",
     "receive_async",
+    "receive_topic",
+    "receive_topic_async",
     "receive_update",
     "receive_update_async",
     "record",

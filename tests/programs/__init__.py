@@ -51,6 +51,7 @@ MODULES = (
     "undoing",
     "branching",
     "ending",
+    "telling",
     "outside",
     "updating",
     "transacting",

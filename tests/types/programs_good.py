@@ -93,6 +93,28 @@ def order(order_id: str, cents: int) -> Receipt:
     assert_type(refund.call(3), Receipt)
     assert_type(refund.start(3).result(), Receipt)
     wf.set_data("a", 1)
+    wf.publish("progress", 0.5)
+    with wf.receive_update("add", int, timeout=1.0) as update:
+        assert_type(update.value, int)
+        update.answer(update.value + 1)
+    with wf.receive_update("any") as anything:
+        assert_type(anything.value, Any)
+    with wf.as_completed(lambda: pack("pen"), other=lambda: pack("ink")) as ended:
+        assert_type([branch.result() for branch in ended], list[list[int]])
+    with wf.map_as_completed(pack, ["pen"], limit=1) as mapped:
+        assert_type(next(mapped), wf.Completed[list[int]])
+    with wf.threads(max_workers=2) as pool:
+        assert_type(pool.submit(charge, order_id, cents).result(timeout=1.0), str)
+        assert_type(list(pool.map(pack, ["pen"])), list[list[int]])
+    assert_type(wf.emit("news", 1, once=True).accepted, bool)
+    assert_type(wf.receive_topic("news", int), int)
+    assert_type(wf.receive_topic("news", int, 1.0, default=None), int | None)
+    assert_type(wf.receive_topic("news"), Any)
+    news = wf.listen("news", int)
+    assert_type(news, wf.Listener[int])
+    assert_type(news.receive(), int)
+    assert_type(news.receive(1.0, default=""), int | str)
+    assert_type([value for value in news], list[int])  # noqa: C416 - it is the loop that is checked
     wf.sleep(1)
     stdlib: random.Random = wf.random
     del stdlib
@@ -109,6 +131,16 @@ async def refund(cents: int) -> Receipt:
     assert_type(await order.acall("o", cents), Receipt)
     assert_type(await order.start("o", cents), Receipt)
     await wf.sleep(1)
+    async with wf.receive_update_async("add", int) as update:
+        assert_type(update.value, int)
+    async with wf.as_completed_async(lambda: later(n=1)) as ended:
+        assert_type([each.result() async for each in ended], list[dict[str, int]])
+    async with wf.map_as_completed_async(fetch, ["x"]) as mapped:
+        assert_type(await anext(mapped), wf.Completed[bytes])
+    assert_type(await wf.receive_topic_async("news", int), int)
+    assert_type(await wf.listen("news", int).receive_async(), int)
+    async for value in wf.listen("news", int, from_start=True):
+        assert_type(value, int)
     return Receipt("r")
 
 
@@ -125,6 +157,10 @@ def paid(data: Mapping[str, Any], at_least: int = 0) -> bool:
 
 
 def client() -> None:
+    assert_type(order.get("x").update("add", 1, int), Any)
+    assert_type([step for step in order.get("x").stream("progress", float)], list[float])  # noqa: C416 - as above
+    assert_type(next(iter(order.get("x").stream("progress"))), Any)
+    assert_type(app.emit("news", 1, id="e").number, int)
     assert_type(paid(order.get("x")), bool)
     assert_type(order.get("x").query(paid, at_least=1), bool)
     assert_type(order.get("x").query("paid"), Any)
@@ -161,6 +197,9 @@ async def async_client() -> None:
     assert_type(await order.start("o", 1), Receipt)
     assert_type(await order.get("x"), Receipt)
     assert_type(await order.get("x").result_async(timeout=1.0), Receipt)
+    assert_type(await order.get("x").update_async("add", 1, int, timeout=1.0), Any)
+    async for step in order.get("x").stream("progress", float):
+        assert_type(step, float)
 
 
 def kit() -> None:

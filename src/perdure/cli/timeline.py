@@ -172,8 +172,15 @@ def _told(entry: Entry) -> tuple[str, str, bool]:
     elif entry.kind == EntryKind.MESSAGE:
         what = f"message {name}"
     elif entry.kind == EntryKind.SEND:
-        what = f"{entry.key.rsplit(':', 2)[-2]} to {what}"
+        what = f"{_sequence(entry)} to {what}"
+    elif entry.kind == EntryKind.RECORD and _sequence(entry) == "listen":
+        what = f"listen to {what}"
     return what, *_outcome(members)
+
+
+def _sequence(entry: Entry) -> str:
+    """The operation that a command counts as, from its key."""
+    return entry.key.rsplit(":", 2)[-2]
 
 
 def _until(entry: Entry, members: Body) -> str:
@@ -189,7 +196,7 @@ _SIMPLE: dict[str, Callable[[Entry], tuple[str, str]]] = {
     EntryKind.SLEEP: lambda e: ("sleep", _until(e, read_body(e.body))),
     EntryKind.RECEIVE: lambda e: (f"receive {e.name}", "asked for"),
     EntryKind.CANCEL: lambda e: ("cancelled", read_cancellation(e.body).reason),
-    EntryKind.WATCH: lambda e: (f"result of {e.name}", "asked for"),
+    EntryKind.WATCH: lambda e: (f"{_sequence(e)} of {e.name}", "asked for"),
     EntryKind.BEGAN: lambda e: (f"{e.name} begins", "told ahead"),
     EntryKind.UNBEGUN: lambda e: (f"{e.name} did not begin", "it may still"),
 }

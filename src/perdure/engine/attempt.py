@@ -28,14 +28,15 @@ from perdure.engine.arrivals import Arrivals
 from perdure.engine.cancellation import Cancellation
 from perdure.engine.committer import until_known
 from perdure.engine.context import TaskContext, WorkflowContext, watch_threads
-from perdure.engine.control import affect, cancel_children
+from perdure.engine.control import cancel_children
 from perdure.engine.deaths import cause_of_death
-from perdure.engine.effects import Compute, ControlNow, Flow, Function, RunBody, SendNow, Wait
+from perdure.engine.effects import Compute, Flow, Function, Outward, RunBody, Wait
 from perdure.engine.heartbeats import CallKeeper
 from perdure.engine.ledger import Ledger, settle
 from perdure.engine.lines import calling_line
 from perdure.engine.mailbox import Mailbox
 from perdure.engine.outcome import Outcome, Raised, Returned, Unfinished, end_digest
+from perdure.engine.outward import affect
 from perdure.engine.pulse import Pulse
 from perdure.engine.runtime import Runtime, due_again, log_stop, logger
 from perdure.engine.started import call_context, template_of
@@ -322,8 +323,8 @@ class Attempt(Waiting):
         self.runtime.hub.touched((found.key,))
         return found
 
-    def affect(self, effect: SendNow | ControlNow) -> object:
-        """Send a letter to another invocation, cancel or terminate it."""
+    def affect(self, effect: Outward) -> object:
+        """Do something to another invocation, or to a topic."""
         return affect(self.runtime, effect)
 
     def compute(self, effect: Compute) -> Outcome:

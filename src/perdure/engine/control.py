@@ -21,7 +21,6 @@ from perdure.core.lifecycle import RESUMABLE, TERMINAL, InvocationState
 from perdure.engine import letters
 from perdure.engine.cancellation import Cancellation, ControlName, at_deadline
 from perdure.engine.committer import until_known
-from perdure.engine.effects import ControlNow, SendNow
 from perdure.engine.outcome import outcome_token
 from perdure.engine.runtime import Runtime
 from perdure.errors import (
@@ -267,14 +266,3 @@ CONTROLS: dict[ControlName, Callable[[Runtime, InvocationKey, Cancellation], Non
     "terminate": terminate,
 }
 """What one invocation may do to another, by name."""
-
-
-def affect(runtime: Runtime, effect: SendNow | ControlNow) -> object:
-    """Do to another invocation what an operation asks for; gives what it wants to know of it."""
-    if isinstance(effect, SendNow):
-        return letters.send(runtime, effect.key, effect.letter)
-    try:
-        CONTROLS[effect.what](runtime, effect.key, effect.asked)
-    except (InvocationEnded, InvocationNotFound) as error:
-        return error
-    return None

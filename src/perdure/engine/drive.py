@@ -12,15 +12,14 @@ from typing import Protocol, TypeVar
 from perdure.backends.base import InvocationRecord, NewInvocation
 from perdure.engine.effects import (
     Compute,
-    ControlNow,
     Effect,
     Find,
     Flow,
     Flush,
     MayBegin,
     Now,
+    Outward,
     RunBody,
-    SendNow,
     StartNow,
     Wait,
     WaitAny,
@@ -40,7 +39,7 @@ class Performer(Protocol):
     def flush(self) -> bool: ...
     def find(self, invocation_id: str) -> InvocationRecord | None: ...
     def start_now(self, new: NewInvocation) -> InvocationRecord: ...
-    def affect(self, effect: SendNow | ControlNow) -> object: ...
+    def affect(self, effect: Outward) -> object: ...
     def compute(self, effect: Compute) -> Outcome: ...
     def may_begin(self) -> None: ...
 
@@ -124,12 +123,12 @@ def _perform(effect: Effect, performer: Performer) -> object:
             answer = performer.find(invocation_id)
         case StartNow(new):
             answer = performer.start_now(new)
-        case SendNow() | ControlNow():
-            answer = performer.affect(effect)
         case Compute():
             answer = performer.compute(effect)
         case MayBegin():
             performer.may_begin()
         case RunBody() | WaitAny():
             raise AssertionError(effect)
+        case _:
+            answer = performer.affect(effect)
     return answer

@@ -208,6 +208,40 @@ class ControlNow(msgspec.Struct, frozen=True):
     asked: Cancellation
 
 
+class Emitted(msgspec.Struct, frozen=True):
+    """What became of an emit.
+
+    Attributes:
+        number: which of the emits of its topic it is, from 1.
+        accepted: False if the topic has its first value from another one, and nothing was emitted.
+    """
+
+    number: int
+    accepted: bool
+
+
+class EmitNow(msgspec.Struct, frozen=True):
+    """Emit a value to a topic, once for this id; gives `Emitted`, or why it cannot be done."""
+
+    topic: str
+    emit_id: str
+    body: bytes
+    once: bool
+
+
+class CountEmits(msgspec.Struct, frozen=True):
+    """Give how many emits a topic has, or why that cannot be told."""
+
+    topic: str
+
+
+class OpenEmit(msgspec.Struct, frozen=True):
+    """See to it that an emit can be waited for; gives its key, or why it cannot."""
+
+    topic: str
+    number: int
+
+
 class Compute(msgspec.Struct, frozen=True):
     """Run a function of the user inline; gives an `Outcome`.
 
@@ -248,7 +282,7 @@ class WaitAny(msgspec.Struct, frozen=True):
     waits: tuple[Wait, ...]
 
 
-Effect: TypeAlias = (
-    Now | Flush | Find | StartNow | SendNow | ControlNow | Compute | MayBegin | RunBody | WaitAny
-)
+Outward: TypeAlias = SendNow | ControlNow | EmitNow | CountEmits | OpenEmit
+"""What is done to something else than this workflow, in transactions of its own."""
+Effect: TypeAlias = Now | Flush | Find | StartNow | Outward | Compute | MayBegin | RunBody | WaitAny
 Flow: TypeAlias = Generator[Effect, Any, T]

@@ -166,6 +166,7 @@ class Runtime:
         spread: which server has what; None where there is one server.
         failed: tells whoever waits for this tree here what holds it up.
         starters: the workers that run in this process now.
+        emits_seen: how many emits a topic had at the last look, by topic.
     """
 
     app_name: str
@@ -185,6 +186,7 @@ class Runtime:
     spread: Spread | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
     starters: list[Starter] = field(default_factory=list)
+    emits_seen: dict[str, int] = field(default_factory=dict)
 
     def now(self, key: InvocationKey) -> int:
         """The time by which the timers of this invocation are due."""

@@ -21,6 +21,7 @@ from perdure.core.journal import Meta, find_counter
 from perdure.core.lifecycle import TERMINAL, InvocationState
 from perdure.engine.outcome import read_body
 from perdure.engine.outside import left_open
+from perdure.engine.topics import TOPIC
 
 ROWS_MAX = 10_000
 """Rows that are read; a program under test has a handful."""
@@ -66,7 +67,7 @@ class Survivors:
             for entry in self.journals[key]:
                 if entry.kind in {EntryKind.TASK, EntryKind.ATTEMPT}:
                     found[body_id(row, entry)] += 1
-            if row.kind == "task":
+            if row.kind == "task" and row.name != TOPIC:  # nobody runs an emit
                 ended = key in self.left_open or row.state in {
                     InvocationState.COMPLETED,
                     InvocationState.FAILED,
@@ -135,10 +136,10 @@ class Survivors:
 
     def _unsound_journal(self, key: InvocationKey) -> Iterator[str]:
         entries = self.journals[key]
-        watches = Counter(entry.name for entry in entries if entry.kind == EntryKind.WATCH)
+        watches = Counter(_named(entry) for entry in entries if entry.kind == EntryKind.WATCH)
         for entry in entries:
             if entry.kind == EntryKind.DONE:
-                source = f"{entry.name}#{read_body(entry.body).generation}"
+                source = _named(entry)
                 watches[source] -= 1
                 if watches[source] < 0:
                     yield f"{key} was told more often of the end of {source} than it asked"
@@ -184,6 +185,12 @@ class Survivors:
         is_early = parent is not None and key.invocation_id not in self.starts(parent)
         if parent is not None and is_early and key.invocation_id in later.starts(parent):
             yield f"{key} existed before its parent {parent} recorded its start"
+
+
+def _named(entry: Entry) -> InvocationKey:
+    """Whose end this entry asks for, or tells of."""
+    members = read_body(entry.body)
+    return InvocationKey(members.id, members.generation)
 
 
 def body_id(row: InvocationRecord, entry: Entry) -> str:

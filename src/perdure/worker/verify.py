@@ -10,7 +10,7 @@ from perdure.core.lifecycle import TERMINAL
 from perdure.engine.async_attempt import AsyncAttempt
 from perdure.engine.attempt import Attempt
 from perdure.engine.cancellation import Cancellation
-from perdure.engine.effects import Compute, ControlNow, Function, RunBody, SendNow
+from perdure.engine.effects import Compute, Function, Outward, RunBody
 from perdure.engine.outcome import Outcome, Returned
 from perdure.engine.runtime import Runtime
 from perdure.engine.sync_attempt import SyncAttempt
@@ -39,7 +39,7 @@ class _Verifying(Attempt):
         del new
         self._recorded_end()
 
-    def affect(self, effect: SendNow | ControlNow) -> object:
+    def affect(self, effect: Outward) -> object:
         """Something would be sent or cancelled."""
         del effect
         self._recorded_end()

@@ -20,6 +20,7 @@ from perdure.engine.flows.messages import (
 from perdure.engine.flows.place import MICROSECONDS, DecodeResult, Place
 from perdure.engine.flows.records import publish, record, set_data
 from perdure.engine.flows.tasks import call_task
+from perdure.engine.flows.topics import count_emits, emit, not_emitted, receive_emit
 from perdure.engine.flows.undoing import compensate, forget, undo_all
 from perdure.engine.flows.waits import deadline, result, sleep, sleep_until, timer
 
@@ -32,11 +33,15 @@ __all__ = [
     "call_task",
     "compensate",
     "control",
+    "count_emits",
     "deadline",
+    "emit",
     "execute_task",
     "forget",
+    "not_emitted",
     "publish",
     "receive",
+    "receive_emit",
     "receive_update",
     "record",
     "result",

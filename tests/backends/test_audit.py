@@ -56,7 +56,10 @@ def waiting(app: Perdure) -> set[str]:
 
 
 def fill(url: str) -> None:
-    """A store with something in every state: ended well, failed, asleep, waiting, ready."""
+    """A store with something in every state: ended well, failed, asleep, waiting, ready.
+
+    `w` waits for a task, `m` for a message, `t` for what is emitted to a topic.
+    """
     app = Perdure(url, name="audited", grace=0.0)
 
     @app.task
@@ -77,11 +80,21 @@ def fill(url: str) -> None:
     def fails() -> None:
         raise ValueError("no")
 
+    @app.workflow
+    def receives() -> None:
+        wf.receive("never")
+
+    @app.workflow
+    def listens() -> None:
+        wf.receive_topic("never")
+
     parent.options(id="p").start().result(30)
     fails.options(id="f").start()
     sleeper.options(id="s").start()
     parent.options(id="w").start()
-    while "w" not in waiting(app):
+    receives.options(id="m").start()
+    listens.options(id="t").start()
+    while not {"w", "m", "t"} <= waiting(app):
         assert step(app)
     parent.options(id="r").start()
     app.close()

@@ -110,9 +110,13 @@ SELECT invocation_id, generation, 'state ' || state || ' and no reason' FROM per
 WHERE state IN ('parked', 'dead') AND reason = '' LIMIT %(limit)s;
 
 -- name: audit_waits
--- Waiting rows that nothing can wake.
+-- Waiting workflows that nothing can wake. (Tasks wait for whoever completes them from outside.)
 SELECT invocation_id, generation, 'waiting for nothing' FROM perdure.invocation
-WHERE state = 'waiting' AND wake_at IS NULL
+WHERE state = 'waiting' AND wake_at IS NULL AND kind = 'workflow'
+    AND NOT EXISTS (
+        SELECT 1 FROM perdure.entry
+        WHERE entry.seq = invocation.seq AND entry.kind = 'receive'
+    )
     AND NOT EXISTS (SELECT 1 FROM perdure.watch WHERE watcher = invocation.seq)
     AND NOT EXISTS (SELECT 1 FROM perdure.foreign_watch WHERE watcher = invocation.seq)
 LIMIT %(limit)s;

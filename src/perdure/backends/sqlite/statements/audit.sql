@@ -109,10 +109,16 @@ SELECT invocation_id, generation, 'state ' || state || ' and no reason' FROM inv
 WHERE state IN ('parked', 'dead') AND reason = '' LIMIT :limit;
 
 -- name: audit_waits
--- Waiting rows that nothing can wake.
+-- Waiting workflows that nothing can wake. (Tasks wait for whoever completes them from outside.)
 SELECT invocation_id, generation, 'waiting for nothing' FROM invocation
-WHERE state = 'waiting' AND wake_at IS NULL AND seq NOT IN (SELECT watcher FROM watch)
+WHERE state = 'waiting' AND wake_at IS NULL AND kind = 'workflow'
+    AND seq NOT IN (SELECT watcher FROM watch)
     AND seq NOT IN (SELECT watcher FROM foreign_watch)
+    AND NOT EXISTS (
+        SELECT 1 FROM entry
+        WHERE id BETWEEN invocation.seq << 32 AND (invocation.seq << 32) + 4294967295
+            AND entry.kind = 'receive'
+    )
 LIMIT :limit;
 
 -- name: audit_unread

@@ -17,7 +17,7 @@ PAIRS = [
     for name, program in PROGRAMS.items()
     if program.twin and not name.startswith("a")
 ]
-BRANCHING = [each for each in PAIRS if each.id in programs("branching", "ending")]
+BRANCHING = [each for each in PAIRS if each.id in programs("branching", "ending", "several")]
 
 
 def journal(program: Program) -> list[tuple[str, str, str]]:

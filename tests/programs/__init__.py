@@ -52,6 +52,7 @@ MODULES = (
     "branching",
     "ending",
     "telling",
+    "several",
     "outside",
     "updating",
     "transacting",

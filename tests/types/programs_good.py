@@ -157,7 +157,8 @@ def paid(data: Mapping[str, Any], at_least: int = 0) -> bool:
 
 
 def client() -> None:
-    assert_type(order.get("x").update("add", 1, int), Any)
+    assert_type(order.get("x").update("add", 1, int), int)
+    assert_type(order.get("x").update("add", 1), Any)
     assert_type([step for step in order.get("x").stream("progress", float)], list[float])  # noqa: C416 - as above
     assert_type(next(iter(order.get("x").stream("progress"))), Any)
     assert_type(app.emit("news", 1, id="e").number, int)
@@ -197,7 +198,7 @@ async def async_client() -> None:
     assert_type(await order.start("o", 1), Receipt)
     assert_type(await order.get("x"), Receipt)
     assert_type(await order.get("x").result_async(timeout=1.0), Receipt)
-    assert_type(await order.get("x").update_async("add", 1, int, timeout=1.0), Any)
+    assert_type(await order.get("x").update_async("add", 1, int, timeout=1.0), int)
     async for step in order.get("x").stream("progress", float):
         assert_type(step, float)
 

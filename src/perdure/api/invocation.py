@@ -267,6 +267,26 @@ class DistributedInvocation(Generic[R_co]):
         """
         sending.send(self._client, self.key, name, value, id)
 
+    @overload
+    def update(
+        self,
+        name: str,
+        value: object,
+        type_: type[T],
+        *,
+        timeout: float | timedelta | None = None,
+        id: str = "",
+    ) -> T: ...
+    @overload
+    def update(
+        self,
+        name: str,
+        value: object = None,
+        type_: Any = Any,
+        *,
+        timeout: float | timedelta | None = None,
+        id: str = "",
+    ) -> Any: ...
     def update(
         self,
         name: str,
@@ -307,6 +327,26 @@ class DistributedInvocation(Generic[R_co]):
         answer = self._update(name, value, type_, timeout, id)
         return answer.value(self._client.until(answer.wanted))
 
+    @overload
+    async def update_async(
+        self,
+        name: str,
+        value: object,
+        type_: type[T],
+        *,
+        timeout: float | timedelta | None = None,  # noqa: ASYNC109 - as `result_async`
+        id: str = "",
+    ) -> T: ...
+    @overload
+    async def update_async(
+        self,
+        name: str,
+        value: object = None,
+        type_: Any = Any,
+        *,
+        timeout: float | timedelta | None = None,  # noqa: ASYNC109 - as `result_async`
+        id: str = "",
+    ) -> Any: ...
     async def update_async(
         self,
         name: str,

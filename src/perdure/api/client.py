@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from perdure.api.definition import Definition
 from perdure.api.late import result_timeout
@@ -19,7 +19,7 @@ from perdure.engine import letters
 from perdure.engine.committer import until_known
 from perdure.engine.conflicts import conflict
 from perdure.engine.context import TaskContext, WorkflowContext
-from perdure.engine.outcome import ended_early, recorded_outcome
+from perdure.engine.outcome import ended_by, ended_early, recorded_outcome
 from perdure.engine.runtime import Runtime
 from perdure.errors import (
     CommitUnknown,
@@ -379,25 +379,15 @@ class Client:
         Raises:
             InvocationParked, InvocationDead: nothing was found, and it will not go on by itself.
         """
-        env, key, timeout = self.runtime.env, wanted.key, wanted.timeout
-        deadline = None if timeout is None else env.monotonic() + timeout
-        signal = env.signal()
-        pause, failures = POLL_FIRST_SECONDS, self._failure_count
-        doubt_at = env.monotonic() + DOUBT_SECONDS
-        self.runtime.hearing.expect()
-        with self.here(self.read(key).root), self._listening(wanted, signal.set):
+        signal = self.runtime.env.signal()
+        with contextlib.closing(self._looks(wanted, signal.set)) as looks:
             while True:
-                signal.clear()
-                record = self.read(key)
-                if (found := wanted.look(record)) is not None:
-                    return found
-                self._refuse_stopped(record, failures)
-                doubt_at = self._doubt(key, doubt_at)
-                left = pause if deadline is None else min(pause, deadline - env.monotonic())
-                if left <= 0:
-                    raise wanted.late(key, timeout)
+                try:
+                    left = next(looks)
+                except StopIteration as found:
+                    return cast("T", found.value)
                 signal.wait(left)
-                pause = min(pause * 2, POLL_MAX_SECONDS)
+                signal.clear()
 
     async def until_async(self, wanted: Wanted[T]) -> T:
         """As `until`, without blocking the running loop between looks."""
@@ -410,26 +400,45 @@ class Client:
             with contextlib.suppress(RuntimeError):  # that loop has ended meanwhile
                 loop.call_soon_threadsafe(event.set)
 
-        key, limit = wanted.key, wanted.timeout
-        pause, failures = POLL_FIRST_SECONDS, self._failure_count
-        deadline = None if limit is None else loop.time() + limit
-        doubt_at = self.runtime.env.monotonic() + DOUBT_SECONDS
-        self.runtime.hearing.expect()
-        with self.here(self.read(key).root), self._listening(wanted, poke):
+        with contextlib.closing(self._looks(wanted, poke)) as looks:
             while True:
-                event.clear()
-                record = self.read(key)
-                if (found := wanted.look(record)) is not None:
-                    return found
-                self._refuse_stopped(record, failures)
-                doubt_at = self._doubt(key, doubt_at)
-                left = pause if deadline is None else min(pause, deadline - loop.time())
-                if left <= 0:
-                    raise wanted.late(key, limit)
                 try:
+                    left = next(looks)
+                except StopIteration as found:
+                    return cast("T", found.value)
+                with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(event.wait(), left)
-                except TimeoutError:
+                event.clear()
+
+    def _looks(self, wanted: Wanted[T], poke: Callable[[], None]) -> Generator[float, None, T]:
+        """Look again and again; yields how long to wait for a poke before the next look.
+
+        An end that this process committed is known from that commit, once it is durable, and is
+        not read again.
+        """
+        runtime, key, timeout = self.runtime, wanted.key, wanted.timeout
+        monotonic = runtime.env.monotonic
+        began = monotonic()
+        deadline = None if timeout is None else began + timeout
+        pause, failures, doubt_at = POLL_FIRST_SECONDS, self._failure_count, began + DOUBT_SECONDS
+        with self._listening(wanted, poke):
+            record = self.read(key)  # after the listening began, so that no end comes in between
+            if (found := wanted.look(record)) is not None:
+                return found
+            runtime.hearing.expect()
+            with self.here(record.root):
+                while True:
+                    self._refuse_stopped(record, failures)
+                    doubt_at = self._doubt(record, doubt_at)
+                    left = pause if deadline is None else min(pause, deadline - monotonic())
+                    if left <= 0:
+                        raise wanted.late(key, timeout)
+                    yield left
                     pause = min(pause * 2, POLL_MAX_SECONDS)
+                    end = None if wanted.reads else runtime.hub.end_of(key)
+                    record = self.read(key) if end is None else ended_by(record, end)
+                    if (found := wanted.look(record)) is not None:
+                        return found
 
     def _listening(
         self, wanted: Wanted[T], poke: Callable[[], None]
@@ -437,10 +446,11 @@ class Client:
         hub = self.runtime.hub
         return (hub.reading if wanted.reads else hub.listening)(wanted.key, poke)
 
-    def _doubt(self, key: InvocationKey, at: float) -> float:
+    def _doubt(self, record: InvocationRecord, at: float) -> float:
         """Log, once per wait, that nobody may have the code; who waits goes on waiting.
 
         Args:
+            record: as it is now.
             at: when (monotonic seconds) to look for that.
 
         Returns:
@@ -449,7 +459,6 @@ class Client:
         moment = self.runtime.env.monotonic()
         if moment < at:
             return at
-        record = self.read(key)
         if record.name in self.registry or record.epoch:
             return float("inf")
         if record.wake_at is not None and record.wake_at > self.runtime.now(record.key):
@@ -458,7 +467,7 @@ class Client:
             "Still waiting for invocation %r: no worker has taken it, and %r is not registered in "
             "this process. If the name is right, import the module that defines it, or start a "
             "worker that has it: perdure worker -A MODULE:APP",
-            key.invocation_id,
+            record.key.invocation_id,
             record.name,
         )
         return float("inf")

@@ -239,5 +239,7 @@ class Committer:
         if isinstance(result, Committed):
             if result.touched:
                 self._hub.touched(result.touched)
-            if isinstance(transition.disposition, (Finish, Stop)):
+            if isinstance(transition.disposition, Finish):
+                self._hub.ended(transition.key, transition)
+            elif isinstance(transition.disposition, Stop):
                 self._hub.ended(transition.key)

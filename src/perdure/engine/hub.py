@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 
+from perdure.backends.base import Transition
 from perdure.backends.hints import CLAIMABLE, Hint, slot_of
 from perdure.core.identity import InvocationKey
 
@@ -25,6 +26,7 @@ class Hub:
         self._lock = threading.Lock()
         self._by_key: dict[InvocationKey, list[Poke]] = defaultdict(list)
         self._readers: dict[InvocationKey, list[Poke]] = defaultdict(list)
+        self._ends: dict[InvocationKey, Transition] = {}
         self._workers: list[Poke] = []
 
     def subscribe(self, key: InvocationKey, poke: Poke) -> None:
@@ -36,6 +38,8 @@ class Hub:
         """Undo one `subscribe`."""
         with self._lock:
             _remove(self._by_key, key, poke)
+            if key not in self._by_key:
+                self._ends.pop(key, None)
 
     @contextmanager
     def listening(self, key: InvocationKey, poke: Poke) -> Generator[None]:
@@ -83,12 +87,22 @@ class Hub:
         for poke in pokes:
             poke()
 
-    def ended(self, key: InvocationKey) -> None:
-        """This one changed its state for good, or stopped."""
+    def ended(self, key: InvocationKey, end: Transition | None = None) -> None:
+        """This one changed its state for good, or stopped.
+
+        Args:
+            end: what made that durable, for those who listen now.
+        """
         with self._lock:
             pokes = list(self._by_key.get(key, ()))
+            if end is not None and pokes:
+                self._ends[key] = end
         for poke in pokes:
             poke()
+
+    def end_of(self, key: InvocationKey) -> Transition | None:
+        """How it ended, if that was told since somebody listens for it."""
+        return self._ends.get(key)
 
     def heard(self, hint: Hint) -> None:
         """Another process did something."""

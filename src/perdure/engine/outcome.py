@@ -10,7 +10,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from perdure.backends.base import Finish, InvocationRecord
+from perdure.backends.base import Finish, InvocationRecord, Transition
 from perdure.backends.endings import deadline_of, told
 from perdure.core.identity import InvocationKey
 from perdure.errors import (
@@ -18,6 +18,7 @@ from perdure.errors import (
     DeadlinePassed,
     DeadlineReached,
     ExecutorUnavailable,
+    InternalError,
     InvocationCancelled,
     JournalCorrupted,
 )
@@ -160,6 +161,20 @@ def recorded_outcome(record: InvocationRecord) -> bytes | None:
             "database from a backup; the damaged value was not used."
         )
     return outcome
+
+
+def ended_by(record: InvocationRecord, end: Transition) -> InvocationRecord:
+    """What a row became by the commit that ended it, as far as its outcome goes."""
+    finish = end.disposition
+    if not isinstance(finish, Finish):
+        raise InternalError(f"{end.key.invocation_id!r} did not end by a commit that was its end.")
+    return msgspec.structs.replace(
+        record,
+        state=finish.state,
+        outcome=finish.outcome,
+        epoch=end.epoch,
+        last_token=end.token,
+    )
 
 
 def ended_early(record: InvocationRecord) -> InvocationCancelled:

@@ -37,6 +37,8 @@ from perdure.worker.upkeep import Upkeep
 
 POLL_SECONDS = 0.25
 """How often a worker looks for work that other processes made ready."""
+LOOK_AGAIN_SECONDS = 0.005
+"""After a claim that took all there was: what was taken begins meanwhile, not beside a look."""
 RUNNING_MAX = 10_000
 """Rows that are looked at to find what an open claim took."""
 PUT_OFF = 250_000
@@ -263,7 +265,7 @@ class Worker:
         self._gathering.claimed(free, len(batch.records), began, runtime.env.monotonic())
         if batch.records:
             self._run_all(batch)
-            return 0.0
+            return 0.0 if self._behind else LOOK_AGAIN_SECONDS
         if batch.next_due is None:
             return POLL_SECONDS
         return min(POLL_SECONDS, max(0.0, (batch.next_due - batch.now) / 1e6))

@@ -272,6 +272,8 @@ class SQLiteBackend(Audit):
 
         started, seqs = self._store.share(begin)
         self._remember(seqs)
+        if started.created and claim is None and not new.delay:
+            self._more = True
         return started
 
     def send(self, key: InvocationKey, letter: Letter) -> Sent:
@@ -289,7 +291,8 @@ class SQLiteBackend(Audit):
         """See `Backend.claim`. Equally due rows are taken in the order they were started.
 
         It looks first and takes a writer's turn only when there is something to take. After a
-        claim that got all it asked for there probably is, so the next one spares that look.
+        start here, or a claim that got all it asked for, there probably is, so the next one spares
+        that look.
         """
         if not self._more:
             with self._store.snapshot() as connection:

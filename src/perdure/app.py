@@ -349,7 +349,7 @@ class Perdure(Transactions):
             spread=spread,
             claimer=self._claimer(),
             owner=self.client,
-            failed=self.client.fail,
+            failed=self.client.waiting.fail,
             hearing=Hearing(backend, hub),
         )
         self._lock = threading.RLock()
@@ -359,7 +359,7 @@ class Perdure(Transactions):
             runtime,
             self.registry,
             settings.concurrency,
-            self.client.fail,
+            self.client.waiting.fail,
             limits=self.declared_queues.limits_of_a_script,
         )
         self._runtime = runtime
@@ -406,12 +406,12 @@ class Perdure(Transactions):
         scheduler.start()
 
     @contextlib.contextmanager
-    def _here(self, root: InvocationKey) -> Generator[None]:
+    def _here(self, root: InvocationKey, *, begins: bool = False) -> Generator[None]:
         local = self._local
         if not self.settings.local_worker or local is None:
             yield
             return
-        local.hold(root)
+        local.hold(root, begins=begins)
         try:
             yield
         finally:
@@ -480,7 +480,9 @@ class Perdure(Transactions):
                 for database in self.databases:
                     database.close()
                 runtime.backend.close()
-            self.client.fail(OperationRefused("The app was closed while this waited for a result."))
+            self.client.waiting.fail(
+                OperationRefused("The app was closed while this waited for a result.")
+            )
         finally:
             self._runtime = self._local = None
             self._standing, self._schedulers = [], []

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from perdure import Perdure
-from perdure.api import client
+from perdure.api import waiting
 from perdure.errors import ResultTimeout
 from tests.support.stores import Store, claim
 
@@ -17,7 +17,7 @@ NEVER = "Still waiting for invocation"
 
 @pytest.fixture
 def app(memory_store: Store, monkeypatch: pytest.MonkeyPatch) -> Perdure:
-    monkeypatch.setattr(client, "DOUBT_SECONDS", 0.0)
+    monkeypatch.setattr(waiting, "DOUBT_SECONDS", 0.0)
     return memory_store.app()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from perdure import Perdure, wf
-from perdure.api import client as client_module
+from perdure.api import waiting as waiting_module
 from perdure.backends.base import InvocationRecord, Transition
 from perdure.backends.memory import MemoryBackend
 from perdure.core.identity import InvocationKey
@@ -36,7 +36,7 @@ class Reading(MemoryBackend):
 
 @pytest.fixture
 def backend(monkeypatch: pytest.MonkeyPatch) -> Reading:
-    monkeypatch.setattr(client_module, "POLL_FIRST_SECONDS", LONG)
+    monkeypatch.setattr(waiting_module, "POLL_FIRST_SECONDS", LONG)
     return Reading()
 
 

@@ -160,7 +160,7 @@ def test_a_take_over_between_claim_and_first_look_is_no_damage() -> None:
         handle = app.named("main").options(id="one").start()
         assert handle.result(LONG) == "done"
         app.close(LONG)  # until the attempt that came too late has ended
-        assert list(app.client._failures) == [None]  # only that it was closed
+        assert list(app.client.waiting._failures) == [None]  # only that it was closed
 
 
 def test_setting_a_timer_does_not_move_the_workflow_clock(memory_store: Store) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from perdure import Perdure, wf
-from perdure.api import client as client_module
+from perdure.api import waiting as waiting_module
 from perdure.backends.memory import MemoryBackend
 from perdure.errors import BackendUnavailable
 from perdure.worker import worker as worker_module
@@ -28,8 +28,8 @@ def open_app(
     """Apps on one store that find nothing by polling within a test."""
     for module, name in (
         (worker_module, "POLL_SECONDS"),
-        (client_module, "POLL_FIRST_SECONDS"),
-        (client_module, "POLL_MAX_SECONDS"),
+        (waiting_module, "POLL_FIRST_SECONDS"),
+        (waiting_module, "POLL_MAX_SECONDS"),
     ):
         monkeypatch.setattr(module, name, 2 * LONG)
     url = f"sqlite:///{tmp_path}/a.db"

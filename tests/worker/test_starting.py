@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from perdure.backends.memory import MemoryBackend
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState
 from perdure.errors import CommitUnknown
+from perdure.worker import worker as worker_module
 from perdure.worker.worker import Worker
 from tests.support.stores import LONG, in_threads
 from tests.worker.fleet import until
@@ -340,3 +342,63 @@ def test_a_task_that_starts_tasks_has_them_run_here(shop: Shop, backend: Watched
     assert nested.start().result(LONG) == 1
     assert all(backend.claims)
     assert len(backend.claims) == 2
+
+
+def test_a_call_in_a_script_is_claimed_as_it_starts(
+    backend: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody waits for it already, unlike for what is started."""
+    monkeypatch.setattr(worker_module, "POLL_SECONDS", 2 * LONG)
+    numbers = itertools.count(1)
+    with Perdure(backend=backend) as app:
+
+        @app.task
+        def pay() -> int:
+            return next(numbers)
+
+        @app.workflow
+        def once() -> int:
+            return pay() + pay()
+
+        @app.workflow
+        async def twice() -> int:
+            handle = await pay.acall(), await pay.acall()
+            return sum(handle)
+
+        @app.workflow
+        def parent() -> int:
+            return pay.start().result() + once.options(id="child").start().result()
+
+        assert once() == 3  # there is a worker from here on
+        (starter,) = app.runtime.starters
+        for call, result in ((once, 7), (twice.call, 11), (parent, 24)):
+            until(lambda: starter.is_ready, "its worker has looked")
+            backend.claims.clear()
+            backend.taken.clear()
+            assert call() == result
+            assert backend.claims[0] is not None
+        assert len(backend.taken) >= 2, "what the last one started was claimed by a look"
+
+        until(lambda: starter.is_ready, "its worker has looked")
+        backend.claims.clear()
+        again = once.options(id="found")
+        assert again() == again() == 21
+        assert again.start().result(LONG) == 21
+
+
+def test_a_call_that_finds_its_id_goes_on_with_what_is_there(
+    backend: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "POLL_SECONDS", 2 * LONG)
+    with Perdure(backend=backend) as app:
+
+        @app.workflow
+        def tell(number: int) -> int:
+            return number
+
+        assert tell(1) == 1
+        (starter,) = app.runtime.starters
+        tell.options(id="left").start(2)
+        until(lambda: starter.is_ready, "its worker has looked")
+        assert tell.options(id="left")(2) == 2
+        assert asyncio.run(tell.options(id="left").acall(2)) == 2

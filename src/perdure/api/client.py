@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from perdure.api.definition import Definition
 from perdure.api.late import result_timeout
 from perdure.api.registry import Registry
+from perdure.api.waiting import Here, Waiting, Wanted
 from perdure.backends.base import InvocationRecord, NewInvocation, OnExisting, Started
+from perdure.backends.rules import top_of
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import TERMINAL, InvocationState
 from perdure.engine import letters
 from perdure.engine.committer import until_known
 from perdure.engine.conflicts import conflict
 from perdure.engine.context import TaskContext, WorkflowContext
-from perdure.engine.outcome import ended_by, ended_early, recorded_outcome
+from perdure.engine.outcome import ended_early, recorded_outcome
 from perdure.engine.runtime import Runtime
 from perdure.errors import (
     CommitUnknown,
-    InvocationDead,
     InvocationNotFound,
-    InvocationParked,
     OperationRefused,
-    PerdureError,
     ResultTimeout,
     StartConflict,
     Superseded,
@@ -43,34 +38,6 @@ from perdure.values import (
 
 T = TypeVar("T")
 
-logger = logging.getLogger("perdure.api")
-
-POLL_FIRST_SECONDS = 0.02
-POLL_MAX_SECONDS = 0.5
-"""Other processes cannot poke a waiter here, so it looks by itself, at growing intervals."""
-DOUBT_SECONDS = 5.0
-"""How long a wait for what nobody took and nobody here could take goes before that is logged."""
-FAILURES_KEPT = 1_000
-"""Trees whose last failure is kept for who waits for them; more than wait at a time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted(Generic[T]):
-    """What somebody waits for.
-
-    Attributes:
-        look: finds it, or gives None; called with the record as it is now.
-        timeout: seconds, or None.
-        late: makes the error that is raised then.
-        reads: it may come while the invocation goes on.
-    """
-
-    key: InvocationKey
-    look: Callable[[InvocationRecord], T | None]
-    timeout: float | None
-    late: Callable[[InvocationKey, float | None], PerdureError]
-    reads: bool = False
-
 
 def _ended(record: InvocationRecord) -> InvocationRecord | None:
     return record if record.state in TERMINAL else None
@@ -81,10 +48,11 @@ class Client:
 
     Args:
         runtime: gives the runtime of this process (another one after a fork).
-        here: while somebody waits for something in a tree, this process runs it (if it is to).
+        here: has this process run a tree while somebody waits for something in it.
         runs_here: whether it is to.
 
     Attributes:
+        waiting: how it waits.
         app: what it belongs to, for tools that stand above the app; carried, never looked at.
     """
 
@@ -93,7 +61,7 @@ class Client:
         registry: Registry,
         types: TypeRegistry,
         runtime: Callable[[], Runtime],
-        here: Callable[[InvocationKey], AbstractContextManager[None]],
+        here: Here,
         code_version: str = "",
         *,
         runs_here: bool = True,
@@ -107,8 +75,7 @@ class Client:
         self.untyped: Codec = codec_for(Any, types)
         self.code_version = code_version
         self._codecs: dict[object, Codec] = {}
-        self._failures: dict[InvocationKey | None, tuple[int, PerdureError]] = {}
-        self._failure_count = 0
+        self.waiting = Waiting(lambda: self.runtime, registry, self.read, here)
         self._required_store: bytes | None = None
         self.app: object = None
 
@@ -197,6 +164,10 @@ class Client:
     # --- starting -------------------------------------------------------------------------------
 
     def start(self, new: NewInvocation, on_existing: OnExisting) -> InvocationKey:
+        """As `begin`; the key of what was started or found."""
+        return self.begin(new, on_existing).record.key
+
+    def begin(self, new: NewInvocation, on_existing: OnExisting) -> Started:
         """Start, or find what has this id with the same input.
 
         Raises:
@@ -214,7 +185,7 @@ class Client:
             started = self._started_for_any(new, on_existing, older)
         record = started.record
         if started.created:
-            return record.key
+            return started
         self._refuse_other(record, new)
         if on_existing == "raise":
             raise StartConflict(
@@ -222,7 +193,7 @@ class Client:
                 'another id, or on_existing="return" to get it.'
             )
         self._send_along(record, new)
-        return record.key
+        return started
 
     def _send_along(self, record: InvocationRecord, new: NewInvocation) -> None:
         """What would have come with a start that found its id, under the same ids.
@@ -345,21 +316,6 @@ class Client:
 
     # --- waiting --------------------------------------------------------------------------------
 
-    def _refuse_stopped(self, record: InvocationRecord, failures: int) -> None:
-        """Raise why it will not go on by itself, if so.
-
-        Args:
-            failures: how many failures of the state backend were known when the wait began.
-        """
-        for tree in (record.root, None):
-            count, failure = self._failures.get(tree, (0, None))
-            if failure is not None and count > failures:
-                raise failure
-        if record.state is InvocationState.PARKED:
-            raise InvocationParked(record.reason)
-        if record.state is InvocationState.DEAD:
-            raise InvocationDead(record.reason)
-
     def wait(self, key: InvocationKey, timeout: float | None) -> object:
         """Block until the invocation ends; its result, or what it raised.
 
@@ -367,123 +323,34 @@ class Client:
             ResultTimeout: it goes on after `timeout` seconds.
             InvocationParked, InvocationDead: it will not end by itself.
         """
-        return self.outcome(self.until(Wanted(key, _ended, timeout, self._timed_out)))
+        return self.outcome(self.waiting.until(Wanted(key, _ended, timeout, self._timed_out)))
 
     async def wait_async(self, key: InvocationKey, limit: float | None) -> object:
         """As `wait`, without blocking the running loop between looks."""
-        return self.outcome(await self.until_async(Wanted(key, _ended, limit, self._timed_out)))
-
-    def until(self, wanted: Wanted[T]) -> T:
-        """Block until `wanted` finds something; whoever waits runs the invocation here, if it may.
-
-        Raises:
-            InvocationParked, InvocationDead: nothing was found, and it will not go on by itself.
-        """
-        signal = self.runtime.env.signal()
-        with contextlib.closing(self._looks(wanted, signal.set)) as looks:
-            while True:
-                try:
-                    left = next(looks)
-                except StopIteration as found:
-                    return cast("T", found.value)
-                signal.wait(left)
-                signal.clear()
-
-    async def until_async(self, wanted: Wanted[T]) -> T:
-        """As `until`, without blocking the running loop between looks."""
-        import asyncio  # noqa: PLC0415 - asyncio costs 50 ms at import; only async code pays
-
-        loop = asyncio.get_running_loop()
-        event = asyncio.Event()
-
-        def poke() -> None:
-            with contextlib.suppress(RuntimeError):  # that loop has ended meanwhile
-                loop.call_soon_threadsafe(event.set)
-
-        with contextlib.closing(self._looks(wanted, poke)) as looks:
-            while True:
-                try:
-                    left = next(looks)
-                except StopIteration as found:
-                    return cast("T", found.value)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(event.wait(), left)
-                event.clear()
-
-    def _looks(self, wanted: Wanted[T], poke: Callable[[], None]) -> Generator[float, None, T]:
-        """Look again and again; yields how long to wait for a poke before the next look.
-
-        An end that this process committed is known from that commit, once it is durable, and is
-        not read again.
-        """
-        runtime, key, timeout = self.runtime, wanted.key, wanted.timeout
-        monotonic = runtime.env.monotonic
-        began = monotonic()
-        deadline = None if timeout is None else began + timeout
-        pause, failures, doubt_at = POLL_FIRST_SECONDS, self._failure_count, began + DOUBT_SECONDS
-        with self._listening(wanted, poke):
-            record = self.read(key)  # after the listening began, so that no end comes in between
-            if (found := wanted.look(record)) is not None:
-                return found
-            runtime.hearing.expect()
-            with self.here(record.root):
-                while True:
-                    self._refuse_stopped(record, failures)
-                    doubt_at = self._doubt(record, doubt_at)
-                    left = pause if deadline is None else min(pause, deadline - monotonic())
-                    if left <= 0:
-                        raise wanted.late(key, timeout)
-                    yield left
-                    pause = min(pause * 2, POLL_MAX_SECONDS)
-                    end = None if wanted.reads else runtime.hub.end_of(key)
-                    record = self.read(key) if end is None else ended_by(record, end)
-                    if (found := wanted.look(record)) is not None:
-                        return found
-
-    def _listening(
-        self, wanted: Wanted[T], poke: Callable[[], None]
-    ) -> AbstractContextManager[None]:
-        hub = self.runtime.hub
-        return (hub.reading if wanted.reads else hub.listening)(wanted.key, poke)
-
-    def _doubt(self, record: InvocationRecord, at: float) -> float:
-        """Log, once per wait, that nobody may have the code; who waits goes on waiting.
-
-        Args:
-            record: as it is now.
-            at: when (monotonic seconds) to look for that.
-
-        Returns:
-            When to do so next.
-        """
-        moment = self.runtime.env.monotonic()
-        if moment < at:
-            return at
-        if record.name in self.registry or record.epoch:
-            return float("inf")
-        if record.wake_at is not None and record.wake_at > self.runtime.now(record.key):
-            return moment + DOUBT_SECONDS  # a delayed start
-        logger.warning(
-            "Still waiting for invocation %r: no worker has taken it, and %r is not registered in "
-            "this process. If the name is right, import the module that defines it, or start a "
-            "worker that has it: perdure worker -A MODULE:APP",
-            record.key.invocation_id,
-            record.name,
+        return self.outcome(
+            await self.waiting.until_async(Wanted(key, _ended, limit, self._timed_out))
         )
-        return float("inf")
+
+    def run(self, new: NewInvocation, on_existing: OnExisting) -> object:
+        """`start` and `wait`. As somebody waits already, a start may claim for this process."""
+        with self.here(top_of(new), begins=True):
+            return self.outcome(self.waiting.until(self._end_of(self.begin(new, on_existing), new)))
+
+    async def run_async(self, new: NewInvocation, on_existing: OnExisting) -> object:
+        """As `run`, without blocking the running loop between looks."""
+        with self.here(top_of(new), begins=True):
+            wanted = self._end_of(self.begin(new, on_existing), new)
+            return self.outcome(await self.waiting.until_async(wanted))
+
+    def _end_of(self, started: Started, new: NewInvocation) -> Wanted[InvocationRecord]:
+        record = started.record
+        is_run = started.created and record.root == top_of(new)
+        return Wanted(record.key, _ended, None, self._timed_out, is_run=is_run)
 
     def _timed_out(self, key: InvocationKey, timeout: float | None) -> ResultTimeout:
         record = self.read(key)
         is_registered = record.name in self.registry
         return result_timeout(key, record, timeout, is_registered=is_registered)
-
-    def fail(self, error: PerdureError, tree: InvocationKey | None = None) -> None:
-        """What runs here failed: whoever waits for this tree (None: for anything) is told."""
-        if len(self._failures) > FAILURES_KEPT:
-            self._failures.clear()
-        self._failure_count += 1
-        self._failures[tree] = (self._failure_count, error)
-        self.runtime.hub.everyone()
 
 
 def for_caller(error: BaseException) -> BaseException:

@@ -188,16 +188,16 @@ class Registered(Generic[P, R]):
             self._refuse_unrecordable()
             key = context.perform(flows.start(context, call, self._new(call, context)))
             return cast("InvocationKey", key)
+        return self._client.start(self._new_with_id(call, context), self._options.on_existing)
+
+    def _new_with_id(self, call: Call, context: TaskContext | None) -> NewInvocation:
+        """What a start outside of workflows brings."""
         self._client.refuse_in_pure(context, f"The start of {self.name!r}")
         new = self._new(call, context)
-        if not new.invocation_id:
-            fresh = (
-                context.next_start_id()
-                if isinstance(context, TaskContext)
-                else self._client.fresh_id()
-            )
-            new = msgspec.structs.replace(new, invocation_id=fresh)
-        return self._client.start(new, self._options.on_existing)
+        if new.invocation_id:
+            return new
+        fresh = self._client.fresh_id() if context is None else context.next_start_id()
+        return msgspec.structs.replace(new, invocation_id=fresh)
 
     def _refuse_unrecordable(self) -> None:
         """Refuse options that a start which is recorded cannot have.
@@ -430,10 +430,18 @@ class Workflow(Registered[P, R]):
         return register
 
     def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
-        return self._handle(self._start(self.definition.call(args, kwargs))).result()
+        call, context = self.definition.call(args, kwargs), current()
+        if isinstance(context, WorkflowContext):
+            return self._handle(self._start(call)).result()
+        new = self._new_with_id(call, context)
+        return cast("R", self._client.run(new, self._options.on_existing))
 
     async def _arun(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
-        return await self._handle(self._start(self.definition.call(args, kwargs)))
+        call, context = self.definition.call(args, kwargs), current()
+        if isinstance(context, WorkflowContext):
+            return await self._handle(self._start(call))
+        new = self._new_with_id(call, context)
+        return cast("R", await self._client.run_async(new, self._options.on_existing))
 
 
 class SyncWorkflow(Workflow[P, R]):

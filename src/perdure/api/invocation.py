@@ -325,7 +325,7 @@ class DistributedInvocation(Generic[R_co]):
                 f"await invocation.update_async({name!r}, ...)"
             )
         answer = self._update(name, value, type_, timeout, id)
-        return answer.value(self._client.until(answer.wanted))
+        return answer.value(self._client.waiting.until(answer.wanted))
 
     @overload
     async def update_async(
@@ -358,7 +358,7 @@ class DistributedInvocation(Generic[R_co]):
     ) -> Any:
         """As `update`, awaited."""
         answer = self._update(name, value, type_, timeout, id)
-        return answer.value(await self._client.until_async(answer.wanted))
+        return answer.value(await self._client.waiting.until_async(answer.wanted))
 
     def _update(
         self, name: str, value: object, type_: Any, timeout: float | timedelta | None, id_: str

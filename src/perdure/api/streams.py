@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Generic, TypeVar, cast
 
-from perdure.api.client import Client, Wanted
+from perdure.api.client import Client
 from perdure.api.loose import decoder
 from perdure.api.outside import loop_is_running, refuse_undurable
+from perdure.api.waiting import Wanted
 from perdure.backends.base import InvocationRecord
 from perdure.core.entries import Entry, EntryKind, extend_chain, genesis
 from perdure.core.identity import InvocationKey, validate_identifier
@@ -82,7 +83,7 @@ class Stream(Generic[T]):
             )
         wanted = self._wanted()
         with self._client.here(self._record.root):
-            while bodies := self._client.until(wanted):
+            while bodies := self._client.waiting.until(wanted):
                 for body in bodies:
                     yield cast("T", self._decode(body))
 
@@ -90,7 +91,7 @@ class Stream(Generic[T]):
         """The same in async code."""
         wanted = self._wanted()
         with self._client.here(self._record.root):
-            while bodies := await self._client.until_async(wanted):
+            while bodies := await self._client.waiting.until_async(wanted):
                 for body in bodies:
                     yield cast("T", self._decode(body))
 

@@ -7,7 +7,7 @@ import typing
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from perdure.api.client import Client, Wanted, for_caller
+from perdure.api.client import Client, for_caller
 from perdure.api.definition import Definition
 from perdure.api.loose import decoder
 from perdure.api.outside import refuse_undurable
@@ -15,6 +15,7 @@ from perdure.api.queries import check_reader, look, read_data
 from perdure.api.registry import is_redefinition
 from perdure.api.sending import new_letter
 from perdure.api.streams import Tail
+from perdure.api.waiting import Wanted
 from perdure.backends.base import InvocationRecord
 from perdure.backends.letters import Letter, Sent
 from perdure.core.entries import EntryKind

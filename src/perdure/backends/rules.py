@@ -54,6 +54,11 @@ def looks_at_due_rows(query: InvocationQuery) -> bool:
     return query.parent is None and bool(query.states) and _ALWAYS_DUE.issuperset(query.states)
 
 
+def top_of(new: NewInvocation) -> InvocationKey:
+    """The root of what a start makes, if its id is new."""
+    return new.root or InvocationKey(new.invocation_id, FIRST_GENERATION)
+
+
 def check_claim(new: NewInvocation, claim: StartClaim | None) -> None:
     """Refuse what only a bug of ours could ask.
 

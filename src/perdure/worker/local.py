@@ -45,8 +45,12 @@ class LocalWorker:
         self._waits: Counter[InvocationKey] = Counter()
         self._worker: Worker | None = None
 
-    def hold(self, root: InvocationKey) -> None:
-        """Somebody waits for something in this tree: run it here."""
+    def hold(self, root: InvocationKey, *, begins: bool = False) -> None:
+        """Somebody waits for something in this tree: run it here.
+
+        Args:
+            begins: the tree is about to be started, so there is nothing to look for yet.
+        """
         with self._lock:
             self._waits[root] += 1
             worker = self._worker
@@ -61,7 +65,8 @@ class LocalWorker:
                 )
                 self._worker.start()
                 return
-        worker.poke()
+        if not begins:
+            worker.poke()
 
     def drop(self, root: InvocationKey) -> None:
         """One wait less for this tree; what runs of it goes on to its next wait."""

@@ -19,7 +19,7 @@ from perdure.backends.base import (
     StartClaim,
     Started,
 )
-from perdure.backends.rules import FIRST_EPOCH, FIRST_GENERATION, TOKEN_BYTES
+from perdure.backends.rules import FIRST_EPOCH, FIRST_GENERATION, TOKEN_BYTES, top_of
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState
 from perdure.engine.committer import until_known
@@ -117,8 +117,7 @@ class ClaimingStarts:
 
 def fits_start(new: NewInvocation, roots: frozenset[InvocationKey] | None) -> bool:
     """Whether it is claimable as soon as it is started, and in one of these trees (None: any)."""
-    top = new.root or InvocationKey(new.invocation_id, FIRST_GENERATION)
-    return not new.delay and (roots is None or top in roots)
+    return not new.delay and (roots is None or top_of(new) in roots)
 
 
 def _call(start: Callable[[], Started], on_existing: OnExisting) -> Started:

@@ -249,22 +249,23 @@ class PostgresBackend(Audit):
     ) -> Started:
         """See `Backend.start`. One trip for a new id that nothing comes along with."""
         check_claim(new, claim)
-        if new.letters or claim is not None:
+        if new.letters:
             return self._start_by_steps(new, on_existing, claim)
         store_id, list_number = self.store_id(), self._list_number
-        ((newer, now),) = self._store.call(*start_call(new, store_id, list_number))
+        ((newer, now),) = self._store.call(*start_call(new, store_id, list_number, claim))
         if newer is not None:
             refuse_old(int(newer), list_number)
         if now is None:
             return self._start_by_steps(new, on_existing, claim)
-        record = first_record(new, FIRST_GENERATION, store_id, int(now))
-        self._hints.tell(claimable((record.key,)))
+        record = first_record(new, FIRST_GENERATION, store_id, int(now), claim)
+        if claim is None:
+            self._hints.tell(claimable((record.key,)))
         return Started(record, created=True)
 
     def _start_by_steps(
         self, new: NewInvocation, on_existing: OnExisting, claim: StartClaim | None
     ) -> Started:
-        """Look, then write: the id is taken, or letters or a claim come along."""
+        """Look, then write: the id is taken, or letters come along."""
         store_id = self.store_id()
 
         def work(transaction: Transaction) -> Started | None:

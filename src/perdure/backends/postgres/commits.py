@@ -18,6 +18,7 @@ from perdure.backends.base import (
     Refusal,
     Release,
     RetryLater,
+    StartClaim,
     Stop,
     Suspend,
     Transition,
@@ -50,6 +51,7 @@ _CHILD: Kinds = (
     Numbers, Numbers, Texts, Texts, Texts, Texts, Texts, Numbers, Texts, Numbers, Texts, Texts,
     Numbers, Numbers, Blobs, Blobs, Texts, Texts, Numbers, Blobs, Texts, Blobs, Numbers, Numbers,
 )  # fmt: skip
+_CLAIM: Kinds = (Texts, Numbers, Blobs)
 _WATCH: Kinds = (Numbers, Texts, Numbers)
 _FOREIGN_WATCH: Kinds = (Numbers, Texts, Numbers, Numbers)
 _READ: Kinds = (Numbers, Numbers)
@@ -119,9 +121,17 @@ class Wave:
         ]
 
 
-def start_call(new: NewInvocation, store_id: bytes, list_number: int) -> Call:
-    """The call that makes the first generation of an id, if nobody has taken it."""
-    return "start", _columns(_CHILD[1:], [(list_number, *_child(new, store_id))])
+def start_call(
+    new: NewInvocation, store_id: bytes, list_number: int, claim: StartClaim | None = None
+) -> Call:
+    """The call that makes, and may claim, the first generation of an id, if nobody has taken it."""
+    columns = _columns(_CHILD[1:], [(list_number, *_child(new, store_id))])
+    if claim is None:
+        return "start", columns
+    return "start_claimed", [
+        *columns,
+        *_columns(_CLAIM, [(claim.owner, claim.lease, claim.token)]),
+    ]
 
 
 def seizure(

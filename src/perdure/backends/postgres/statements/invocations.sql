@@ -23,6 +23,13 @@ SELECT newer_list, started_at FROM perdure.start(
     %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s
 );
 
+-- name: start_claimed
+-- The same, claimed at that instant (migration 8).
+SELECT newer_list, started_at FROM perdure.start_claimed(
+    %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
+    %s, %s
+);
+
 -- name: lock_id
 -- Waits for every write in flight on the rows of an id.
 SELECT seq FROM perdure.invocation WHERE invocation_id = %(id)s ORDER BY seq FOR UPDATE;

@@ -14,12 +14,17 @@ from benchmarks.works.throughput import idle
 
 
 def probe(program: Program, count: int) -> list[float]:
-    """Seconds of each of `count` workflows, one after the other."""
-    program.one.start().result()  # what happens once is not counted
+    """Seconds of each of `count` workflows, one after the other, each started and waited for."""
+    return timed(lambda: program.one.start().result(), count)
+
+
+def timed(run: Callable[[], object], count: int) -> list[float]:
+    """Seconds of each of `count` runs; what happens once is not counted."""
+    run()
     found = []
     for _ in range(count):
         start = time.perf_counter()
-        program.one.start().result()
+        run()
         found.append(time.perf_counter() - start)
     return found
 
@@ -54,10 +59,12 @@ def loaded(program: Program, per_s: float) -> Callable[[], None]:
 
 
 def run(bench: Bench) -> Figures:
-    """Idle as a script has it; half load beside a worker in the same process."""
+    """Idle as a script has it, by start and by call; half load beside a worker in the process."""
     count = bench.sizes.probes
     with bench.place() as place:
-        figures = spread("idle", probe(place.program(), count))
+        program = place.program()
+        figures = spread("idle", probe(program, count))
+        figures |= spread("call", timed(program.one, count))
     with bench.place() as place:
         program = place.program(local_worker=False)
         program.app.start_worker()

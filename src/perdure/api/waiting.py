@@ -136,9 +136,14 @@ class Waiting:
             record = self._read(key)  # after the listening began, so that no end comes in between
             if (found := wanted.look(record)) is not None:
                 return found
-            runtime.hearing.expect()
             with contextlib.nullcontext() if wanted.is_run else self._here(record.root):
+                may_run = bool(runtime.starters) and record.name in self._registry
+                # Another process may do it; one that probably will not is listened for later.
+                expect_at = began + (POLL_FIRST_SECONDS if may_run else 0.0)
                 while True:
+                    if monotonic() >= expect_at:
+                        runtime.hearing.expect()
+                        expect_at = float("inf")
                     self._refuse_stopped(record, failures)
                     doubt_at = self._doubt(record, doubt_at)
                     left = pause if deadline is None else min(pause, deadline - monotonic())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
@@ -139,6 +140,35 @@ def test_tasks_that_wait_for_each_other_can_be_tried(
         return branch.start().result()
 
     assert crash_everywhere.options(idempotent=[leaf, branch])(tree).boundaries > 3
+
+
+def test_transactions_are_held_to_once_in_a_world_that_begins_anew(
+    app: Perdure, tmp_path: Path
+) -> None:
+    file = tmp_path / "orders.db"
+    orders = app.database(f"sqlite:///{file}")
+    begun: list[int] = []
+
+    def begin() -> None:
+        begun.append(1)
+        for each in tmp_path.glob("orders.db*"):
+            each.unlink()
+        with sqlite3.connect(file) as tables:
+            tables.execute("CREATE TABLE charges (cents INTEGER)")
+
+    @app.transaction(orders)
+    def charge(tx: sqlite3.Connection, cents: int) -> int:
+        tx.execute("INSERT INTO charges VALUES (?)", (cents,))
+        return int(tx.execute("SELECT count(*) FROM charges").fetchone()[0])
+
+    @app.workflow
+    def order(cents: int) -> list[int]:
+        return [charge(cents), charge(cents), charge.start(cents).result()]
+
+    report = crash_everywhere.options(begin=begin)(order, 1999)
+    assert len(begun) > report.runs > 20
+    with sqlite3.connect(file) as tables:
+        assert tables.execute("SELECT count(*) FROM charges").fetchone() == (3,)
 
 
 def test_what_a_driver_raises_reaches_the_test(app: Perdure) -> None:

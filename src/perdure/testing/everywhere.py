@@ -10,20 +10,22 @@ from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar
 
 from perdure.api.functions import Registered, refuse_running_loop
+from perdure.core.entries import EntryKind
 from perdure.errors import PerdureError
 from perdure.testing.apps import IN_A_THREAD, app_of, workflow_of
 from perdure.testing.comparing import keys_drawn, line_of, lines_of_bodies, unlike
-from perdure.testing.executions import misrun
+from perdure.testing.executions import Execution, misrun
 from perdure.testing.faults import Fault, Mode
-from perdure.testing.lives import Drive, Ended, Life, Plan, Stopped, living, settled
+from perdure.testing.lives import Begin, Drive, Ended, Life, Plan, Stopped, living, settled
 from perdure.testing.reports import Finding, Kind, Repeated, Report, line_in
 from perdure.testing.stores import Store, make_store
-from perdure.testing.survivors import Survivors
+from perdure.testing.survivors import Survivors, body_id
 from perdure.testing.watching import Watch
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_NO_PROCESS = -1
 SHOWS_MAX = 60
 """So often findings may show before the search ends: more of the same says nothing new."""
 
@@ -72,6 +74,8 @@ class CrashEverywhere:
         drive: called in each process with the handle of the workflow, on a thread of its own; it
             sends messages and the like. Time stands still while it works, and passes while it waits
             for a result. It comes again after a crash, as a client would: give its messages an id.
+        begin: called before each run; it empties the databases that tasks write to, say. Ids and
+            keys are the same in every run, so what is left of one is found by the next.
         store: "memory", "sqlite" (a temporary file), or a function that makes an empty store on a
             given clock.
         idempotent: tasks (or their names) that may run twice although nothing in the code says so.
@@ -81,6 +85,7 @@ class CrashEverywhere:
     """
 
     drive: Drive | None = None
+    begin: Begin | None = None
     store: Store = "memory"
     idempotent: frozenset[str] = frozenset()
     allow: frozenset[str] = frozenset()
@@ -92,6 +97,7 @@ class CrashEverywhere:
         self,
         *,
         drive: Drive | None = None,
+        begin: Begin | None = None,
         store: Store = "memory",
         idempotent: Iterable[Registered[..., Any] | str] = (),
         allow: Iterable[str] = (),
@@ -108,6 +114,7 @@ class CrashEverywhere:
         return replace(
             self,
             drive=drive,
+            begin=begin,
             store=store,
             idempotent=frozenset(names),
             allow=frozenset(allow),
@@ -136,7 +143,8 @@ class CrashEverywhere:
         registered = workflow_of(workflow)
         refuse_running_loop("crash_everywhere", IN_A_THREAD)
         app = app_of(registered)
-        plan = Plan(app, registered, args, kwargs, self.drive, make_store(self.store))
+        make = make_store(self.store)
+        plan = Plan(app, registered, args, kwargs, self.drive, make, begin=self.begin)
         watch = Watch()
         with watch.over(app):
             report = _Search(self, settled(plan), watch).run()
@@ -338,12 +346,25 @@ class _Search:
             return "keyed"
         return "idempotent" if name in self.options.idempotent else ""
 
+    def in_transactions(self, survivors: Survivors) -> Iterator[Execution]:
+        """Bodies of which the database may say that they have run, so that they need not."""
+        found: list[tuple[str, str]] = []
+        for key, row in survivors.rows.items():
+            journal = survivors.journals[key]
+            found += [(e.name, body_id(row, e)) for e in journal if e.kind == EntryKind.TASK]
+            found.append((row.name, key.invocation_id))
+        for name, body in found:
+            task = self.plan.app.registry.get(name)
+            if task is not None and task.around is not None:
+                yield Execution(_NO_PROCESS, body, name, "", pure=True, undoable=True)
+
     def broken(self, life: Life, survivors: Survivors) -> Iterator[Finding]:
         """What perdure promises and did not keep."""
         problems = [*survivors.unsound()]
         for moment in life.moments:
             problems += moment.changed_in(survivors)
-        problems += misrun(life.moments, survivors, self.watch.runs.all, self.watch.runs.once)
+        runs = [*self.watch.runs.all, *self.in_transactions(survivors)]
+        problems += misrun(life.moments, survivors, runs, self.watch.runs.once)
         ran = len(self.watch.runs.all)
         again = life.step()
         if not isinstance(again, Ended) or not isinstance(life.end, Ended):

@@ -19,7 +19,7 @@ from perdure.engine.effects import Call
 from perdure.errors import ConfigurationError, PerdureError
 from perdure.testing.apps import IN_A_THREAD, app_of, workflow_of
 from perdure.testing.comparing import line_of
-from perdure.testing.lives import Drive, Life, Plan, Stopped, World, living, settled
+from perdure.testing.lives import Begin, Drive, Life, Plan, Stopped, World, living, settled
 from perdure.testing.reports import Finding, Kind, Report, line_in
 from perdure.testing.stores import Store, make_store
 from perdure.testing.survivors import Survivors
@@ -116,12 +116,13 @@ class FuzzSchedules:
     Attributes:
         runs: how many orders are tried.
         seed: of the first; each run has the next one.
-        drive, store: see `CrashEverywhere`.
+        drive, begin, store: see `CrashEverywhere`.
     """
 
     runs: int = RUNS
     seed: int = 0
     drive: Drive | None = None
+    begin: Begin | None = None
     store: Store = "memory"
 
     def options(
@@ -130,6 +131,7 @@ class FuzzSchedules:
         runs: int = RUNS,
         seed: int = 0,
         drive: Drive | None = None,
+        begin: Begin | None = None,
         store: Store = "memory",
     ) -> FuzzSchedules:
         """The same with other options; see the class.
@@ -140,7 +142,7 @@ class FuzzSchedules:
         make_store(store)
         if runs < 2:
             raise ConfigurationError(f"runs={runs!r}: expected at least 2, to compare them.")
-        return replace(self, runs=runs, seed=seed, drive=drive, store=store)
+        return replace(self, runs=runs, seed=seed, drive=drive, begin=begin, store=store)
 
     def __call__(self, workflow: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Report:
         """Try it, and fail if an order shows.
@@ -157,7 +159,8 @@ class FuzzSchedules:
         registered = workflow_of(workflow)
         refuse_running_loop("fuzz_schedules", IN_A_THREAD)
         app, report = app_of(registered), Report(registered.name)
-        plan = settled(Plan(app, registered, args, kwargs, self.drive, make_store(self.store)))
+        make = make_store(self.store)
+        plan = settled(Plan(app, registered, args, kwargs, self.drive, make, begin=self.begin))
         orders: set[tuple[str, ...]] = set()
         first: dict[Place, Entry] | None = None
         for seed in range(self.seed, self.seed + self.runs):

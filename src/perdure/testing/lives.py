@@ -42,6 +42,8 @@ _STOPPED = (InvocationState.PARKED, InvocationState.DEAD)
 
 Drive = Callable[[DistributedInvocation[Any]], object]
 """Sends messages and the like to the workflow while it runs. Called once in each process."""
+Begin = Callable[[], object]
+"""Puts the world outside as it was, before each run."""
 
 
 class Plan(NamedTuple):
@@ -52,6 +54,7 @@ class Plan(NamedTuple):
             run; None for as many as the app has.
         first: whether it is not known yet that it can run so.
         prepare: called in each process before it starts the workflow.
+        begin: called before each run.
     """
 
     app: Perdure
@@ -63,6 +66,7 @@ class Plan(NamedTuple):
     concurrency: int | None = 1
     first: bool = False
     prepare: Callable[[Perdure, World], None] | None = None
+    begin: Begin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +164,8 @@ def settled(plan: Plan) -> Plan:
 @contextlib.contextmanager
 def living(plan: Plan, watch: Watch) -> Generator[Life]:
     """An empty store to run on, closed at the end of the block."""
+    if plan.begin is not None:
+        plan.begin()
     clock = VirtualClock()
     store = plan.make_store(clock)
     watch.begin()

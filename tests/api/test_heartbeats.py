@@ -13,6 +13,7 @@ from perdure import InvocationState, Perdure, Retry, wf
 from perdure.api.queries import read_data
 from perdure.core.entries import EntryKind
 from perdure.engine import pulse
+from perdure.engine.bodies import BodyRunner
 from perdure.engine.heartbeats import HEARTBEAT
 from perdure.engine.pulse import Pulse
 from perdure.errors import (
@@ -158,8 +159,10 @@ def test_a_started_task_is_told_of_its_end(store):
             raise
 
     handle = endless.start()
+    assert handle.last_heartbeat(str, "none") == "none"
     app.start_worker()
     assert beaten.wait(LONG)
+    assert handle.last_heartbeat(str) == "on"
     handle.cancel("enough")
     assert told.wait(LONG)
     with pytest.raises(InvocationCancelled):
@@ -169,7 +172,7 @@ def test_a_started_task_is_told_of_its_end(store):
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("by", ["cancel", "deadline", "terminate"])
 def test_a_called_body_is_told_that_its_workflow_ends(store, by):
-    app = store.app(local_worker=False)
+    app = store.app(virtual=True, local_worker=False, lease=3600.0)
     told, beaten = threading.Event(), threading.Event()
 
     @app.task(name="endless")
@@ -196,10 +199,12 @@ def test_a_called_body_is_told_that_its_workflow_ends(store, by):
             wf.set_data("clean", clean())
             raise
 
-    handle = flow.options(timeout=0.5 if by == "deadline" else LONG).start()
+    handle = flow.options(timeout=60.0).start()
     app.start_worker()
     assert beaten.wait(LONG)
-    if by != "deadline":
+    if by == "deadline":
+        store.env.advance(60.0)
+    else:
         getattr(handle, by)()
     assert told.wait(LONG)
     with pytest.raises(InvocationCancelled):
@@ -283,7 +288,7 @@ def test_a_silent_attempt_fails_and_its_body_is_told(store, started):
     told, second = threading.Event(), threading.Event()
     seen: list[Any] = []
 
-    @app.task(name="copy", heartbeat_timeout=0.2, retry=AGAIN)
+    @app.task(name="copy", heartbeat_timeout=1.0, retry=AGAIN)
     def copy() -> str:
         seen.append(wf.last_heartbeat())
         if len(seen) > 1:
@@ -337,20 +342,31 @@ def test_a_silent_async_body_is_cancelled(store):
     assert cancelled.wait(LONG)
 
 
-def test_heartbeats_keep_an_attempt_alive(memory_store):
-    app = memory_store.app(local_worker=False)
-    pause = threading.Event()
+def test_heartbeats_keep_an_attempt_alive(memory_store, monkeypatch):
+    """By a clock that goes on at each heartbeat only, half as far as an attempt may be silent."""
+    app = memory_store.app(virtual=True, local_worker=False, lease=3600.0)
+    now, looks, pause = [0.0], [0], threading.Event()
+    monkeypatch.setattr(memory_store.env, "monotonic", lambda: now[0], raising=False)
 
-    @app.task(name="slow", heartbeat_timeout=2.0)
+    class Counted(BodyRunner):
+        def _look(self, *args: Any) -> None:
+            super()._look(*args)
+            looks[0] += 1
+
+    monkeypatch.setattr(app.runtime.bodies, "__class__", Counted)
+
+    @app.task(name="slow", heartbeat_timeout=0.05)
     def slow() -> str:
-        for _ in range(300):
-            pause.wait(0.01)
+        while looks[0] < 5:
             wf.heartbeat()
+            now[0] += 0.025
+            pause.wait(0.001)
         return "in its own time"
 
     handle = slow.start()
     app.start_worker()
     assert handle.result(LONG) == "in its own time"
+    assert now[0] > 0.05
 
 
 def test_past_its_timeout_a_body_is_told(memory_store):
@@ -488,9 +504,8 @@ def test_refusals(memory_store: Store) -> None:
     assert "await wf.heartbeat_async" in in_async
     with pytest.raises(NotInWorkflow):
         wf.heartbeat()
-    for options in ({"executor": "process"}, {"pure": True}):
-        with pytest.raises(RegistrationError, match="cannot tell heartbeats"):
-            app.task(heartbeat_timeout=1, **options)(test_refusals)
+    with pytest.raises(RegistrationError, match="cannot tell heartbeats"):
+        app.task(heartbeat_timeout=1, pure=True)(test_refusals)
     with pytest.raises(ConfigurationError, match="heartbeat_timeout=0"):
         app.task(heartbeat_timeout=0)
     with pytest.raises(ConfigurationError, match="heartbeat_timeout"):

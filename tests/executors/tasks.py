@@ -119,15 +119,41 @@ def refused(what: str) -> None:
         "sleep": lambda: wf.sleep(0),
         "record": lambda: wf.record("x", lambda: 1),
         "set_data": lambda: wf.set_data("x", 1),
+        "heartbeat": lambda: wf.heartbeat("x"),
     }
     operations[what]()
 
 
+def copying(folder: Path, how: str) -> list[Any]:
+    """Tells how far it has come; the first attempt comes to no end of its own."""
+    last = wf.last_heartbeat(int, 0) or 0
+    wf.heartbeat(last + 1)
+    if last:
+        return [last, wf.last_heartbeat(int)]
+    (folder / "beaten").write_text(str(os.getpid()))
+    if how == "fails":
+        wf.heartbeat(2)
+        raise Unregistered("1")
+    if how == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "hangs":
+        time.sleep(1000)
+    try:
+        while True:
+            wf.heartbeat()
+    except wf.AttemptLost as error:
+        (folder / "told").write_text(str(error))
+        raise
+
+
 def register(target: Perdure, executor: Any, **options: Any) -> dict[str, Any]:
     """All of them in `target`, by name."""
-    functions = (where, draws, receipt, fail, flaky, die, hang, meet, starting, refused)
+    functions = (where, draws, receipt, fail, flaky, die, hang, meet, starting, refused, copying)
     target.register(OutOfStock)
-    retry = {"flaky": Retry(attempts=5, wait_initial=0.001, on=(Unregistered,))}
+    retry = {
+        "flaky": Retry(attempts=5, wait_initial=0.001, on=(Unregistered,)),
+        "copying": Retry(attempts=2, wait_initial=0.001),
+    }
     return {
         each.__name__: target.task(
             name=each.__name__, executor=executor, retry=retry.get(each.__name__), **options

@@ -20,7 +20,12 @@ import pytest
 
 from perdure import InvocationState, Perdure
 from perdure.engine import runtime
-from perdure.errors import ExecutorUnavailable, TaskTimeout
+from perdure.errors import (
+    ExecutorUnavailable,
+    OperationRefused,
+    RegistrationError,
+    TaskTimeout,
+)
 from tests.executors.tasks import LONG
 
 
@@ -85,6 +90,15 @@ def test_bodies_run_on_the_executor_that_is_given(made, way):
         assert thread.startswith("mine")
         app.close()
         assert pool.submit(int).result() == 0  # it is the user's, and still open
+
+
+def test_nobody_can_be_told_of_heartbeats_from_there(made):
+    with ThreadPoolExecutor(1) as pool:
+        app, task = made(pool)
+        with pytest.raises(OperationRefused, match="executor of yours"):
+            run(app, lambda: task["refused"]("heartbeat"))
+        with pytest.raises(RegistrationError, match="cannot tell heartbeats"):
+            app.task(executor=pool, heartbeat_timeout=1)(LONG.hex)
 
 
 def test_no_two_attempts_are_the_same_to_an_executor(made, tmp_path):

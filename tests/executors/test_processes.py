@@ -16,8 +16,11 @@ import pytest
 from perdure import InvocationState, Perdure
 from perdure.backends.memory import MemoryBackend
 from perdure.core.identity import InvocationKey
+from perdure.engine import pulse
 from perdure.errors import (
     ConfigurationError,
+    HeartbeatTimeout,
+    InvocationCancelled,
     InvocationDead,
     OperationRefused,
     OutcomeUnknown,
@@ -328,3 +331,57 @@ def test_what_cannot_run_on_an_executor_is_refused_at_decoration():
     with pytest.raises(ConfigurationError, match="'processes'"):
         app.task(executor=wrong)
     assert tasks.app.settings.name == "executors"
+
+
+@pytest.mark.parametrize("way", ["call", "start"])
+@pytest.mark.parametrize(("how", "last"), [("fails", 2), ("hangs", 1), ("dies", 1)])
+def test_another_attempt_goes_on_from_what_the_last_one_told(made, tmp_path, how, last, way):
+    pace = 2.0 if how == "hangs" else LONG
+    app, task = made("process", lease=1.0, options={"heartbeat_timeout": pace})
+
+    def main() -> list[Any]:
+        one = task["copying"]
+        return one(tmp_path, how) if way == "call" else one.start(tmp_path, how).result()
+
+    assert run(app, main) == [last, last + 1]
+    if how != "fails":
+        assert gone(int((tmp_path / "beaten").read_text()))
+
+
+def test_a_silent_body_is_killed(made, tmp_path):
+    app, task = made("process", options={"heartbeat_timeout": 0.5})
+
+    def main() -> str:
+        with pytest.raises(HeartbeatTimeout) as caught:
+            task["hang"](tmp_path)
+        return str(caught.value)
+
+    text = run(app, main)
+    assert "'hang' told no heartbeat for 0.5 seconds. Its process was killed." in text
+    assert all(gone(int(pid)) for pid in (tmp_path / "started").read_text().split())
+
+
+@pytest.mark.parametrize("way", ["call", "start"])
+def test_a_body_is_told_that_it_counts_no_more(made, tmp_path, monkeypatch, way):
+    monkeypatch.setattr(pulse, "TELL_SECONDS", 0.0)
+    app, task = made("process", local_worker=False)
+    app.start_worker()
+
+    def main() -> Any:
+        return task["copying"](tmp_path, "told")
+
+    if way == "call":
+        handle = app.workflow(name="main")(main).start()
+    else:
+        handle = task["copying"].start(tmp_path, "told")
+    deadline = time.monotonic() + LONG
+    while not (tmp_path / "beaten").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    handle.cancel()
+    with pytest.raises(InvocationCancelled):
+        handle.result(LONG)
+    while not (tmp_path / "told").exists() or not (tmp_path / "told").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert "counts no more" in (tmp_path / "told").read_text()

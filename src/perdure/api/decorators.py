@@ -140,7 +140,8 @@ class Decorators:
                 an invocation of its own, as with a queue.
             heartbeat_timeout: seconds or timedelta without a `wf.heartbeat(...)` after which an
                 attempt fails with a `HeartbeatTimeout`, which counts from when its body begins. A
-                sync body past it runs on unseen until its next heartbeat, as one past `timeout`.
+                sync body past it runs on unseen until its next heartbeat, as one past `timeout`;
+                in a process it is killed.
 
         Raises:
             RegistrationError: not callable, a name that is taken, or no readable signature; or an

@@ -70,7 +70,7 @@ def check_pace(
             "heartbeat_timeout=0: no body could tell heartbeats so fast. Leave it out, or give it "
             "a few times the seconds between two heartbeats."
         )
-    if executor != "thread" or pure:
+    if executor not in ("thread", "process") or pure:
         why = "pure=True" if pure else f"executor={executor!r}"
         raise RegistrationError(
             f"heartbeat_timeout= with {why}: such bodies cannot tell heartbeats. Limit them by "

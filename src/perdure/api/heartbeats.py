@@ -6,9 +6,10 @@ from typing import Any, TypeVar, overload
 
 from perdure.api.loose import decoder, encode_message
 from perdure.api.operations import client_of, require_context
-from perdure.engine.bodies import tell
+from perdure.api.progress import DETAILS
 from perdure.engine.context import TaskContext
 from perdure.engine.pulse import Pulse
+from perdure.engine.telling import tell
 from perdure.errors import AttemptLost, OperationRefused, WrongColour
 
 T = TypeVar("T")
@@ -29,7 +30,7 @@ def heartbeat(details: object = _NONE) -> None:
     Raises:
         AttemptLost: this attempt counts no more, as far as that was found out; it is looked for
             once a second. Clean up what the body itself began, and let it pass.
-        OperationRefused: in a workflow, in a pure task, or in a body that runs on an executor.
+        OperationRefused: in a workflow, in a pure task, a transaction, or an executor of the user.
         SerializationError: the details cannot be recorded; nothing was.
         WrongColour: in an async body; `await wf.heartbeat_async(...)`.
     """
@@ -67,14 +68,14 @@ def last_heartbeat(type_: Any = Any, default: Any = None) -> Any:
         default: given if there are none.
 
     Raises:
-        OperationRefused: in a workflow, in a pure task, or in a body that runs on an executor.
+        OperationRefused: in a workflow, in a pure task, a transaction, or an executor of the user.
         DeserializationError: they are no `type_`.
     """
     context, pulse = _of_body("wf.last_heartbeat")
     body = pulse.details()
     if body is None:
         return default
-    return decoder(client_of(context), type_, "details of a heartbeat")(body)
+    return decoder(client_of(context), type_, DETAILS)(body)
 
 
 def _beat(context: TaskContext, pulse: Pulse, details: object) -> bool:
@@ -82,7 +83,7 @@ def _beat(context: TaskContext, pulse: Pulse, details: object) -> bool:
     _refuse_lost(context)
     body = None
     if details is not _NONE:
-        body = encode_message(client_of(context), details, "details of a heartbeat")
+        body = encode_message(client_of(context), details, DETAILS)
     return pulse.beat(body)
 
 
@@ -106,7 +107,7 @@ def _of_body(operation: str) -> tuple[TaskContext, Pulse]:
     if pulse is None:
         raise OperationRefused(
             f"{operation} was called in the task {context.template.name!r}, whose bodies run on "
-            "an executor of their own, from where nobody can be told. Leave executor= out for "
-            "tasks that tell heartbeats, or split the work into several calls."
+            'an executor of yours, from where nobody can be told. Use executor="process" for '
+            "tasks that tell heartbeats, or leave it out, or split the work into several calls."
         )
     return context, pulse

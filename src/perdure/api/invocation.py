@@ -12,6 +12,7 @@ from perdure.api.client import Client
 from perdure.api.definition import Call, Definition
 from perdure.api.moments import to_datetime
 from perdure.api.outside import loop_is_running, refuse_undurable
+from perdure.api.progress import read_progress
 from perdure.api.queries import Query, ask
 from perdure.api.streams import Stream
 from perdure.api.updating import Answer, ask_update
@@ -179,6 +180,21 @@ class DistributedInvocation(Generic[R_co]):
         if default is _MISSING:
             raise KeyError(name)
         return default
+
+    def last_heartbeat(self, type_: Any = Any, default: Any = None) -> Any:
+        """The details that the body of this started task told last, as far as they are durable.
+
+        Those of calls within a workflow are not seen from outside of their bodies.
+
+        Args:
+            type_: what the details must be; they are decoded to it.
+            default: given if it told none.
+
+        Raises:
+            OperationRefused: in a workflow, where another answer on replay would be a divergence.
+            DeserializationError: they are no `type_`.
+        """
+        return read_progress(self._client, self.key, type_, default)
 
     @overload
     def query(self, query: Query[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextvars
 import functools
-import logging
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -27,8 +26,9 @@ from perdure.engine.outcome import Outcome, Raised, Unfinished
 from perdure.engine.pool import Pool
 from perdure.engine.pulse import Pulse
 from perdure.engine.strays import OneProcess
+from perdure.engine.telling import answer, tell
 from perdure.errors import (
-    BackendError,
+    AttemptLost,
     BodyDied,
     ExecutorUnavailable,
     HeartbeatTimeout,
@@ -46,27 +46,13 @@ MayStart = Callable[[], bool]
 
 
 T = TypeVar("T")
-logger = logging.getLogger("perdure.engine")
 
 TELLERS = 4
 """Threads on which heartbeats of async bodies are made durable."""
 GIVEN_UP = "the workflow that called it waits for it no more"
 OUT_OF_TIME = "it is past its timeout"
 SILENT = "it told no heartbeat for too long"
-
-
-def tell(context: TaskContext) -> None:
-    """Make what a body told last durable, and learn whether its attempt counts still.
-
-    What the state backend cannot do now is done with a later heartbeat.
-    """
-    pulse = context.pulse
-    if pulse is None or context.lost:
-        return
-    try:
-        context.lost = pulse.tell()
-    except BackendError as error:
-        logger.info("a heartbeat of %s was not recorded: %s", context.invocation, error)
+STILL_RUNNING = "If its body lives, its next wf.heartbeat() ends it; what it gives is dropped."
 
 
 class _Once:
@@ -106,6 +92,37 @@ class _Once:
         if give_up is not None:
             give_up()
         return deliver
+
+
+class _Left:
+    """The seconds that a body in another process has still, from when it is asked first."""
+
+    def __init__(self, monotonic: Callable[[], float], call: Call, context: TaskContext) -> None:
+        self._monotonic = monotonic
+        self._timeout = call.function.timeout
+        self._pace = call.function.heartbeat_timeout
+        self._context = context
+        self._began: float | None = None
+
+    @property
+    def silent(self) -> bool:
+        """Whether it was silent for too long."""
+        quiet = self._quiet()
+        return quiet is not None and quiet <= 0
+
+    def _quiet(self) -> float | None:
+        pulse = self._context.pulse if self._pace is not None else None
+        return None if pulse is None else (self._pace or 0.0) - (self._monotonic() - pulse.last)
+
+    def __call__(self) -> float | None:
+        """Seconds until it is to be killed; None for no limit."""
+        if self._began is None:
+            self._began = self._monotonic()
+            if self._pace is not None and (pulse := self._context.pulse) is not None:
+                pulse.begin()
+        left = None if self._timeout is None else self._timeout - (self._monotonic() - self._began)
+        limits = [each for each in (left, self._quiet()) if each is not None]
+        return min(limits, default=None)
 
 
 class BodyRunner:
@@ -268,7 +285,7 @@ class BodyRunner:
             self._io.after(left, lambda: self._look(call, context, once, pulse, limit))
             return
         context.lost = context.lost or SILENT
-        once(self._silent(call))
+        once(self._silent(call, STILL_RUNNING))
 
     def _here(self, call: Call, context: TaskContext) -> Result:
         """Run a sync body on this thread, in what its function wants around it."""
@@ -287,11 +304,22 @@ class BodyRunner:
         from perdure.engine.processes import OutOfTime  # noqa: PLC0415 - only who uses it pays
 
         payload = shipping.pack(call, context, self._store_id)
+        left = _Left(self._env.monotonic, call, context)
+        talk = functools.partial(answer, context)
         try:
-            reply = self._executors.processes.run(payload, call.function.timeout, may_start)
+            reply = self._executors.processes.run(payload, left, talk, may_start)
         except OutOfTime:
-            return self._killed(call)
-        return None if reply is None else shipping.unpack(call.function, reply, self._types)
+            return (
+                self._silent(call, "Its process was killed.") if left.silent else self._killed(call)
+            )
+        if reply is None:
+            return None
+        result = shipping.unpack(call.function, reply, self._types)
+        if isinstance(result, Raised) and context.lost:
+            return Raised(result.body, AttemptLost(context.lost), final=True)
+        if isinstance(result, Raised) and context.has_untold:
+            tell(context)
+        return result
 
     def _on_executor(self, call: Call, context: TaskContext, once: _Once) -> Result:
         choice = cast("Executor | Callable[[], Executor]", call.function.executor)
@@ -373,13 +401,13 @@ class BodyRunner:
             ),
         )
 
-    def _silent(self, call: Call) -> Raised:
+    def _silent(self, call: Call, body: str) -> Raised:
         return self._raised(
             call,
             HeartbeatTimeout(
                 f"Task {call.function.name!r} told no heartbeat for "
-                f"{call.function.heartbeat_timeout} seconds. If it lives, its next wf.heartbeat() "
-                "ends it; what it gives is dropped. Tell more often, or raise heartbeat_timeout=."
+                f"{call.function.heartbeat_timeout} seconds. {body} Tell more often, or raise "
+                "heartbeat_timeout=."
             ),
         )
 

@@ -19,7 +19,7 @@ from perdure.engine.ledger import Ledger
 from perdure.engine.letters import CANCEL, OWN_IDS
 from perdure.engine.outcome import Outcome, Raised, Unfinished
 from perdure.engine.runtime import Runtime
-from perdure.errors import AttemptLost, JournalCorrupted
+from perdure.errors import AttemptLost, BackendUnavailable, JournalCorrupted
 
 HEARTBEAT = f"{OWN_IDS}heartbeat"
 """Under this name the data of a row hold what a body told last."""
@@ -146,7 +146,7 @@ class CallKeeper:
             result = _put(self._caller.runtime, holding, head, self._name, note)
             if result is not Refusal.WRONG_HEAD:
                 return result is not Refusal.STALE
-        return True
+        raise BackendUnavailable(f"{TRIES_MAX} commits of its workflow came in between")
 
     def load(self) -> bytes | None:
         """See `Keeper.load`."""

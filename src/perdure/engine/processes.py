@@ -17,6 +17,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 
 from perdure.engine.shipping import PROCESS_NAME, run_shipment, serving
+from perdure.engine.telling import Ask, refusal
 from perdure.errors import BodyDied, ExecutorUnavailable
 
 START_SECONDS = 120.0
@@ -28,6 +29,8 @@ PARENT_CHECK_SECONDS = 2.0
 
 _READY = b"ready"
 _BEGAN = b"began"
+_ASKS = b"asks:"
+"""Before a question. (What a body gave begins with another byte: it is a map of msgpack.)"""
 
 
 class OutOfTime(Exception):
@@ -51,7 +54,35 @@ def serve(connection: Connection) -> None:
         connection.send_bytes(_READY)
         while True:
             payload = connection.recv_bytes()
-            connection.send_bytes(run_shipment(payload, lambda: connection.send_bytes(_BEGAN)))
+            asking = _Asking(connection)
+            reply = run_shipment(payload, lambda: connection.send_bytes(_BEGAN), asking.ask)
+            asking.end()
+            connection.send_bytes(reply)
+
+
+class _Asking:
+    """The questions of one body. Its threads take turns, and none asks when it has ended."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._is_over = False
+
+    def ask(self, question: bytes) -> bytes:
+        """Send it, and wait for the answer."""
+        if os.getpid() != self._pid:
+            return refusal("it was forked, and only the process that was made for it can tell")
+        with self._lock:
+            if self._is_over:
+                return refusal("its body has ended")
+            self._connection.send_bytes(_ASKS + question)
+            return self._connection.recv_bytes()
+
+    def end(self) -> None:
+        """The body has ended."""
+        with self._lock:
+            self._is_over = True
 
 
 def _ignore(number: int, frame: object) -> None:
@@ -108,8 +139,13 @@ class _Process:
                 'if __name__ == "__main__":'
             ) from None
 
-    def run(self, payload: bytes, limit: float | None) -> bytes:
-        """Run one body, at most `limit` seconds from when its function was found there.
+    def run(self, payload: bytes, left: Callable[[], float | None], answer: Ask) -> bytes:
+        """Run one body.
+
+        Args:
+            left: the seconds until it is killed, None for no limit; asked when its function was
+                found there, and after each of its questions.
+            answer: answers them.
 
         Raises:
             OutOfTime: it was past that.
@@ -123,7 +159,7 @@ class _Process:
             if first != _BEGAN:
                 return first
             began = True
-            return self._receive(limit)
+            return self._outcome(left, answer)
         except OutOfTime:
             self.kill()
             raise
@@ -135,6 +171,15 @@ class _Process:
                 f"A process for task bodies ended while it imported the task's module (exit code "
                 f"{code}); its own words are on stderr."
             ) from None
+
+    def _outcome(self, left: Callable[[], float | None], answer: Ask) -> bytes:
+        """What the body gave, after its questions."""
+        while True:
+            limit = left()
+            got = self._receive(None if limit is None else max(0.0, limit))
+            if not got.startswith(_ASKS):
+                return got
+            self._connection.send_bytes(answer(got.removeprefix(_ASKS)))
 
     def _expect(self, wanted: bytes | None = None) -> bytes:
         """A message that does not depend on a body, and so comes soon."""
@@ -198,12 +243,16 @@ class Processes:
         self._closed = False
 
     def run(
-        self, payload: bytes, limit: float | None, may_start: Callable[[], bool]
+        self,
+        payload: bytes,
+        left: Callable[[], float | None],
+        answer: Ask,
+        may_start: Callable[[], bool],
     ) -> bytes | None:
         """Run one body and wait for it, first for a process that is free.
 
         Args:
-            limit: seconds for the body, without that wait.
+            left, answer: see `_Process.run`.
             may_start: asked when there is one; None is given if the answer is no.
 
         Raises:
@@ -213,12 +262,12 @@ class Processes:
         try:
             if process is None:
                 process = _Process()
-            answer = process.run(payload, limit) if may_start() else None
+            reply = process.run(payload, left, answer) if may_start() else None
         except BaseException:
             self._give_back(None)
             raise
         self._give_back(process)
-        return answer
+        return reply
 
     def _take(self) -> _Process | None:
         """An idle one, or leave to make one."""

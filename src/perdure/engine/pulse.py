@@ -38,8 +38,15 @@ class Pulse:
         last: when the newest heartbeat was, or the body began (monotonic seconds).
     """
 
-    def __init__(self, monotonic: Callable[[], float], keeper: Keeper) -> None:
-        """The body begins now."""
+    def __init__(
+        self, monotonic: Callable[[], float], keeper: Keeper, every: float | None = None
+    ) -> None:
+        """The body begins now.
+
+        Args:
+            every: seconds between two times to `tell` at least; default: `TELL_SECONDS`.
+        """
+        self._every = TELL_SECONDS if every is None else every
         self._monotonic = monotonic
         self._keeper = keeper
         self._tell_at = float("-inf")
@@ -69,7 +76,7 @@ class Pulse:
         Raises:
             BackendError: neither is known; the next one tries again.
         """
-        self._tell_at = self._monotonic() + TELL_SECONDS
+        self._tell_at = self._monotonic() + self._every
         untold = self._untold
         why = self._keeper.tell(untold)
         if self._untold is untold:

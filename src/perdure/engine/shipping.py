@@ -15,6 +15,7 @@ import sys
 import traceback
 import weakref
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -25,6 +26,8 @@ from perdure.engine.body import run_body
 from perdure.engine.context import Origin, TaskContext
 from perdure.engine.effects import Call, Function
 from perdure.engine.outcome import LATER, Outcome, Raised, Returned, Unfinished
+from perdure.engine.pulse import Pulse
+from perdure.engine.telling import Ask, AskingKeeper
 from perdure.errors import (
     BodyDied,
     DeserializationError,
@@ -216,11 +219,14 @@ def _nothing() -> None:
     pass
 
 
-def run_shipment(payload: bytes, began: Callable[[], None] = _nothing) -> bytes:
+def run_shipment(
+    payload: bytes, began: Callable[[], None] = _nothing, ask: Ask | None = None
+) -> bytes:
     """Run one body in this process and give what came of it; never raises.
 
     Args:
         began: called when the function was found and its body is about to run.
+        ask: asks whoever waits for the body; None if there is no way.
     """
     shipment = _decode_shipment(payload)
     found = _find(shipment)
@@ -232,6 +238,7 @@ def run_shipment(payload: bytes, began: Callable[[], None] = _nothing) -> bytes:
         shipment.clock,
         workflow=shipment.workflow,
         owner=found.owner,
+        pulses=None if ask is None else lambda _: Pulse(monotonic, AskingKeeper(ask), every=0.0),
     )
     outcome = run_body(found.function, shipment.arguments, context, found.types)
     if isinstance(outcome, Returned):

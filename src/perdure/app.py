@@ -13,8 +13,8 @@ from typing import Any, Literal, Self, cast
 
 import msgspec
 
-from perdure.api import completing, topics
 from perdure.api.client import Client
+from perdure.api.from_outside import FromOutside
 from perdure.api.functions import Registered
 from perdure.api.info import InvocationInfo, Verification, info_of
 from perdure.api.invocation import DistributedInvocation
@@ -35,7 +35,6 @@ from perdure.drivers import make_backend
 from perdure.engine.bodies import BodyRunner
 from perdure.engine.committer import Committer
 from perdure.engine.context import current
-from perdure.engine.effects import Emitted
 from perdure.engine.env import Env, SystemEnv
 from perdure.engine.hearing import Hearing
 from perdure.engine.hub import Hub
@@ -56,7 +55,7 @@ CLOSE_SECONDS = 30.0
 """The same for an explicit `close()`, which may wait for a task body to return."""
 
 
-class Perdure(Transactions):
+class Perdure(Transactions, FromOutside):
     """An app: configuration, registered functions, and a state backend.
 
     It touches no file before its first use. It may be used from any thread, and after a fork from
@@ -175,63 +174,6 @@ class Perdure(Transactions):
         validate_identifier(invocation_id, "id")
         refuse_undurable("app.invocation(...)")
         return self.state_backend.get_invocation(invocation_id)
-
-    def complete(self, token: str, value: object = None) -> None:
-        """End a task that was left open (`completes_outside=True`) with its result, from anywhere.
-
-        Durable when it returns; whoever waits for the task goes on. The first outcome stays.
-
-        Args:
-            token: what `wf.completion_token()` gave in its body.
-            value: the result; it must fit the result type of the task where its code is registered
-                in this process. Where it is not, give plain data, or what it is annotated with.
-
-        Raises:
-            InvalidToken: it belongs to no task of this app.
-            AlreadyCompleted: it has a result or failure already; its `same` tells a mere repeat.
-            InvocationEnded: it was cancelled or terminated.
-            SerializationError: the value cannot be recorded; the task is still open.
-            OperationRefused: in a workflow; do it in a task.
-            CommitUnknown: it may be completed; doing it again is safe.
-        """
-        completing.complete(self.client, token, value)
-
-    def fail(self, token: str, error: Exception) -> None:
-        """End a task that was left open with a failure, for good: it is not retried.
-
-        As `complete`; who waits for the task gets `error` raised (as `TaskError`, unless its class
-        is registered).
-
-        Raises:
-            ConfigurationError: `error` is no exception.
-        """
-        completing.fail(self.client, token, error)
-
-    def emit(
-        self,
-        topic: str,
-        value: object = None,
-        id: str = "",
-        *,
-        once: bool = False,
-    ) -> Emitted:
-        """Emit a value to a topic, for any number of workflows that listen to it.
-
-        It is one transaction: when this returns it is durable, has its number in the order of the
-        topic for ever, and whoever waits for it goes on. Nobody need listen yet. In a workflow it
-        is a recorded operation; in a task, a retry emits the same again, which is one emit.
-
-        Args:
-            topic: what workflows listen to it by: `wf.receive_topic`, `wf.listen`.
-            value: plain data, or an instance of a dataclass, msgspec Struct or pydantic model.
-            id: emitted again with this id, it is the emit that it was. Default: a fresh one.
-            once: only if nothing was emitted to the topic before; the result tells whether it was.
-
-        Raises:
-            SerializationError: the value cannot be recorded.
-            CommitUnknown: it may be emitted; doing it again is safe with an id of yours.
-        """
-        return topics.emit(self.client, topic, value, id, once=once)
 
     def workflows(
         self,

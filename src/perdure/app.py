@@ -11,13 +11,12 @@ from collections.abc import Generator, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, cast
 
-import msgspec
-
 from perdure.api.client import Client
 from perdure.api.from_outside import FromOutside
 from perdure.api.functions import Registered
 from perdure.api.info import InvocationInfo, Verification, info_of
 from perdure.api.invocation import DistributedInvocation
+from perdure.api.moving import Movable
 from perdure.api.named import NamedDefinition
 from perdure.api.outside import refuse_undurable
 from perdure.api.queues import Queues, queue_name
@@ -55,7 +54,7 @@ CLOSE_SECONDS = 30.0
 """The same for an explicit `close()`, which may wait for a task body to return."""
 
 
-class Perdure(Transactions, FromOutside):
+class Perdure(Transactions, FromOutside, Movable):
     """An app: configuration, registered functions, and a state backend.
 
     It touches no file before its first use. It may be used from any thread, and after a fork from
@@ -358,34 +357,6 @@ class Perdure(Transactions, FromOutside):
             yield
         finally:
             local.drop(root)
-
-    @contextlib.contextmanager
-    def moved(
-        self, backend: Backend, env: Env, *, grace: float = 0.0, concurrency: int | None = None
-    ) -> Generator[Self]:
-        """Live on another state backend and env until the end of the block; for tests.
-
-        What is open stays as it is, unused, and is back afterwards. Handles and functions of the
-        app mean the other state backend in the block. Not for two threads at a time.
-
-        Args:
-            backend: closed by whoever made it.
-            grace, concurrency: see `Perdure`.
-        """
-        kept = dict(self.__dict__)
-        self._env, self._backend = env, backend
-        self.settings = msgspec.structs.replace(
-            self.settings,
-            grace=grace,
-            local_worker=True,
-            concurrency=concurrency or self.settings.concurrency,
-        )
-        self._runtime = self._local = None
-        self._standing, self._schedulers = [], []
-        try:
-            yield self
-        finally:
-            self.__dict__.update(kept)
 
     def close(self, timeout: float = CLOSE_SECONDS) -> bool:
         """Let attempts go to their next wait, release leases, close the state backend.

@@ -91,7 +91,7 @@ def test_a_newer_schema_that_may_not_be_read(path, world, open_backend):
     world.backend.close()
     alter(path, "UPDATE meta SET schema_version = 9, min_reader = 9, min_writer = 9")
     for read_only in (False, True):
-        with pytest.raises(SchemaMismatch, match=r"schema 9.*knows 4.*Upgrade perdure"):
+        with pytest.raises(SchemaMismatch, match=r"schema 9.*knows 5.*Upgrade perdure"):
             open_backend(read_only=read_only).read("a")
 
 

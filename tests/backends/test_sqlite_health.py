@@ -38,7 +38,7 @@ def test_facts(world, path):
     assert facts["path"] == str(path)
     assert facts["journal mode"] == "wal"
     assert facts["synchronous"] == "full"
-    assert facts["schema"] == "4 (readers from 4, writers from 4)"
+    assert facts["schema"] == "5 (readers from 4, writers from 5)"
     assert facts["sqlite"] == sqlite3.sqlite_version
     assert (facts["invocations completed"], facts["invocations ready"]) == ("1", "1")
     assert int(facts["database bytes"]) > 0

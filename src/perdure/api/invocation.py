@@ -24,7 +24,7 @@ from perdure.engine import control, flows
 from perdure.engine.cancellation import Cancellation, ControlName
 from perdure.engine.context import WorkflowContext, current
 from perdure.engine.effects import Flow
-from perdure.engine.outcome import Outcome, ended_early, recorded_outcome
+from perdure.engine.outcome import Outcome, ended_early, recorded_arguments, recorded_outcome
 from perdure.errors import OperationRefused, WrongColour
 from perdure.values import decode_exception
 
@@ -97,10 +97,12 @@ class DistributedInvocation(Generic[R_co]):
 
         Raises:
             UnknownName: the code is not registered in this process.
+            JournalCorrupted: the arguments are damaged.
         """
         record = self._client.read(self.key)
         definition = self._client.registry.require(record.name)
-        return Call(definition.public, Arguments(definition.decode_call(record.arguments)))
+        values = definition.decode_call(recorded_arguments(record))
+        return Call(definition.public, Arguments(values))
 
     def result(self, timeout: float | timedelta | None = None) -> R_co:
         """Wait for the end and give the result, or raise what it raised.

@@ -117,7 +117,8 @@ class StateBackend:
             JournalCorrupted: its chain is broken.
         """
         entries = self._client.runtime.backend.read_journal(record.key)
-        verify_chain(record.key, record.seed, entries, len(entries))
+        # It may have grown since the record was read; it never gets shorter.
+        verify_chain(record.key, record.seed, entries, max(len(entries), record.head))
         return entries
 
     def _from_journal(self, record: InvocationRecord, key: str, default: Any) -> Any:

@@ -13,7 +13,13 @@ from perdure.backends.base import InvocationRecord
 from perdure.core.entries import Entry, EntryKind, extend_chain, genesis
 from perdure.core.identity import InvocationKey, validate_identifier
 from perdure.core.lifecycle import TERMINAL
-from perdure.errors import OperationRefused, PerdureError, ResultTimeout, WrongColour
+from perdure.errors import (
+    JournalCorrupted,
+    OperationRefused,
+    PerdureError,
+    ResultTimeout,
+    WrongColour,
+)
 
 T = TypeVar("T")
 
@@ -40,6 +46,12 @@ class Tail:
         entries = self._client.runtime.backend.read_journal(self._key, self._position)
         self._seal = extend_chain(self._key, self._seal, self._position, entries)
         self._position += len(entries)
+        if self._position < record.head:  # the record was read first
+            raise JournalCorrupted(
+                f"The journal of {self._key.invocation_id!r} (generation {self._key.generation}) "
+                f"has {self._position} entries, and its row says {record.head}. Restore the "
+                "database from a backup."
+            )
         return entries
 
 

@@ -14,6 +14,7 @@ from perdure.backends.server import ServerList
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState
+from perdure.errors import JournalCorrupted
 
 _STATES = {state.value: state for state in InvocationState}
 
@@ -22,7 +23,17 @@ Row = tuple[Any, ...]
 
 
 def record_of(row: Row) -> InvocationRecord:
-    """A row of the view `record`."""
+    """A row of the view `record`.
+
+    Raises:
+        JournalCorrupted: its state is none, so the row is damaged.
+    """
+    state = _STATES.get(row[22])
+    if state is None:
+        raise JournalCorrupted(
+            f"The row of {row[0]!r} (generation {row[1]}) has the state {row[22]!r}, which is none."
+            " It was changed after it was written. Restore the database from a backup."
+        )
     return InvocationRecord(
         key=InvocationKey(row[0], row[1]),
         app=row[2],
@@ -42,7 +53,7 @@ def record_of(row: Row) -> InvocationRecord:
         seed=row[19],
         draw_algorithm=row[20],
         segment=row[21],
-        state=_STATES[row[22]],
+        state=state,
         epoch=row[23],
         owner=row[24],
         lease_until=row[25],

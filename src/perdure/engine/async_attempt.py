@@ -27,7 +27,7 @@ from perdure.engine.effects import Flow, Function, RunBody, Wait
 from perdure.engine.heartbeats import was_lost
 from perdure.engine.lines import awaiting_line
 from perdure.engine.loop import ScopedTask, WorkflowLoop
-from perdure.engine.outcome import Outcome, Returned, Unfinished
+from perdure.engine.outcome import Outcome, Returned, Unfinished, recorded_arguments
 from perdure.engine.runtime import Runtime
 from perdure.engine.strays import OneProcess
 from perdure.errors import BackendError, ControlFlow, InternalError, Suspended, SuspensionSwallowed
@@ -53,7 +53,7 @@ class AsyncAttempt(Attempt):
 
     def execute(self, context: WorkflowContext) -> Outcome:
         """Step the loop until the function ends or its frame is dropped."""
-        run = self.function.bind(self.record.arguments)
+        run = self.function.bind(recorded_arguments(self.record))
         hooks = sys.get_asyncgen_hooks()
         # The default finaliser would run `aclose` when the garbage collector finds a generator,
         # which is at another time on every run.

@@ -17,12 +17,13 @@ from perdure.errors import (
     BodyDied,
     DeadlinePassed,
     DeadlineReached,
+    DeserializationError,
     ExecutorUnavailable,
     InternalError,
     InvocationCancelled,
     JournalCorrupted,
 )
-from perdure.values import is_record_of, notes_of, without_traceback
+from perdure.values import fingerprint, is_record_of, notes_of, without_traceback
 
 _NOTHING = msgspec.Raw(b"")
 
@@ -175,6 +176,25 @@ def ended_by(record: InvocationRecord, end: Transition) -> InvocationRecord:
         epoch=end.epoch,
         last_token=end.token,
     )
+
+
+def recorded_arguments(record: InvocationRecord) -> bytes:
+    """The arguments of an invocation, checked against their fingerprint.
+
+    Raises:
+        JournalCorrupted: they are not those that it was started with.
+    """
+    try:
+        found = fingerprint(record.arguments)
+    except DeserializationError:
+        found = b""
+    if found != record.fingerprint:
+        raise JournalCorrupted(
+            f"The arguments of {record.key.invocation_id!r} (generation {record.key.generation}) "
+            "do not match their fingerprint. Their bytes were changed after they were written. "
+            "Restore the database from a backup; the damaged arguments were not used."
+        )
+    return record.arguments
 
 
 def ended_early(record: InvocationRecord) -> InvocationCancelled:

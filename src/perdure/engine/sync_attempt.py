@@ -20,7 +20,7 @@ from perdure.engine.drive import BodyAnswer, drive
 from perdure.engine.effects import Flow, Function, RunBody, Wait
 from perdure.engine.flows import undo_all
 from perdure.engine.heartbeats import was_lost
-from perdure.engine.outcome import Outcome, Returned, Unfinished
+from perdure.engine.outcome import Outcome, Returned, Unfinished, recorded_arguments
 from perdure.engine.runtime import Runtime
 from perdure.engine.strays import OneProcess
 from perdure.errors import BackendError, Cancelled, ControlFlow, InternalError, WrongColour
@@ -41,7 +41,7 @@ class SyncAttempt(Attempt):
         """Run the function to its end, or to where its frame is dropped."""
         token = enter(context)
         try:
-            ended = self._end_of(self.function.bind(self.record.arguments))
+            ended = self._end_of(self.function.bind(recorded_arguments(self.record)))
             return self._undone(context, ended)
         except ControlFlow as signal:
             if not self.halted:

@@ -32,7 +32,14 @@ from perdure.engine.deaths import cause_of_death
 from perdure.engine.effects import Call, Function
 from perdure.engine.flows.attempts import is_late, unknown
 from perdure.engine.heartbeats import TaskKeeper, was_lost
-from perdure.engine.outcome import LATER, Outcome, Returned, Unfinished, outcome_token
+from perdure.engine.outcome import (
+    LATER,
+    Outcome,
+    Returned,
+    Unfinished,
+    outcome_token,
+    recorded_arguments,
+)
 from perdure.engine.outcomes import commit_outcome
 from perdure.engine.outside import LEFT_OPEN, LeftOpen, left_open, nobody_completed
 from perdure.engine.pulse import Pulse
@@ -87,6 +94,10 @@ class TaskAttempt:
         under it: as if this process had died, so that it counts as a crash.
         """
         record, limit = self.record, self.runtime.settings.crash_limit
+        try:
+            recorded_arguments(record)
+        except JournalCorrupted as damage:
+            return self._parked(damage)
         if self.function.once:
             return self._disposition_once()
         if record.crashes >= limit:
@@ -158,14 +169,17 @@ class TaskAttempt:
         try:
             note = left_open(record, self.runtime.backend.read_data(record.key))
         except JournalCorrupted as damage:
-            self.error = damage
-            return Stop(InvocationState.PARKED, f"{type(damage).__name__}: {damage}")
+            return self._parked(damage)
         if note is None:
             return None
         if note.due is None or self.runtime.now(record.key) < note.due:
             return Suspend(note.due)
         error = nobody_completed(record.name, function.completion_timeout)
         return self._concluded(raised_by_body(function, error, self.runtime.types), function)
+
+    def _parked(self, damage: JournalCorrupted) -> Disposition:
+        self.error = damage
+        return Stop(InvocationState.PARKED, f"{type(damage).__name__}: {damage}")
 
     def _leave_open(self) -> Disposition:
         """Wait for whoever completes it; that the body need not run again goes along."""

@@ -33,13 +33,20 @@ have made it valid could not be written. After any other failure (a failed fsync
 may be there and may yet be recovered."""
 
 
-def primary_code(error: sqlite3.Error) -> int:
+FAILURES = (sqlite3.Error, UnicodeDecodeError)
+"""What a statement may raise. Text that is no UTF-8 in the file is an error of either kind: the
+module stumbles over it in a value, or in what SQLite says of it."""
+_Failure = sqlite3.Error | UnicodeDecodeError
+_NO_TEXT = "Could not decode to UTF-8"
+
+
+def primary_code(error: _Failure) -> int:
     """The primary result code, or 0 for errors that the Python module raises by itself."""
     code: int = getattr(error, "sqlite_errorcode", 0)
     return code & _PRIMARY
 
 
-def translate(error: sqlite3.Error, path: str) -> PerdureError:
+def translate(error: _Failure, path: str) -> PerdureError:
     """The error for a caller; nothing of the transaction was kept."""
     code = primary_code(error)
     said = f"SQLite said {_name(error)}: {error}"
@@ -53,7 +60,7 @@ def translate(error: sqlite3.Error, path: str) -> PerdureError:
             f"No space is left for the database {path!r}. Nothing was recorded. {said}. Free space "
             "on its file system (the -wal file beside it needs space too) and go on."
         )
-    if code in _DAMAGED:
+    if code in _DAMAGED or isinstance(error, UnicodeDecodeError) or _NO_TEXT in str(error):
         return ForeignDatabase(
             f"The file {path!r} is not a perdure database, or it is damaged. {said}. Name another "
             "file, or restore this one from a backup together with its -wal file."
@@ -81,6 +88,6 @@ def translate_commit(error: sqlite3.Error, path: str) -> PerdureError:
     )
 
 
-def _name(error: sqlite3.Error) -> str:
+def _name(error: _Failure) -> str:
     name: str = getattr(error, "sqlite_errorname", type(error).__name__)
     return name

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, suppress
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, cast
 
-from perdure.backends.sqlite.failures import translate
+from perdure.backends.sqlite.failures import FAILURES, translate
 from perdure.backends.sqlite.gate import late, nested
 from perdure.errors import BackendUnavailable, CommitUnknown
 
@@ -187,7 +187,7 @@ class Sharing:
             if not connection.in_transaction:
                 raise  # SQLite has undone all of it
             connection.execute("ROLLBACK TO part")
-            part.error = translate(error, self._path) if isinstance(error, sqlite3.Error) else error
+            part.error = translate(error, self._path) if isinstance(error, FAILURES) else error
         connection.execute("RELEASE part")
 
 

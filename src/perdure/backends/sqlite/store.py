@@ -22,7 +22,7 @@ from perdure.backends.hints import Hint
 from perdure.backends.sqlite import schema
 from perdure.backends.sqlite.bell import Bell
 from perdure.backends.sqlite.connections import Readers, Settings, connect, create_file
-from perdure.backends.sqlite.failures import translate
+from perdure.backends.sqlite.failures import FAILURES, translate
 from perdure.backends.sqlite.gate import Gate
 from perdure.backends.sqlite.sharing import Sharing
 from perdure.backends.sqlite.writer import Writer, lock_path
@@ -83,13 +83,13 @@ class _Read:
     def __enter__(self) -> sqlite3.Connection:
         try:
             connection = self._connection = self._readers.take()
-        except sqlite3.Error as error:
+        except FAILURES as error:
             raise translate(error, self._path) from error
         return connection
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._readers.give(self._connection)
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, FAILURES):
             raise translate(error, self._path) from error
 
 
@@ -218,7 +218,7 @@ class Store:
             if not self._opened:
                 try:
                     self._look() if self.settings.read_only else self._prepare()
-                except sqlite3.Error as error:
+                except FAILURES as error:
                     raise translate(error, self.settings.path) from error
                 self._opened = True
 
@@ -241,7 +241,7 @@ class Store:
                 try:
                     with self._readers.borrow() as connection:
                         found = schema.inspect(connection, self.settings.path)
-                except sqlite3.Error as error:
+                except FAILURES as error:
                     raise translate(error, self.settings.path) from error
         script = schema.script(found, self._migrations)
         return SchemaStatus(found, len(self._migrations), script)

@@ -15,7 +15,7 @@ from pathlib import Path
 from perdure.backends.hints import NOTHING, Hint
 from perdure.backends.sqlite.bell import Bell
 from perdure.backends.sqlite.connections import Settings, connect
-from perdure.backends.sqlite.failures import translate, translate_commit
+from perdure.backends.sqlite.failures import FAILURES, translate, translate_commit
 from perdure.backends.sqlite.lockfile import LockFile
 from perdure.errors import CommitUnknown
 
@@ -83,7 +83,7 @@ class Writer:
             connection.execute("BEGIN IMMEDIATE")
         except BaseException as error:
             self.give_up()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, FAILURES):
                 raise translate(error, self._settings.path) from error
             raise
         return connection
@@ -98,7 +98,7 @@ class Writer:
         try:
             if error is None:
                 self._commit()
-            elif isinstance(error, sqlite3.Error):
+            elif isinstance(error, FAILURES):
                 raise translate(error, self._settings.path) from error
         except CommitUnknown:
             self._replace()

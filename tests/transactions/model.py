@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
+
+import msgspec
 
 from perdure.engine.outcome import Outcome, Raised, Returned
 from perdure.errors import DatabaseUnavailable
-from perdure.transactions.ports import Kept, Kind, Row, Verdict
+from perdure.transactions.ports import Kept, Kind, Row, Rows, Values, Verdict
 
 
 class Lost(Exception):
@@ -39,20 +41,28 @@ class ModelSession:
         self.kept: Row | None = None
         self.gone = False
 
-    def look_up(self, task_key: str, attempt: int) -> Kept | None:
-        return self.database.outcomes.get((task_key, attempt))
+    def fetch(self, name: str, values: Values) -> Rows:
+        assert name == "look_up"
+        found = self.database.outcomes.get(
+            (str(values["task_key"]), cast("int", values["attempt"]))
+        )
+        return [] if found is None else [found]
 
     def begin(self) -> None:
         self.tx.clear()
 
-    def keep(self, row: Row) -> bool:
+    def seal(self) -> None: ...
+
+    def change(self, name: str, values: Values) -> int:
+        assert name == "keep"
+        row = msgspec.convert(values, Row)
         place = row.task_key, row.attempt
         if place in self.database.outcomes:
-            return False
+            return 0
         if self.database.writers.setdefault(place, self) is not self:
             raise Conflict
         self.kept = row
-        return True
+        return 1
 
     def commit(self) -> None:
         if self.kept is not None:

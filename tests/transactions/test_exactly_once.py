@@ -46,7 +46,7 @@ class Line:
             getattr(step, "func", None), "__name__", ""
         )
         try:
-            if fault and session is not None and name in {"look_up", "begin", "keep", "commit"}:
+            if fault and session is not None and name in {"fetch", "begin", "change", "commit"}:
                 if fault == "lost after it":
                     step()
                 session.roll_back()

@@ -11,9 +11,11 @@ import inspect
 from collections.abc import Callable, Generator
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
+import msgspec
+
 from perdure.engine.outcome import Outcome, Raised, Returned, Unfinished
 from perdure.errors import DatabaseUnavailable
-from perdure.transactions.ports import Door, Kept, Kind, Row, Session, Verdict
+from perdure.transactions.ports import Door, Kept, Kind, Row, Rows, Session, Verdict
 
 T = TypeVar("T")
 
@@ -102,13 +104,14 @@ def exactly_once(
 def _try(session: Session, memo: Memo, body: Callable[[Any], Any]) -> Steps[Outcome | None]:
     """One try on one connection; None if another one was first, whose outcome is there now."""
     try:
-        kept: Kept | None = yield functools.partial(session.look_up, memo.task_key, memo.attempt)
+        kept = yield from _look_up(session, memo)
         if kept is not None:
             return memo.outcome(kept)
         yield session.begin
         outcome: Outcome = yield functools.partial(body, session.tx)
         if isinstance(outcome, Returned):
-            if (yield functools.partial(session.keep, memo.row("returned", outcome.body))):
+            yield session.seal
+            if (yield from _keep(session, memo.row("returned", outcome.body))):
                 yield session.commit
                 return outcome
             yield session.roll_back
@@ -127,12 +130,25 @@ def _try(session: Session, memo: Memo, body: Callable[[Any], Any]) -> Steps[Outc
     return (yield from _keep_failure(session, memo, outcome))
 
 
+def _look_up(session: Session, memo: Memo) -> Steps[Kept | None]:
+    asked = {"task_key": memo.task_key, "attempt": memo.attempt}
+    rows: Rows = yield functools.partial(session.fetch, "look_up", asked)
+    return Kept(cast("Kind", rows[0][0]), bytes(rows[0][1])) if rows else None
+
+
+def _keep(session: Session, row: Row) -> Steps[bool]:
+    """Whether it could be written: no other transaction has an outcome of this attempt."""
+    count: int = yield functools.partial(session.change, "keep", msgspec.structs.asdict(row))
+    return count == 1
+
+
 def _keep_failure(session: Session, memo: Memo, outcome: Raised) -> Steps[Outcome | None]:
     """Let nobody commit this attempt any more; None if somebody has."""
     kind: Kind = "final" if outcome.final else "failed"
     try:
         yield session.begin
-        kept: bool = yield functools.partial(session.keep, memo.row(kind, outcome.body))
+        yield session.seal
+        kept = yield from _keep(session, memo.row(kind, outcome.body))
         yield session.commit
     except Exception as raised:
         yield session.roll_back
@@ -150,7 +166,7 @@ def _told(door: Door, memo: Memo, outcome: Raised) -> Steps[Outcome | Unfinished
         kept = yield from _keep_failure(session, memo, outcome)
         if kept is not None:
             return kept
-        found: Kept | None = yield functools.partial(session.look_up, memo.task_key, memo.attempt)
+        found = yield from _look_up(session, memo)
         return outcome if found is None else memo.outcome(found)
     except _Again as again:
         return Unfinished(memo.unavailable(again.cause))

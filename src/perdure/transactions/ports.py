@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -10,6 +10,11 @@ import msgspec
 
 Kind = Literal["returned", "failed", "final"]
 """What became of an attempt: a result; a failure; a failure that no other attempt may follow."""
+
+
+Values = Mapping[str, object]
+"""Parameters of a statement, by name."""
+Rows = Sequence[Sequence[Any]]
 
 
 class Kept(NamedTuple):
@@ -62,20 +67,24 @@ class Session(Protocol):
         """What the body gets: the driver's own connection, in a transaction."""
         ...
 
-    def look_up(self, task_key: str, attempt: int) -> Kept | Awaitable[Kept | None] | None:
-        """What is kept of an attempt. In no transaction, and it leaves none open."""
-        ...
-
     def begin(self) -> Awaitable[None] | None:
         """Begin the transaction in which the body runs."""
         ...
 
-    def keep(self, row: Row) -> bool | Awaitable[bool]:
-        """Write the outcome into the transaction; False if another transaction has it already.
+    def seal(self) -> Awaitable[None] | None:
+        """The body is over: what comes now is ours.
 
         Raises:
             OperationRefused: the body has ended the transaction, which is not its to end.
         """
+        ...
+
+    def fetch(self, name: str, values: Values) -> Rows | Awaitable[Rows]:
+        """The rows of a statement of ours. Outside of a transaction it leaves none open."""
+        ...
+
+    def change(self, name: str, values: Values) -> int | Awaitable[int]:
+        """How many rows a statement of ours has changed, in the transaction that is open."""
         ...
 
     def commit(self) -> Awaitable[None] | None:

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, cast
 
-import msgspec
 import psycopg
 from psycopg import AsyncConnection, Connection, errors
 from psycopg.conninfo import conninfo_to_dict
@@ -16,7 +15,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from perdure.errors import ConfigurationError, OperationRefused
-from perdure.transactions.ports import Door, Kept, Kind, Row, Verdict
+from perdure.transactions.ports import Door, Rows, Values, Verdict
 from perdure.transactions.sqlite import away, refuse_if_ended
 from perdure.transactions.statements import MAKING, POSTGRES, for_psycopg
 
@@ -63,10 +62,6 @@ def _verdict(connection: Any, error: BaseException) -> Verdict:
     return Verdict.CONFLICT if isinstance(error, _CONFLICTS) else Verdict.REFUSED
 
 
-def _kept(row: Any) -> Kept | None:
-    return None if row is None else Kept(cast("Kind", row[0]), bytes(row[1]))
-
-
 def _is_open(connection: Any) -> bool:
     """Whether its transaction is neither over nor begun anew behind our back."""
     status: TransactionStatus = connection.info.transaction_status
@@ -81,21 +76,22 @@ class PostgresSession:
         self._close = close
         self._block: Any = None
 
-    def look_up(self, task_key: str, attempt: int) -> Kept | None:
-        """See `Session.look_up`."""
-        asked = {"task_key": task_key, "attempt": attempt}
-        return _kept(self._cursor().execute(_TEXTS["look_up"], asked).fetchone())
-
     def begin(self) -> None:
         """See `Session.begin`. In such a block psycopg itself refuses commit and rollback."""
         self._block = self.tx.transaction()
         self._block.__enter__()
 
-    def keep(self, row: Row) -> bool:
-        """See `Session.keep`."""
+    def seal(self) -> None:
+        """See `Session.seal`."""
         refuse_if_ended(is_open=_is_open(self.tx))
-        done = self._cursor().execute(_TEXTS["keep"], msgspec.structs.asdict(row))
-        return done.rowcount == 1
+
+    def fetch(self, name: str, values: Values) -> Rows:
+        """See `Session.fetch`."""
+        return self._cursor().execute(_TEXTS[name], values).fetchall()
+
+    def change(self, name: str, values: Values) -> int:
+        """See `Session.change`."""
+        return self._cursor().execute(_TEXTS[name], values).rowcount
 
     def commit(self) -> None:
         """See `Session.commit`."""
@@ -132,22 +128,22 @@ class AsyncPostgresSession:
         self._close = close
         self._block: Any = None
 
-    async def look_up(self, task_key: str, attempt: int) -> Kept | None:
-        """See `Session.look_up`."""
-        asked = {"task_key": task_key, "attempt": attempt}
-        done = await self._cursor().execute(_TEXTS["look_up"], asked)
-        return _kept(await done.fetchone())
-
     async def begin(self) -> None:
         """See `Session.begin`."""
         self._block = self.tx.transaction()
         await self._block.__aenter__()
 
-    async def keep(self, row: Row) -> bool:
-        """See `Session.keep`."""
+    async def seal(self) -> None:
+        """See `Session.seal`."""
         refuse_if_ended(is_open=_is_open(self.tx))
-        done = await self._cursor().execute(_TEXTS["keep"], msgspec.structs.asdict(row))
-        return done.rowcount == 1
+
+    async def fetch(self, name: str, values: Values) -> Rows:
+        """See `Session.fetch`."""
+        return await (await self._cursor().execute(_TEXTS[name], values)).fetchall()
+
+    async def change(self, name: str, values: Values) -> int:
+        """See `Session.change`."""
+        return (await self._cursor().execute(_TEXTS[name], values)).rowcount
 
     async def commit(self) -> None:
         """See `Session.commit`."""

@@ -5,12 +5,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from typing import cast
-
-import msgspec
 
 from perdure.errors import BackendError, DatabaseUnavailable, OperationRefused
-from perdure.transactions.ports import Kept, Kind, Row, Verdict
+from perdure.transactions.ports import Rows, Values, Verdict
 from perdure.transactions.statements import MAKING, SQLITE
 
 BUSY_SECONDS = 5.0
@@ -32,21 +29,23 @@ class SQLiteSession:
         self.tx = connection
         self._close = close
 
-    def look_up(self, task_key: str, attempt: int) -> Kept | None:
-        """See `Session.look_up`."""
-        row = self._rows(SQLITE["look_up"], {"task_key": task_key, "attempt": attempt}).fetchone()
-        return None if row is None else Kept(cast("Kind", row[0]), bytes(row[1]))
-
     def begin(self) -> None:
         """See `Session.begin`. A writer from the start: no look of the body can be outdated."""
         self.tx.execute("BEGIN IMMEDIATE")
         self.tx.set_authorizer(_refuse_ends)
 
-    def keep(self, row: Row) -> bool:
-        """See `Session.keep`."""
+    def seal(self) -> None:
+        """See `Session.seal`."""
         self.tx.set_authorizer(None)
         refuse_if_ended(is_open=self.tx.in_transaction)
-        return self._rows(SQLITE["keep"], msgspec.structs.asdict(row)).rowcount == 1
+
+    def fetch(self, name: str, values: Values) -> Rows:
+        """See `Session.fetch`."""
+        return self._done(name, values).fetchall()
+
+    def change(self, name: str, values: Values) -> int:
+        """See `Session.change`."""
+        return self._done(name, values).rowcount
 
     def commit(self) -> None:
         """See `Session.commit`."""
@@ -75,10 +74,10 @@ class SQLiteSession:
             return Verdict.CONFLICT
         return Verdict.LOST if code in _DOUBTFUL else Verdict.REFUSED
 
-    def _rows(self, text: str, parameters: dict[str, object]) -> sqlite3.Cursor:
+    def _done(self, name: str, values: Values) -> sqlite3.Cursor:
         cursor = self.tx.cursor()
         cursor.row_factory = None  # the user's connection may have one
-        return cursor.execute(text, parameters)
+        return cursor.execute(SQLITE[name], values)
 
 
 def _refuse_ends(action: int, *_: object) -> int:

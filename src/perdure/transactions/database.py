@@ -16,10 +16,25 @@ from perdure.transactions.around import Place
 from perdure.transactions.ports import Door
 from perdure.transactions.registering import refuse_nested
 
-Source = str | Callable[[], Any] | None
-"""Where a database is: a URL; a function that connects; None for that of the state backend."""
 
-_Kind = Literal["state", "sqlite", "postgres", "function"]
+class AlchemyEngine(Protocol):
+    """An `Engine` or `AsyncEngine` of SQLAlchemy, which may not be installed."""
+
+    @property
+    def dialect(self) -> Any:
+        """Which database it speaks with."""
+        ...
+
+    def connect(self) -> Any:
+        """A connection."""
+        ...
+
+
+Source = str | Callable[[], Any] | AlchemyEngine | None
+"""Where a database is: a URL; a function that connects; an engine; None for that of the state
+backend."""
+
+_Kind = Literal["state", "sqlite", "postgres", "function", "engine"]
 
 
 class Doors(NamedTuple):
@@ -152,8 +167,10 @@ class Database:
         own = backend.own_database() if isinstance(backend, HasDatabase) else OwnDatabase("none")
         if source is None:
             return _of_state(own, type(backend).__name__)
+        if self._kind == "engine":
+            return _of_engine(source, own)
         if not isinstance(source, str):
-            return _of_function(source)
+            return _of_function(cast("Callable[[], Any]", source), own)
         if self._kind == "postgres":
             return _of_postgres(source)
         path = source.partition("://")[2][1:]
@@ -170,6 +187,8 @@ def _kind_of(source: Source) -> _Kind:
     """
     if source is None:
         return "state"
+    if type(source).__module__.partition(".")[0] == "sqlalchemy":
+        return "engine"
     if callable(source):
         return "function"
     scheme, separator, rest = str(source).partition("://")
@@ -181,7 +200,7 @@ def _kind_of(source: Source) -> _Kind:
     raise ConfigurationError(
         f"app.database({shown}): expected 'sqlite:///relative/path.db', "
         "'sqlite:////absolute/path.db', 'postgresql://user@host/database', a function without "
-        "arguments that connects, or nothing for the database of the state backend."
+        "arguments that connects, an engine of SQLAlchemy, or nothing for the state backend's own."
     )
 
 
@@ -231,13 +250,35 @@ def _of_postgres(url: str) -> Doors:
     return Doors(*postgres.doors(url))
 
 
-def _of_function(connect: Callable[[], Any]) -> Doors:
+def _refuse_own_file(own: OwnDatabase, path: str) -> None:
+    """Whether a file may be opened past the lock file of the state backend.
+
+    Raises:
+        ConfigurationError: it is the state backend's own.
+    """
+    if own.kind == "sqlite" and path and _same_file(own.where, path):
+        raise ConfigurationError(
+            f"The file {path!r} is that of the state backend, whose writers queue on a lock file. "
+            "Name it by its URL, or write app.database() without anything."
+        )
+
+
+def _of_engine(engine: object, own: OwnDatabase) -> Doors:
+    from perdure.transactions import alchemy  # noqa: PLC0415 - an extra
+
+    _refuse_own_file(own, alchemy.file_of(engine))
+    return Doors(*alchemy.doors(engine))
+
+
+def _of_function(connect: Callable[[], Any], own: OwnDatabase) -> Doors:
     """The ways into what a function connects to; it is called once to see what it gives."""
     from perdure.transactions import sqlite  # noqa: PLC0415 - only who uses it pays
 
     given = connect()
     if isinstance(given, sqlite.Connection):
+        path = sqlite.file_of(given)
         given.close()
+        _refuse_own_file(own, path)
         return Doors(cast("Door", sqlite.SQLiteDoor(connect, "of a function")), None, "sqlite3")
     if inspect.iscoroutine(given):
         given.close()

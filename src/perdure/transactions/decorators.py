@@ -48,7 +48,9 @@ class Transactions(Decorators):
             source: `sqlite:///relative/path.db`, `sqlite:////absolute/path.db`,
                 `postgresql://user@host/database` (sync and async functions); or a function without
                 arguments that gives a new connection of sqlite3 or psycopg, or the coroutine of
-                `psycopg.AsyncConnection.connect(...)`. Default: the database of the state backend.
+                `psycopg.AsyncConnection.connect(...)`; or an engine of SQLAlchemy (2.0 or newer,
+                on SQLite or PostgreSQL), an `AsyncEngine` for async functions. Default: the
+                database of the state backend.
                 On a SQLite state file nothing else is written while such a transaction is open,
                 so it must be short.
 
@@ -74,9 +76,10 @@ class Transactions(Decorators):
         """Register a task whose body runs in a transaction of `database`: exactly once.
 
         The function gets the transaction as its first parameter, in addition to what callers give:
-        a `sqlite3.Connection` or a connection of psycopg. What it writes there is committed
-        together with its result, or not at all; after a crash the result is found there and the
-        body does not run again. A body that raises is rolled back, and tried again as `retry` says.
+        a `sqlite3.Connection`, or a connection of psycopg or SQLAlchemy. What it writes there is
+        committed together with its result, or not at all; after a crash the result is found there
+        and the body does not run again. A body that raises is rolled back, and tried again as
+        `retry` says.
         After a conflict (a deadlock, a serialization failure, a database that is locked) it is run
         again at once, in a new transaction, with the same draws; that is no failed attempt.
 

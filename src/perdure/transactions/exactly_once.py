@@ -9,11 +9,11 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Generator
-from typing import Any, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 import msgspec
 
-from perdure.engine.outcome import Outcome, Raised, Returned, Unfinished
+from perdure.engine.outcome import Outcome, Raised, Unfinished
 from perdure.errors import DatabaseUnavailable
 from perdure.transactions.ports import Door, Kept, Kind, Row, Rows, Session, Verdict
 
@@ -54,12 +54,19 @@ class Memo(Protocol):
 
 
 class _Again(Exception):
-    """This try came to nothing. `lost`: the connection did."""
+    """This try came to nothing. `lost`: the connection did, or what became of its COMMIT."""
 
     def __init__(self, cause: BaseException, *, lost: bool) -> None:
         super().__init__(cause)
         self.cause = cause
         self.lost = lost
+
+
+class _End(NamedTuple):
+    """What a try came to, and whether it is kept already."""
+
+    outcome: Outcome
+    is_kept: bool
 
 
 def exactly_once(
@@ -78,8 +85,33 @@ def exactly_once(
         body: runs the body with a connection; gives its `Outcome`, and never raises.
         pause: waits for so many seconds.
     """
-    lost: BaseException | None = None
-    failed: BaseException | None = None
+    ended = yield from _repeated(door, memo, pause, lambda session: _try(session, memo, body))
+    if isinstance(ended, _Again):
+        if ended.lost:
+            return Unfinished(memo.unavailable(ended.cause))
+        ended = _End(memo.raised(ended.cause), is_kept=False)
+    if isinstance(ended, Unfinished) or ended.is_kept:
+        return ended if isinstance(ended, Unfinished) else ended.outcome
+    failure = ended.outcome
+    told = yield from _repeated(door, memo, pause, lambda session: _fail(session, memo, failure))
+    if isinstance(told, _Again):
+        # Nothing is told that is not kept: the body runs again, or what is kept is found.
+        return Unfinished(memo.unavailable(told.cause))
+    if isinstance(told, Unfinished):
+        return told
+    if told.is_kept or not isinstance(told.outcome, Raised):
+        return told.outcome
+    return Unfinished(memo.unavailable(told.outcome.error))
+
+
+def _repeated(
+    door: Door,
+    memo: Memo,
+    pause: Callable[[float], Any],
+    attempt: Callable[[Session], Steps[_End]],
+) -> Steps[_End | _Again | Unfinished]:
+    """Try in one session after the other; gives the last `_Again` if none came to an end."""
+    last: _Again | None = None
     for number in range(TRIES_MAX):
         if number:
             yield functools.partial(pause, min(PAUSE_FIRST * 2.0**number, PAUSE_MAX))
@@ -88,46 +120,59 @@ def exactly_once(
         except DatabaseUnavailable as error:
             return Unfinished(error)
         try:
-            outcome = yield from _try(session, memo, body)
+            return (yield from _judged(session, attempt(session), memo))
         except _Again as again:
-            lost, failed = (again.cause, failed) if again.lost else (None, again.cause)
-            continue
+            last = again
         finally:
             yield session.close
-        if outcome is not None:
-            return outcome
-    if lost is None and failed is not None:
-        return (yield from _told(door, memo, memo.raised(failed)))
-    return Unfinished(memo.unavailable(lost or TimeoutError("it was in use all the time")))
+    assert last is not None
+    return last
 
 
-def _try(session: Session, memo: Memo, body: Callable[[Any], Any]) -> Steps[Outcome | None]:
-    """One try on one connection; None if another one was first, whose outcome is there now."""
+def _judged(session: Session, steps: Steps[_End], memo: Memo) -> Steps[_End]:
+    """What the errors of a driver mean for a try."""
     try:
-        kept = yield from _look_up(session, memo)
-        if kept is not None:
-            return memo.outcome(kept)
-        yield session.begin
-        outcome: Outcome = yield functools.partial(body, session.tx)
-        if isinstance(outcome, Returned):
-            yield session.seal
-            if (yield from _keep(session, memo.row("returned", outcome.body))):
-                yield session.commit
-                return outcome
-            yield session.roll_back
-            return None
-        error: BaseException = outcome.error
-    except Exception as raised:
+        return (yield from steps)
+    except _Again:
+        raise
+    except Exception as error:
         # At its COMMIT, what is not refused may have happened: the next try looks.
-        if session.verdict(raised) is not Verdict.REFUSED:
-            yield session.roll_back
-            raise _Again(raised, lost=session.verdict(raised) is not Verdict.CONFLICT) from raised
-        outcome, error = memo.raised(raised), raised
-    verdict = session.verdict(error)
-    yield session.roll_back
-    if verdict in {Verdict.CONFLICT, Verdict.LOST}:
-        raise _Again(error, lost=verdict is Verdict.LOST) from error
-    return (yield from _keep_failure(session, memo, outcome))
+        verdict = session.verdict(error)
+        if verdict is Verdict.REFUSED:
+            return _End(memo.raised(error), is_kept=False)
+        raise _Again(error, lost=verdict is not Verdict.CONFLICT) from error
+
+
+def _try(session: Session, memo: Memo, body: Callable[[Any], Any]) -> Steps[_End]:
+    """Give what is kept, or run the body and keep what it gave."""
+    kept = yield from _look_up(session, memo)
+    if kept is not None:
+        return _End(memo.outcome(kept), is_kept=True)
+    yield session.begin
+    outcome: Outcome = yield functools.partial(body, session.tx)
+    if isinstance(outcome, Raised):
+        verdict = session.verdict(outcome.error)
+        if verdict in {Verdict.CONFLICT, Verdict.LOST}:
+            raise _Again(outcome.error, lost=verdict is Verdict.LOST)
+        return _End(outcome, is_kept=False)
+    yield session.seal
+    yield from _keep(session, memo.row("returned", outcome.body))
+    return _End(outcome, is_kept=True)
+
+
+def _fail(session: Session, memo: Memo, outcome: Outcome) -> Steps[_End]:
+    """Let nobody commit this attempt any more; what somebody has committed is the outcome.
+
+    In a session of its own: the body may have closed the other one.
+    """
+    kept = yield from _look_up(session, memo)
+    if kept is not None:
+        return _End(memo.outcome(kept), is_kept=True)
+    is_final = isinstance(outcome, Raised) and outcome.final
+    yield session.begin
+    yield session.seal
+    yield from _keep(session, memo.row("final" if is_final else "failed", outcome.body))
+    return _End(outcome, is_kept=True)
 
 
 def _look_up(session: Session, memo: Memo) -> Steps[Kept | None]:
@@ -136,42 +181,16 @@ def _look_up(session: Session, memo: Memo) -> Steps[Kept | None]:
     return Kept(cast("Kind", rows[0][0]), bytes(rows[0][1])) if rows else None
 
 
-def _keep(session: Session, row: Row) -> Steps[bool]:
-    """Whether it could be written: no other transaction has an outcome of this attempt."""
+def _keep(session: Session, row: Row) -> Steps[None]:
+    """Write the outcome, and commit all.
+
+    Raises:
+        _Again: another transaction was first; what it has kept is found by the next try.
+    """
     count: int = yield functools.partial(session.change, "keep", msgspec.structs.asdict(row))
-    return count == 1
-
-
-def _keep_failure(session: Session, memo: Memo, outcome: Raised) -> Steps[Outcome | None]:
-    """Let nobody commit this attempt any more; None if somebody has."""
-    kind: Kind = "final" if outcome.final else "failed"
-    try:
-        yield session.begin
-        yield session.seal
-        kept = yield from _keep(session, memo.row(kind, outcome.body))
-        yield session.commit
-    except Exception as raised:
-        yield session.roll_back
-        raise _Again(raised, lost=session.verdict(raised) is not Verdict.CONFLICT) from raised
-    return outcome if kept else None
-
-
-def _told(door: Door, memo: Memo, outcome: Raised) -> Steps[Outcome | Unfinished]:
-    """A failure after the last try: as any other."""
-    try:
-        session = cast("Session", (yield door.open))
-    except DatabaseUnavailable as error:
-        return Unfinished(error)
-    try:
-        kept = yield from _keep_failure(session, memo, outcome)
-        if kept is not None:
-            return kept
-        found = yield from _look_up(session, memo)
-        return outcome if found is None else memo.outcome(found)
-    except _Again as again:
-        return Unfinished(memo.unavailable(again.cause))
-    finally:
-        yield session.close
+    if count != 1:
+        raise _Again(InterruptedError("another one was first"), lost=False)
+    yield session.commit
 
 
 def drive(steps: Steps[T]) -> T:

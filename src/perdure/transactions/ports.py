@@ -96,7 +96,7 @@ class Session(Protocol):
         ...
 
     def close(self) -> Awaitable[None] | None:
-        """Give the connection back, or away if it is not as it was."""
+        """Undo what is open, and give the connection back; away if it is not as it was."""
         ...
 
     def verdict(self, error: BaseException) -> Verdict:

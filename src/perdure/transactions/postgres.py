@@ -57,13 +57,15 @@ def _verdict(connection: Any, error: BaseException) -> Verdict:
         return Verdict.REFUSED
     if not isinstance(error, psycopg.Error):
         return Verdict.FOREIGN
-    if connection.closed or connection.broken:
+    if connection.broken:
         return Verdict.LOST
     return Verdict.CONFLICT if isinstance(error, _CONFLICTS) else Verdict.REFUSED
 
 
 def _is_open(connection: Any) -> bool:
     """Whether its transaction is neither over nor begun anew behind our back."""
+    if connection.closed:
+        return False
     status: TransactionStatus = connection.info.transaction_status
     return status in {TransactionStatus.INTRANS, TransactionStatus.INERROR}
 
@@ -237,7 +239,9 @@ class PostgresDoor:
             connection.close()
 
     def _give(self, connection: Connection[Any]) -> None:
-        at_rest = connection.info.transaction_status == TransactionStatus.IDLE
+        at_rest = (
+            not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE
+        )
         with self._lock:
             if at_rest and len(self._idle) < IDLE_MAX and self._pid == os.getpid():
                 self._idle.append(connection)

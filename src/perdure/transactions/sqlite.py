@@ -13,9 +13,9 @@ from perdure.transactions.statements import MAKING, SQLITE
 BUSY_SECONDS = 5.0
 """How long a statement waits for another writer before the try is given up, and made again."""
 
-_PRIMARY = 0xFF
+PRIMARY = 0xFF
 """The low byte of an extended result code is the primary one."""
-_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
+BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 _DOUBTFUL = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_INTERRUPT})
 """A COMMIT that failed with these may be found done when the file is opened again."""
 
@@ -69,8 +69,8 @@ class SQLiteSession:
             return Verdict.REFUSED
         if not isinstance(error, sqlite3.Error):
             return Verdict.FOREIGN
-        code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
-        if code in _BUSY:
+        code = getattr(error, "sqlite_errorcode", 0) & PRIMARY
+        if code in BUSY:
             return Verdict.CONFLICT
         return Verdict.LOST if code in _DOUBTFUL else Verdict.REFUSED
 
@@ -160,6 +160,14 @@ def away(shown: str, error: BaseException) -> DatabaseUnavailable:
         "that this user may read and write it and make the tables perdure_outcomes and "
         "perdure_outbox in it."
     )
+
+
+def file_of(connection: sqlite3.Connection) -> str:
+    """The file that a connection has open, "" if there is none."""
+    cursor = connection.cursor()
+    cursor.row_factory = None
+    rows = cursor.execute("PRAGMA database_list").fetchall()
+    return str(rows[0][2] or "") if rows else ""
 
 
 def connecting_to(path: str) -> Callable[[], sqlite3.Connection]:

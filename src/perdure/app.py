@@ -116,7 +116,7 @@ class Perdure(Transactions, FromOutside, Movable):
         self._types.register(InvocationState)
         self.registry = Registry()
         self.declared_queues = Queues()
-        self.databases = []
+        self.databases, self.relayed, self._relays = [], [], []
         self.client = Client(
             self.registry,
             self._types,
@@ -295,7 +295,7 @@ class Perdure(Transactions, FromOutside, Movable):
         )
         self._lock = threading.RLock()
         self._pid = os.getpid()
-        self._standing, self._schedulers = [], []
+        self._standing, self._schedulers, self._relays = [], [], []
         self._local = LocalWorker(
             runtime,
             self.registry,
@@ -335,6 +335,8 @@ class Perdure(Transactions, FromOutside, Movable):
         worker.start()
         if self.schedules:
             self.start_scheduler()
+        if self.relayed:
+            self.start_relay()
 
     def start_scheduler(self) -> None:
         """Start the runs of the app's schedules when they are due, on a thread, until `close()`.
@@ -384,8 +386,7 @@ class Perdure(Transactions, FromOutside, Movable):
         deadline = runtime.env.monotonic() + timeout
         at_rest = False
         try:
-            workers: list[LocalWorker | StandingWorker | Scheduler] = [local, *self._standing]
-            workers += self._schedulers
+            workers = [local, *self._standing, *self._schedulers, *self._relays]
             stopped = [each.stop(max(0.0, deadline - runtime.env.monotonic())) for each in workers]
             at_rest = all(stopped)
             if at_rest:
@@ -398,7 +399,7 @@ class Perdure(Transactions, FromOutside, Movable):
             )
         finally:
             self._runtime = self._local = None
-            self._standing, self._schedulers = [], []
+            self._standing, self._schedulers, self._relays = [], [], []
         return at_rest
 
     def __enter__(self) -> Self:

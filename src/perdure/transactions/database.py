@@ -6,15 +6,21 @@ import inspect
 import os
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
+from perdure.api.client import Client
 from perdure.backends.lending import HasDatabase, OwnDatabase
+from perdure.core.retry import seconds
 from perdure.engine.runtime import Runtime
 from perdure.errors import ConfigurationError, RegistrationError
+from perdure.transactions import carrying, forgetting
 from perdure.transactions.around import Place
+from perdure.transactions.carrying import SetAside
 from perdure.transactions.ports import Door
 from perdure.transactions.registering import refuse_nested
+from perdure.transactions.sessions import open_session
 
 
 class AlchemyEngine(Protocol):
@@ -45,22 +51,13 @@ class Doors(NamedTuple):
     shown: str
 
 
-class _Sync(Protocol):
-    """A session of a sync driver."""
-
-    tx: Any
-
-    def begin(self) -> None: ...
-    def commit(self) -> None: ...
-    def close(self) -> None: ...
-
-
 class _Async(Protocol):
     """A session of an async driver."""
 
     tx: Any
 
     async def begin(self) -> None: ...
+    async def seal(self) -> None: ...
     async def commit(self) -> None: ...
     async def close(self) -> None: ...
 
@@ -71,8 +68,9 @@ class Database:
     Made by `app.database(...)`. It touches nothing before its first use.
     """
 
-    def __init__(self, source: Source, runtime: Callable[[], Runtime]) -> None:
+    def __init__(self, source: Source, client: Client, runtime: Callable[[], Runtime]) -> None:
         self._source = source
+        self._client = client
         self._runtime = runtime
         self._made: tuple[Runtime, Place] | None = None
         self._kind: _Kind = _kind_of(source)
@@ -93,13 +91,11 @@ class Database:
             DatabaseUnavailable: the database cannot be reached.
         """
         refuse_nested("database.transaction()")
-        session = cast("_Sync", self.place.sync_door().open())
-        try:
+        with open_session(self.place.sync_door()) as session:
             session.begin()
             yield session.tx
+            session.seal()
             session.commit()
-        finally:
-            session.close()
 
     @asynccontextmanager
     async def transaction_async(self) -> AsyncGenerator[Any, None]:
@@ -109,9 +105,52 @@ class Database:
         try:
             await session.begin()
             yield session.tx
+            await session.seal()
             await session.commit()
         finally:
             await session.close()
+
+    # --- its tables -----------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Make the tables `perdure_outcomes` and `perdure_outbox`, if they are not there.
+
+        The first use does so, too; this is for a user who may make tables where others may not.
+        """
+        with open_session(self.place.sync_door()):
+            return
+
+    def forget(self, older_than: float | timedelta) -> int:
+        """Remove outcomes of workflows that have ended; gives how many. Call it now and then.
+
+        Args:
+            older_than: seconds or timedelta since they were kept. Longer than any transaction
+                could still be under way in a process that was taken for dead: a day, say.
+        """
+        age = seconds(older_than, "older_than")
+        return forgetting.forget(self.place, self._runtime().backend, age)
+
+    def carry(self) -> int:
+        """Carry what transactions have put into the outbox and committed; gives how many.
+
+        A worker does so by itself for the databases of `app.relay(...)`.
+
+        Raises:
+            BackendError, DatabaseUnavailable: one of the two is away; nothing is lost.
+        """
+        return carrying.carry(self.place, self._client)
+
+    def set_aside(self, limit: int = 100) -> list[SetAside]:
+        """What could not be carried, and why, oldest first."""
+        return carrying.aside(self.place, self._client, limit)
+
+    def carry_again(self, id: int) -> bool:
+        """Let one that was set aside be tried once more; False if there is none with this id."""
+        return carrying.change_aside(self.place, self._client, "carry_again", id)
+
+    def discard(self, id: int) -> bool:
+        """Give up one that was set aside; False if there is none with this id."""
+        return carrying.change_aside(self.place, self._client, "discard", id)
 
     def close(self) -> None:
         """Let go of idle connections; using it afterwards opens others."""

@@ -21,17 +21,21 @@ from perdure.engine.runtime import Runtime
 from perdure.errors import ConfigurationError, RegistrationError
 from perdure.transactions.around import InTransaction
 from perdure.transactions.database import Database, Source
+from perdure.transactions.outbox import Outbox
 from perdure.transactions.registering import (
     TransactionDecorator,
     TransactionDefinition,
     without_first,
 )
+from perdure.transactions.relay import Relay
 
 
 class Transactions(Decorators):
     """The databases of users and the tasks that run in them, as a part of an app."""
 
     databases: list[Database]
+    relayed: list[Database]
+    _relays: list[Relay]
 
     @property
     def runtime(self) -> Runtime:
@@ -41,8 +45,8 @@ class Transactions(Decorators):
     def database(self, source: Source = None) -> Database:
         """A database of yours, for `@app.transaction(database)`. Nothing is opened yet.
 
-        At the first use it gets a table `perdure_outcomes`, in which the outcomes of transactions
-        are kept; if this user must not make tables, let another one run a transaction first.
+        At the first use it gets two tables, `perdure_outcomes` and `perdure_outbox`. If this user
+        must not make tables, let another one call `prepare()`.
 
         Args:
             source: `sqlite:///relative/path.db`, `sqlite:////absolute/path.db`,
@@ -57,9 +61,35 @@ class Transactions(Decorators):
         Raises:
             ConfigurationError: it cannot be used.
         """
-        made = Database(source, lambda: self.runtime)
+        made = Database(source, self.client, lambda: self.runtime)
         self.databases.append(made)
         return made
+
+    def outbox(self, tx: object) -> Outbox:
+        """Starts and messages that go with a transaction: `app.outbox(tx).start(order, "42")`.
+
+        They are written into the transaction, and carried after its commit by the relay (see
+        `relay`): once, in the order in which they were written, and never after a rollback.
+
+        Args:
+            tx: the connection: of `database.transaction()`, of a transaction task, or one of yours
+                (sqlite3, psycopg; also a session of SQLAlchemy).
+        """
+        return Outbox(self.client, tx)
+
+    def relay(self, database: Database) -> None:
+        """Let the workers of this app carry the outbox of a database. Call it before they start."""
+        if database not in self.relayed:
+            self.relayed.append(database)
+
+    def start_relay(self) -> None:
+        """Carry the outboxes of `relay(...)` on a thread of this process, until `close()`.
+
+        A worker does so, too, if there are any when it starts. Any number of processes may.
+        """
+        relay = Relay(self.runtime, self.relayed)
+        self._relays.append(relay)
+        relay.start()
 
     def transaction(
         self,

@@ -21,10 +21,10 @@ def _load(*names: str) -> dict[str, str]:
     return found
 
 
-SQLITE = _load("outcomes.sql", "sqlite.sql")
-POSTGRES = _load("outcomes.sql", "postgres.sql")
+SQLITE = _load("outcomes.sql", "outbox.sql", "sqlite.sql")
+POSTGRES = _load("outcomes.sql", "outbox.sql", "postgres.sql")
 
-MAKING = ("make_outcomes", "make_outcomes_index")
+MAKING = ("make_outcomes", "make_outcomes_index", "make_outbox", "make_outbox_index")
 """What makes the tables, in this order; each does nothing if it is made."""
 
 

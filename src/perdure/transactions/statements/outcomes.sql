@@ -16,8 +16,9 @@ ON CONFLICT DO NOTHING;
 -- A page of the invocations of one store that have outcomes which were kept before a moment.
 SELECT DISTINCT invocation_id, generation, workflow_id, workflow_generation
 FROM perdure_outcomes
-WHERE store = :store AND kept_at < :before AND invocation_id > :after
-ORDER BY invocation_id
+WHERE store = :store AND kept_at < :before
+    AND (invocation_id, generation) > (:after_id, :after_generation)
+ORDER BY invocation_id, generation
 LIMIT :count;
 
 -- name: forget

@@ -41,6 +41,7 @@ from perdure.engine.runtime import EngineSettings, LeaseTable, Runtime
 from perdure.engine.shipping import refuse_import_effects
 from perdure.errors import ConfigurationError, OperationRefused
 from perdure.transactions.decorators import Transactions
+from perdure.transactions.relay import Relay
 from perdure.values import TypeRegistry
 from perdure.worker.local import LocalWorker
 from perdure.worker.owner import owner_name
@@ -386,6 +387,7 @@ class Perdure(Transactions, FromOutside, Movable):
         deadline = runtime.env.monotonic() + timeout
         at_rest = False
         try:
+            workers: list[LocalWorker | StandingWorker | Scheduler | Relay]
             workers = [local, *self._standing, *self._schedulers, *self._relays]
             stopped = [each.stop(max(0.0, deadline - runtime.env.monotonic())) for each in workers]
             at_rest = all(stopped)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Engine, create_engine, create_mock_engine
+from sqlalchemy import create_engine, create_mock_engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
@@ -25,76 +24,8 @@ from perdure.errors import (
     TaskError,
     WrongColour,
 )
-from perdure.transactions.database import Database
-from tests.support.postgres import make_database
-from tests.support.stores import Store, run_until_idle, server_url
-
-Source = Callable[[Path], Any]
-
-_databases: list[str] = []
-
-
-def _postgres(_: Path) -> str:
-    """One database for all of these tests; each has a table of its own."""
-    if not _databases:
-        _databases.append(make_database(server_url()))
-    return _databases[0]
-
-
-def _for_alchemy(url: str) -> str:
-    return url.replace("postgresql://", "postgresql+psycopg://")
-
-
-def run(tx: Any, text: str) -> Any:
-    """Run a statement that is written out, on any driver's connection."""
-    return tx.exec_driver_sql(text) if hasattr(tx, "exec_driver_sql") else tx.execute(text)
-
-
-SOURCES: dict[str, Source] = {
-    "a file": lambda folder: f"sqlite:///{folder / 'orders.db'}",
-    "a function of sqlite3": lambda folder: lambda: sqlite3.connect(folder / "orders.db"),
-    "psycopg": _postgres,
-    "a function of psycopg": lambda folder: lambda: psycopg.connect(_postgres(folder)),
-    "SQLAlchemy on a file": lambda folder: create_engine(f"sqlite:///{folder / 'orders.db'}"),
-    "SQLAlchemy on psycopg": lambda folder: create_engine(_for_alchemy(_postgres(folder))),
-}
-_tables = itertools.count(1)
-
-
-class Orders:
-    """A database with one table, and what of it is committed."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        self.table = f"orders_{next(_tables)}"
-        with database.transaction() as tx:
-            run(tx, f"CREATE TABLE {self.table} (what TEXT UNIQUE)")
-
-    def write(self, tx: Any, what: str) -> None:
-        run(tx, f"INSERT INTO {self.table} VALUES ('{what}')")
-
-    def committed(self) -> list[str]:
-        with self.database.transaction() as tx:
-            return [row[0] for row in run(tx, f"SELECT what FROM {self.table}").fetchall()]
-
-    def kept(self, task: str) -> int:
-        with self.database.transaction() as tx:
-            asked = f"SELECT count(*) FROM perdure_outcomes WHERE task = '{task}{self.table}'"
-            return int(run(tx, asked).fetchone()[0])
-
-
-@pytest.fixture(params=sorted(SOURCES))
-def orders(request: pytest.FixtureRequest, memory_store: Store, tmp_path: Path) -> Iterator[Orders]:
-    app = memory_store.app()
-    source = SOURCES[request.param](tmp_path)
-    yield Orders(app.database(source))
-    if isinstance(source, Engine):
-        source.dispose()
-
-
-@pytest.fixture
-def app(memory_store: Store, orders: Orders) -> Perdure:
-    return memory_store._apps[0]
+from tests.support.stores import Store, run_until_idle
+from tests.transactions.places import Orders, for_alchemy, postgres_of, run
 
 
 def test_rows_and_result_are_there_together(app: Perdure, orders: Orders) -> None:
@@ -345,14 +276,14 @@ def test_an_outcome_that_is_kept_is_given_and_no_body_runs(
 ASYNC_SOURCES: dict[str, Callable[[str], Any]] = {
     "psycopg": lambda url: url,
     "a function of psycopg": lambda url: lambda: psycopg.AsyncConnection.connect(url),
-    "SQLAlchemy": lambda url: create_async_engine(_for_alchemy(url), poolclass=NullPool),
+    "SQLAlchemy": lambda url: create_async_engine(for_alchemy(url), poolclass=NullPool),
 }
 
 
 @pytest.mark.parametrize("source", sorted(ASYNC_SOURCES))
 def test_async_functions(memory_store: Store, tmp_path: Path, source: str) -> None:
     app = memory_store.app()
-    url = _postgres(tmp_path)
+    url = postgres_of(tmp_path)
     orders = Orders(app.database(url))
     database = app.database(ASYNC_SOURCES[source](url))
     tries: list[int] = []

@@ -465,7 +465,6 @@ def test_outcomes_of_what_has_ended_are_forgotten(app: Perdure, orders: Orders) 
         waiting.result(0.5)
     assert orders.kept("pay") == 4
     assert orders.database.forget(3600) == 0
-    assert orders.database.forget(-0.0) == 0, "kept in this second"
     _make_older(orders)
     assert orders.database.forget(3600) == 3, "the direct call of the one that waits stays"
     waiting.send("more", "!")

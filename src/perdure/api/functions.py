@@ -81,11 +81,6 @@ class Registered(Generic[P, R]):
         return self.definition.name
 
     @property
-    def on_existing(self) -> OnExisting:
-        """What its next starts do when their id exists."""
-        return self._options.on_existing
-
-    @property
     def client(self) -> Client:
         """What it uses of its app; for tools that stand above the app."""
         return self._client

@@ -98,9 +98,10 @@ class Outbox:
         self, function: Registered[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> NewInvocation:
         context = self._context(f"The start of {function.name!r}")
-        if function.on_existing != "return":
+        on_existing = function._options.on_existing  # noqa: SLF001 - our own class
+        if on_existing != "return":
             raise ConfigurationError(
-                f"on_existing={function.on_existing!r} is not available in an outbox: it may be "
+                f"on_existing={on_existing!r} is not available in an outbox: it may be "
                 "carried twice, which must be the same as once. Leave it out."
             )
         new = function.new_outside(function.definition.call(args, kwargs))

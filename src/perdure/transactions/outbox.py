@@ -98,7 +98,7 @@ class Outbox:
         self, function: Registered[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> NewInvocation:
         context = self._context(f"The start of {function.name!r}")
-        on_existing = function._options.on_existing  # noqa: SLF001 - our own class
+        on_existing = function._options.on_existing  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - ours
         if on_existing != "return":
             raise ConfigurationError(
                 f"on_existing={on_existing!r} is not available in an outbox: it may be "

@@ -119,7 +119,9 @@ def test_the_earlier_of_two_limits_counts(store):
         assert sum(states) == ended
 
 
-def test_a_busy_one_ends_before_its_next_body(store):
+@pytest.mark.parametrize("limit", [0.5, MINUTE])
+def test_a_busy_one_ends_before_its_next_body(store, limit):
+    """Also where the next look into the inbox is later than that."""
     app = store.app(virtual=True, local_worker=False)
     ran: list[int] = []
 
@@ -127,14 +129,14 @@ def test_a_busy_one_ends_before_its_next_body(store):
     def step(number: int) -> None:
         ran.append(number)
         if number == 2:
-            store.env.advance(MINUTE)
+            store.env.advance(limit)
 
     @app.workflow(name="flow")
     def flow() -> None:
         for number in range(1, 6):
             step(number)
 
-    handle = flow.options(timeout=MINUTE).start()
+    handle = flow.options(timeout=limit).start()
     app.runtime.env.monotonic = lambda: store.env.moment / 1e6
     run_until_idle(app)
     assert ran == [1, 2]

@@ -393,13 +393,13 @@ class Perdure(Transactions, FromOutside, Movable):
             at_rest = all(stopped)
             if at_rest:
                 runtime.bodies.close()
-                for database in self.databases:
-                    database.close()
                 runtime.backend.close()
             self.client.waiting.fail(
                 OperationRefused("The app was closed while this waited for a result.")
             )
         finally:
+            for database in self.databases:
+                database.close()
             self._runtime = self._local = None
             self._standing, self._schedulers, self._relays = [], [], []
         return at_rest

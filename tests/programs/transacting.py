@@ -55,6 +55,10 @@ class MortalDoor:
         self._app = app
         self._lent = lent
 
+    def close(self) -> None:
+        if hasattr(self._inner, "close"):
+            self._inner.close()
+
     def open(self) -> Any:
         backend = self._app.runtime.backend
         if not isinstance(backend, FaultyBackend):

@@ -43,6 +43,7 @@ class Movable:
             "_local": None,
             "_standing": [],
             "_schedulers": [],
+            "_relays": [],
         }
         self.__dict__.update(nothing_open, _env=env, _backend=backend, settings=settings)
         try:

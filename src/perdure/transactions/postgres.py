@@ -203,6 +203,7 @@ class PostgresDoor:
         self._idle: list[Connection[Any]] = []
         self._pid = os.getpid()
         self._is_made = False
+        self._is_closed = False
 
     def open(self) -> PostgresSession:
         """See `Door.open`."""
@@ -243,14 +244,16 @@ class PostgresDoor:
             not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE
         )
         with self._lock:
-            if at_rest and len(self._idle) < IDLE_MAX and self._pid == os.getpid():
+            has_room = len(self._idle) < IDLE_MAX and not self._is_closed
+            if at_rest and has_room and self._pid == os.getpid():
                 self._idle.append(connection)
                 return
         connection.close()
 
     def close(self) -> None:
-        """Let go of the idle ones."""
+        """Let go of the idle ones, and keep none from here on."""
         with self._lock:
+            self._is_closed = True
             idle, self._idle = self._idle, []
         if self._pid == os.getpid():
             for connection in idle:

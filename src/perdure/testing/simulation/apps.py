@@ -45,7 +45,7 @@ class SimulatedApp(Perdure):
     def forget(self) -> None:
         """Nothing of the world it was in runs any more."""
         self._runtime = self._local = None
-        self._standing, self._schedulers = [], []
+        self._standing, self._schedulers, self._relays = [], [], []
 
 
 class Apps:

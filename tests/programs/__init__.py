@@ -75,6 +75,7 @@ def program(*args: Any, twin: str = "") -> Callable[[Build], Build]:
 
     def note(build: Build) -> Build:
         name = build.__name__
+        assert name not in _PROGRAMS, f"two programs are named {name!r}; one would run unseen"
         _PROGRAMS[name] = Program(name, build, args, twin)
         return build
 

@@ -40,7 +40,7 @@ def beating(app: Perdure) -> None:
     @app.workflow(name="main")
     def main() -> list[Any]:
         started = copy.start("started")
-        return [copy("a"), *wf.gather(lambda: copy("b"), lambda: copy("c")), started.result()]
+        return [copy("a"), copy("b"), started.result()]
 
 
 @program(twin="beating")
@@ -55,4 +55,32 @@ def abeating(app: Perdure) -> None:
     @app.workflow(name="main")
     async def main() -> list[Any]:
         started = copy.start("started")
-        return [await copy("a"), *await asyncio.gather(copy("b"), copy("c")), await started]
+        return [await copy("a"), await copy("b"), await started]
+
+
+@program()
+def beating_side_by_side(app: Perdure) -> None:
+    """No twin: which of two bodies ends first is left to chance."""
+
+    @app.task(name="copy", retry=RETRY)
+    def copy(what: str) -> str:
+        part = next_part()
+        wf.heartbeat(part)
+        return result_of(part, what)
+
+    @app.workflow(name="main")
+    def main() -> list[Any]:
+        return wf.gather(lambda: copy("b"), lambda: copy("c"))
+
+
+@program()
+def abeating_side_by_side(app: Perdure) -> None:
+    @app.task(name="copy", retry=RETRY)
+    async def copy(what: str) -> str:
+        part = next_part()
+        await wf.heartbeat_async(part)
+        return result_of(part, what)
+
+    @app.workflow(name="main")
+    async def main() -> list[Any]:
+        return await asyncio.gather(copy("b"), copy("c"))

@@ -151,7 +151,7 @@ def terminated(app: Perdure) -> None:
 
 
 @program()
-def held_back(app: Perdure) -> None:
+def held_up(app: Perdure) -> None:
     """What waits is paused and resumed; what is delayed is cancelled, and never begins."""
 
     @app.task(name="hold")

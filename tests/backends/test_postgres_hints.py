@@ -12,7 +12,7 @@ import pytest
 
 from perdure import Perdure
 from perdure.backends.base import Suspend
-from perdure.backends.hints import ANYTHING, CLAIMABLE, NOTHING, Hint, claimable, slot_of
+from perdure.backends.hints import ANYTHING, CLAIMABLE, Hint, claimable, slot_of
 from perdure.backends.limits import QueueLimits
 from perdure.backends.postgres import PostgresBackend, hints
 from perdure.core.identity import InvocationKey
@@ -291,8 +291,8 @@ def test_the_end_of_a_lease_under_a_limit_is_told(open_backend, monkeypatch) -> 
     monkeypatch.setattr(backend._hints, "tell", told.append)
     world.commit(records["kept"], b"1")
     world.finish(records["plain"])
-    assert told == [NOTHING, slot_of("plain")]
+    assert told == [slot_of("plain")]
     world.finish(records["queued"])
     world.dispose(records["keyed"], Suspend())
-    assert told[2:] == [CLAIMABLE | slot_of("queued"), CLAIMABLE]
+    assert told[1:] == [CLAIMABLE | slot_of("queued"), CLAIMABLE]
     assert len(backend._limited) == 1

@@ -26,7 +26,7 @@ from perdure.backends.base import (
     Transition,
 )
 from perdure.backends.health import Health
-from perdure.backends.hints import CLAIMABLE, Ear, Heard, claimable
+from perdure.backends.hints import CLAIMABLE, NOTHING, Ear, Heard, claimable
 from perdure.backends.lending import OwnDatabase
 from perdure.backends.letters import InboxRow, Letter, Sent
 from perdure.backends.limits import QueueStatus
@@ -346,7 +346,8 @@ class PostgresBackend(Audit):
         hint = hint_of(transitions, results)
         if self._frees_a_slot(transitions, results):
             hint |= CLAIMABLE
-        self._hints.tell(hint)
+        if hint != NOTHING:
+            self._hints.tell(hint)
         return results
 
     def seize(

@@ -61,8 +61,6 @@ class Hints:
 
     def tell(self, hint: Hint) -> None:
         """Tell others. Returns at once; never fails, for what it tells of has happened."""
-        if hint == NOTHING:
-            return
         try:
             with self._lock:
                 if self._teller is None:

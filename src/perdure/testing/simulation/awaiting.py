@@ -79,7 +79,7 @@ class AwaitingPrograms:
     async def _call(self, op: Op, frame: Frame) -> object:
         task = self._tasks.direct[op.kind]
         try:
-            return frame.note(op, await task.acall(op.number, wf.uuid() + frame.pure))
+            return frame.note(op, await task.acall(op.number, wf.uuid() + frame.early))
         except Exception as error:  # noqa: BLE001 - it failed for good, and that is seen
             return f"{type(error).__name__}: {error}"
 
@@ -92,8 +92,8 @@ class AwaitingPrograms:
         return await self._result(wf.execute_task(self._tasks.plain, op.number, "memo"))
 
     async def _record(self, op: Op, frame: Frame) -> object:
-        del frame
-        return wf.record("seen", partial(self._tasks.watcher.body, op.number, "record"))
+        value = wf.record("seen", partial(self._tasks.watcher.body, op.number, "record"))
+        return frame.note(op, value)
 
     async def _draw(self, op: Op, frame: Frame) -> object:
         del op, frame

@@ -20,18 +20,18 @@ class Frame:
 
     Attributes:
         children: those that are waited for at the end.
-        pure: what the last pure task gave; later tasks are called with it.
+        early: what may not be durable yet, and what later tasks are called with.
     """
 
     def __init__(self) -> None:
         """A run that begins."""
         self.children: list[DistributedInvocation[list[str]]] = []
-        self.pure = ""
+        self.early = ""
 
     def note(self, op: Op, value: object) -> object:
         """A task gave this."""
-        if op.kind == "pure":
-            self.pure = str(value)
+        if op.kind in {"pure", "record"}:
+            self.early = str(value)
         return value
 
 
@@ -104,7 +104,7 @@ class Programs:
     def _call(self, op: Op, frame: Frame) -> object:
         task = self._tasks.direct[op.kind]
         try:
-            return frame.note(op, task(op.number, wf.uuid() + frame.pure))
+            return frame.note(op, task(op.number, wf.uuid() + frame.early))
         except Exception as error:  # noqa: BLE001 - it failed for good, and that is seen
             return f"{type(error).__name__}: {error}"
 
@@ -117,8 +117,8 @@ class Programs:
         return self._result(wf.execute_task(self._tasks.plain, op.number, "memo"))
 
     def _record(self, op: Op, frame: Frame) -> object:
-        del frame
-        return wf.record("seen", partial(self._tasks.watcher.body, op.number, "record"))
+        value = wf.record("seen", partial(self._tasks.watcher.body, op.number, "record"))
+        return frame.note(op, value)
 
     def _draw(self, op: Op, frame: Frame) -> object:
         del op, frame

@@ -166,7 +166,7 @@ def changed(block: Block) -> Block:
     """The same program after somebody changed its first operation, without a thought of replay."""
     if not block or block[0].kind not in _COMMANDS:
         return block
-    other = "record" if block[0].kind == "sleep" else "sleep"
+    other = {"sleep": "record", "task": "flaky", "flaky": "task"}.get(block[0].kind, "sleep")
     return (Op(other, 0.001, (), block[0].number), *block[1:])
 
 

@@ -52,6 +52,8 @@ class Journals:
             gave: which body gave each value, as `Bodies` knows it.
         """
         self._gave = gave
+        self._clock = 0
+        """The latest time that the store has shown: what was due then may be recorded later."""
         self._past: dict[InvocationKey, _Past] = {}
         self.outcomes: dict[str, int] = {}
         self.ended: set[str] = set()
@@ -61,6 +63,7 @@ class Journals:
     def extended(self, row: InvocationRecord, entries: Sequence[Entry], clock: int) -> list[Entry]:
         """Look at a journal that may have grown; gives what is new in it."""
         key = row.key
+        self._clock = max(self._clock, clock)
         past = self._past.get(key)
         if past is None:
             if not entries and not row.head:
@@ -73,11 +76,11 @@ class Journals:
         if len(entries) != row.head:
             raise Broken("I4", f"{key} has {len(entries)} entries, its head is {row.head}")
         if new:
-            self._check(row, past, new, clock)
+            self._check(row, past, new)
             past.entries.extend(new)
         return new
 
-    def _check(self, row: InvocationRecord, past: _Past, new: list[Entry], clock: int) -> None:
+    def _check(self, row: InvocationRecord, past: _Past, new: list[Entry]) -> None:
         key = row.key
         try:
             past.seal = extend_chain(key, past.seal, len(past.entries), new)
@@ -90,9 +93,9 @@ class Journals:
         for entry in new:
             if entry.epoch != row.epoch:
                 raise Broken("I5", f"{key} at epoch {row.epoch} got {entry}")
-            self._note(row, past, entry, clock)
+            self._note(row, past, entry)
 
-    def _note(self, row: InvocationRecord, past: _Past, entry: Entry, clock: int) -> None:
+    def _note(self, row: InvocationRecord, past: _Past, entry: Entry) -> None:
         place = (entry.scope, entry.ordinal)
         kind = entry.kind
         if kind in _ENDS_OF_BODIES:
@@ -105,12 +108,14 @@ class Journals:
             due = past.due.get(place)
             if due is None or place in past.fired:
                 raise Broken("I13", f"{row.key} recorded {entry}: due {due}, {past.fired}")
-            if clock < due:
-                raise Broken("I13", f"a timer of {row.key} fired {due - clock} us early: {entry}")
+            if self._clock < due:
+                raise Broken(
+                    "I13", f"a timer of {row.key} fired {due - self._clock} us early: {entry}"
+                )
             past.fired.add(place)
         elif kind == EntryKind.CANCEL:
             deadline = read_cancellation(entry.body).deadline
-            if clock < deadline:
+            if self._clock < deadline:
                 raise Broken("I13", f"{row.key} was cancelled before its deadline: {entry}")
         elif kind in _STARTS:
             self._note_start(row.key, entry)

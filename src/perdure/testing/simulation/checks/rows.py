@@ -111,7 +111,8 @@ class Rows:
             was = before.get(record.key)
             why = _not_claimable(was, request, moment)
             if why:
-                raise Broken("I6", f"{moment.who} claimed {record.key}, which {why}: {was}")
+                number = "I20" if why.endswith("app") else "I6"
+                raise Broken(number, f"{moment.who} claimed {record.key}, which {why}: {was}")
             if record.owner != request.owner or record.state is not _S.RUNNING:
                 raise Broken("I6", f"{record.key} was claimed by {request.owner}: {record}")
             crashed = was is not None and was.state is _S.RUNNING

@@ -89,7 +89,7 @@ class Tasks:
 
     def _unusual(self, app: Perdure) -> None:
         @app.task(name="empty")
-        def empty(number: int, draw: str) -> Any:
+        def empty(number: int, draw: str) -> object:
             self.watcher.body(number, draw)
             return NOTHING[number % len(NOTHING)]
 
@@ -112,4 +112,5 @@ class Tasks:
             return self.watcher.body(number, draw, "poison")
 
         self.mutable = mutable
-        self.direct |= {"empty": empty, "number": whole, "hostile": hostile, "poison": poison}
+        odd: dict[str, Task] = {"number": whole, "hostile": hostile, "poison": poison}
+        self.direct |= {"empty": empty, **odd}

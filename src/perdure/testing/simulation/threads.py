@@ -185,7 +185,7 @@ class Scheduler:
         thread = self.current
         if thread is None or thread.carrier is None:
             return "no thread is running"
-        frame = sys._current_frames().get(thread.carrier.ident)  # noqa: SLF001 - the only way
+        frame = sys._current_frames().get(thread.carrier.ident)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the only way
         lines = traceback.format_stack(frame) if frame else []
         return f"thread {thread.name} does not hand over:\n{''.join(lines[-12:])}"
 

@@ -6,9 +6,16 @@ from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from perdure.backends.base import ClaimBatch, Committed, InvocationRecord, Started
+from perdure.backends.base import (
+    ClaimBatch,
+    CommitResult,
+    Committed,
+    Holding,
+    InvocationRecord,
+    Started,
+)
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import RESUMABLE, TERMINAL, InvocationState
 from perdure.errors import PerdureError
@@ -285,8 +292,9 @@ class World:
             raise Crashed from None
         self.scheduler.note(f"{call.name} {' '.join(call.keys)} {told(result)}")
         self.kinds[call.name] += 1
-        if isinstance(result, list):
-            self.kinds.update(f"refused: {each}" for each in result if isinstance(each, str))
+        if call.name == "commit":
+            answers = cast("list[CommitResult]", result)
+            self.kinds.update(f"refused: {each}" for each in answers if isinstance(each, str))
         return result
 
     def apply_later(self, call: Call, run: Callable[[], object]) -> None:
@@ -338,10 +346,12 @@ def told(result: object) -> str:
     if isinstance(result, ClaimBatch):
         return " ".join(f"{each.key.invocation_id}@{each.epoch}" for each in result.records)
     if isinstance(result, list):
-        states = (each.state if isinstance(each, Committed) else each for each in result)
-        return " ".join(f"{state}" for state in states)
+        answers = cast("list[CommitResult]", result)
+        return " ".join(
+            str(each.state if isinstance(each, Committed) else each) for each in answers
+        )
     if isinstance(result, frozenset):
-        return f"{len(result)} kept"
+        return f"{len(cast('frozenset[Holding]', result))} kept"
     if isinstance(result, Started):
         return f"created={result.created}"
     return str(result) if isinstance(result, (str, bool)) else ""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,12 @@ from tests.chaos.program import Log, build
 from tests.chaos.watched import Watched
 
 
-def make_app(url: str, log: Log, gate: Path, **settings: Any) -> Perdure:
-    """The app of this program on a watched backend."""
+def make_app(
+    url: str, log: Log, gate: Path, wrap: Callable[[Any], Any] = lambda it: it, **settings: Any
+) -> Perdure:
+    """The app of this program on a watched backend, in what `wrap` makes of that."""
     inner = make_backend(load_settings({"database_url": url}), SystemEnv())
-    backend: Any = Watched(inner, log)
+    backend: Any = wrap(Watched(inner, log))
     app = Perdure(backend=backend, name="chaos", grace=0.05, **settings)
     build(app, log, gate)
     return app

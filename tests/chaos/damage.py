@@ -66,9 +66,9 @@ def build(app: Perdure) -> None:
     app.workflow(name="words")(receive_words)
 
 
-def app_on(path: Path, *, read_only: bool = False) -> Perdure:
+def app_on(path: Path, *, read_only: bool = False, lease: float = 30.0) -> Perdure:
     backend = SQLiteBackend(path, synchronous="normal", read_only=read_only, lock_timeout=1.0)
-    app = Perdure(backend=backend, name="damage", local_worker=False, grace=0.0)
+    app = Perdure(backend=backend, name="damage", local_worker=False, grace=0.0, lease=lease)
     build(app)
     return app
 

@@ -90,19 +90,23 @@ class Fleet:
 
     # --- processes ------------------------------------------------------------------------------
 
-    def worker(self, url: str | None = None, go: str = "now") -> Child:
-        """A new worker process."""
-        child = self._command(url or self.url) if self._is_command else self._child(url, go)
+    def worker(self, url: str | None = None, go: str = "now", ends_at: str = "") -> Child:
+        """A new worker process. `ends_at`: where a command asks itself to end, see `Ending`."""
+        if self._is_command:
+            child = self._command(url or self.url, ends_at)
+        else:
+            child = self._child(url, go)
         self.children.append(child)
         return child
 
-    def _command(self, url: str) -> Child:
+    def _command(self, url: str, ends_at: str) -> Child:
         told = {
             "CHAOS_URL": url,
             "CHAOS_LOG": str(self.log.path),
             "CHAOS_GATE": str(self.gate),
             "CHAOS_LEASE": str(self.settings["lease"]),
             "CHAOS_CRASH_LIMIT": str(self.settings["crash_limit"]),
+            "CHAOS_ENDS_AT": ends_at,
         }
         return start_python(
             *("-m", "perdure", "worker", "-A", "tests.chaos.command:app"),
@@ -300,10 +304,11 @@ class Fleet:
         return [line[2] for line in self.events("frozen")]
 
 
-def remember(seed: int, counts: Mapping[str, int], *expected: str) -> None:
+def remember(seed: int, counts: Mapping[str, int], *expected: str, name: str = "") -> None:
     """Tell what happened, also to the ledger if there is one; all that was expected must have.
 
-    The ledger is the file that `PERDURE_TEST_CHAOS_LEDGER` names; each run adds a line of JSON.
+    The ledger is the file that `PERDURE_TEST_CHAOS_LEDGER` names; each run adds a line of JSON,
+    under `name` if it is no test.
     """
     print(f"seed {seed}: " + ", ".join(f"{n} {name}" for name, n in counts.items()))
     ledger = os.environ.get("PERDURE_TEST_CHAOS_LEDGER")
@@ -311,7 +316,7 @@ def remember(seed: int, counts: Mapping[str, int], *expected: str) -> None:
         commit = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
         ).stdout.strip()
-        test = os.environ.get("PYTEST_CURRENT_TEST", "").split(" ")[0]
+        test = name or os.environ.get("PYTEST_CURRENT_TEST", "").split(" ")[0]
         line = {"test": test, "seed": seed, "commit": commit, "counts": dict(counts)}
         with Path(ledger).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

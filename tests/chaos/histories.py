@@ -26,9 +26,9 @@ CALLS = 3
 """Of each client, in its turn; more of both make the search for an order long."""
 PATIENCE = 30.0
 WEIGHTS = {"send": 8, "status": 2, "result": 3, "pause": 2, "resume": 2, "cancel": 1, "start": 1}
-RARE = ("accepted twice", "ended", "no result", "timeout")
+RARE = ("accepted twice", "ended", "timeout")
 """What a few dozen histories must have seen, or they prove little."""
-RARER = ("conflict", "paused", "no answer")
+RARER = ("no result", "conflict", "paused", "no answer")
 """The same of hundreds."""
 MANY = 200
 

@@ -10,7 +10,7 @@ from tests.chaos.fleet import remember
 
 pytestmark = pytest.mark.xdist_group("chaos")
 
-COUNT = 20
+COUNT = 15
 
 
 def test_histories_of_clients_that_are_killed(make_fleet: MakeFleet) -> None:

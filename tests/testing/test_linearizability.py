@@ -223,7 +223,7 @@ def test_what_it_may_never_answer(what: str) -> None:
 # --- real clients -------------------------------------------------------------------------------
 
 
-EACH = 30
+EACH = 35
 """Histories on each store; `tests/chaos/test_histories.py` has those of several processes."""
 
 

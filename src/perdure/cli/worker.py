@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import FrameType
 
 from perdure.app import Perdure
@@ -25,6 +25,9 @@ from perdure.cli.locate import Source, load_app
 PARENT_VARIABLE = "PERDURE_WORKER_PARENT"
 """Descriptors of two pipes, as "7,9": one that the supervisor holds open for as long as it lives,
 and one that the worker writes a byte to when it is up."""
+
+LOOK_UP_EVERY = 0.5
+"""Seconds that a signal may go unheard."""
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -60,8 +63,14 @@ class Stop:
         self._bell.put(None)
 
     def wait(self) -> None:
-        """Wait until it is asked; for the main thread alone."""
-        self._bell.get()
+        """Wait until it is asked; for the main thread alone.
+
+        It looks up now and then: a signal that arrives between the last look of the interpreter and
+        the wait itself does not end the wait, and its handler would never run.
+        """
+        while not self.asked:
+            with contextlib.suppress(Empty):
+                self._bell.get(timeout=LOOK_UP_EVERY)
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
         if self.asked and not self.supervised:

@@ -70,7 +70,8 @@ def beating_side_by_side(app: Perdure) -> None:
 
     @app.workflow(name="main")
     def main() -> list[Any]:
-        return wf.gather(lambda: copy("b"), lambda: copy("c"))
+        told: list[Any] = wf.gather(lambda: copy("b"), lambda: copy("c"))
+        return told
 
 
 @program()

@@ -84,4 +84,4 @@ def abeating_side_by_side(app: Perdure) -> None:
 
     @app.workflow(name="main")
     async def main() -> list[Any]:
-        return await asyncio.gather(copy("b"), copy("c"))
+        return [*await asyncio.gather(copy("b"), copy("c"))]

@@ -17,9 +17,9 @@ from perdure.backends.hints import NOTHING, SLOTS, Heard, Hint
 
 LOOK_SECONDS = 0.001
 """Between two looks while something is expected."""
-LOOK_MAX_SECONDS = 0.05
+LOOK_MAX_SECONDS = 0.08
 """Between two looks in a long silence: what comes then is heard so late at most. To wake up and to
-look takes about 0.1 ms, so this is a quarter of a percent of a core."""
+look takes 0.1 to 0.15 ms, so this is less than a fifth of a percent of a core."""
 SILENCE_SHARE = 16
 """The next look is made when the silence has become longer by one part in so many."""
 CLOSE_SECONDS = 1.0

@@ -28,12 +28,13 @@ def record_of(row: Row) -> InvocationRecord:
     Raises:
         JournalCorrupted: its state is none, so the row is damaged.
     """
-    state = _STATES.get(row[22])
-    if state is None:
+    try:
+        state = _STATES[row[22]]
+    except KeyError:
         raise JournalCorrupted(
             f"The row of {row[0]!r} (generation {row[1]}) has the state {row[22]!r}, which is none."
             " It was changed after it was written. Restore the database from a backup."
-        )
+        ) from None
     return InvocationRecord(
         key=InvocationKey(row[0], row[1]),
         app=row[2],

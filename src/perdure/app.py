@@ -28,7 +28,7 @@ from perdure.backends.base import Backend, InvocationKind, InvocationQuery
 from perdure.backends.health import Health
 from perdure.backends.limits import QueueStatus
 from perdure.backends.server import Spread
-from perdure.core.identity import InvocationKey, validate_identifier
+from perdure.core.identity import InvocationKey, read_key, validate_identifier
 from perdure.core.lifecycle import InvocationState
 from perdure.drivers import make_backend
 from perdure.engine.bodies import BodyRunner
@@ -144,8 +144,8 @@ class Perdure(Transactions, FromOutside, Movable):
         atexit.register(_close_at_exit, weakref.ref(self))
 
     def _handle_of(self, plain: Sequence[Any]) -> DistributedInvocation[Any]:
-        """A handle from its recorded form."""
-        return DistributedInvocation(self.client, InvocationKey(str(plain[0]), int(plain[1])))
+        """A handle from its recorded form, which may be damaged."""
+        return DistributedInvocation(self.client, read_key(plain))
 
     # --- invocations ----------------------------------------------------------------------------
 
@@ -159,10 +159,10 @@ class Perdure(Transactions, FromOutside, Movable):
         Args:
             kind: what it is, where its code is not registered in this process.
         """
+        validate_identifier(name, "name")
         definition = self.registry.get(name)
         if definition is not None and isinstance(definition.public, Registered):
             return cast("Registered[..., Any]", definition.public)
-        validate_identifier(name, "name")
         return Registered(NamedDefinition(name, kind, self._types), self.client)
 
     def invocation(self, invocation_id: str) -> DistributedInvocation[Any]:
@@ -219,6 +219,10 @@ class Perdure(Transactions, FromOutside, Movable):
         refuse_undurable(f"app.{kind}s(...)")
         if not 1 <= limit <= 10_000:
             raise ConfigurationError(f"limit={limit!r}: expected 1 to 10,000.")
+        if name is not None:
+            validate_identifier(name, "name")
+        if id_prefix:
+            validate_identifier(id_prefix, "id_prefix")
         wanted = [status] if isinstance(status, str) else list(status or ())
         try:
             states = tuple(InvocationState(item) for item in wanted)

@@ -31,8 +31,10 @@ def _make_sharded(urls: Sequence[str], settings: Settings, env: Env, *, read_onl
 
     kinds = {url.partition("://")[0].replace("postgresql", "postgres") for url in urls}
     if len(kinds) > 1 or "memory" in kinds:
+        # What is no word may be all of a URL without its slashes, with a password in it.
+        words = sorted(kind if kind.isalpha() else "..." for kind in kinds)
         raise ConfigurationError(
-            f"A list of URLs with {', '.join(sorted(kinds))} cannot be used. Give several "
+            f"A list of URLs with {', '.join(words)} cannot be used. Give several "
             "postgresql:// URLs (or several sqlite:/// ones, for tests)."
         )
     servers = [(_shown(url), _make_server(url, settings, env, read_only=read_only)) for url in urls]
@@ -41,9 +43,12 @@ def _make_sharded(urls: Sequence[str], settings: Settings, env: Env, *, read_onl
 
 def _shown(url: str) -> str:
     """Server and database for people: no user, password or parameter."""
-    parts = urlsplit(url)
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # what is wrong with it, its driver says
+        return f"{url.partition('://')[0]}://..."
+    # Not `parts.port`: libpq takes several hosts, each with a port.
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _make_server(url: str, settings: Settings, env: Env, *, read_only: bool) -> Server:
@@ -61,6 +66,8 @@ def _make_server(url: str, settings: Settings, env: Env, *, read_only: bool) -> 
     if separator and scheme in {"postgresql", "postgres"}:
         return _make_postgres(url, read_only=read_only)
     shown = f"{scheme}://..." if separator and scheme not in {"memory", "sqlite"} else url
+    if "@" in shown:  # a slash or a letter is missing, and behind it there may be a password
+        shown = f"{url.partition(':')[0]}:..."
     raise ConfigurationError(
         f"Database URL {shown!r} cannot be used. Expected 'sqlite:///relative/path.db', "
         "'sqlite:////absolute/path.db', 'postgresql://user@host/database' or 'memory://'."

@@ -13,6 +13,7 @@ import msgspec
 
 from perdure.api.ticks import name_of
 from perdure.backends.base import Backend, NewInvocation, RegisterPut, RegisterResult
+from perdure.core.reading import UNREADABLE
 from perdure.engine.committer import until_known
 from perdure.errors import JournalCorrupted
 
@@ -41,6 +42,7 @@ class Change(msgspec.Struct, frozen=True):
 NEVER_CHANGED = Change(paused=False, at=0)
 _decode_change = msgspec.json.Decoder(Change).decode
 _decode_decision = msgspec.json.Decoder(Decision).decode
+_decode_number = msgspec.json.Decoder(int).decode
 
 
 class ScheduleState:
@@ -60,19 +62,19 @@ class ScheduleState:
         if change.paused:
             return None
         first = self._get(_FIRST) or self._put(_FIRST, str(now).encode())
-        return max(self.handled() or 0, int(first), change.at)
+        return max(self.handled() or 0, _number(_FIRST, first), change.at)
 
     def handled(self) -> int | None:
         """The newest tick that was decided, or None."""
         body = self._get(_HANDLED)
-        return None if body is None else int(body)
+        return None if body is None else _number(_HANDLED, body)
 
     def became(self, tick: int) -> Became | None:
         """What became of a tick, as far as it was decided by itself."""
         body = self._get(f"tick:{name_of(tick)}")
         try:
             return None if body is None else _decode_decision(body).became
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise _unreadable(f"tick:{name_of(tick)}", body, error) from error
 
     def decide(self, tick: int, became: Became, at: int, new: NewInvocation | None = None) -> bool:
@@ -97,7 +99,7 @@ class ScheduleState:
         body = self._get(f"change:{number}")
         try:
             return _decode_change(body or b"")
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise _unreadable(f"change:{number}", body, error) from error
 
     def change(self, *, paused: bool, reason: str) -> bool:
@@ -112,7 +114,7 @@ class ScheduleState:
                 return True
 
     def _changes(self) -> int:
-        return int(self._get(_CHANGES) or b"0")
+        return _number(_CHANGES, self._get(_CHANGES) or b"0")
 
     def _get(self, key: str) -> bytes | None:
         return self._backend.register_get(*self._identity, key)
@@ -142,7 +144,15 @@ class ScheduleState:
         )
 
 
+def _number(key: str, body: bytes) -> int:
+    try:
+        return _decode_number(body)
+    except UNREADABLE as error:
+        raise _unreadable(key, body, error) from error
+
+
 def _unreadable(key: str, body: bytes | None, error: Exception) -> JournalCorrupted:
     return JournalCorrupted(
-        f"{key!r} of a schedule cannot be read ({error}): {body!r}. Restore a backup."
+        f"{key!r} of a schedule cannot be read ({error}): {(body or b'')[:200]!r}. Restore a "
+        "backup."
     )

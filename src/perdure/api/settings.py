@@ -115,7 +115,7 @@ def _check(source: str, values: Mapping[str, Any]) -> None:
             )
         try:
             msgspec.convert({key: value}, Settings, strict=False)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:  # of what is no UTF-8
             shown = "" if key == "database_url" else f"={value!r}"  # it may hold a password
             why = str(error).partition(" - at ")[0]
             raise ConfigurationError(f"Setting {key}{shown} in {source}: {why}.") from error
@@ -131,7 +131,12 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _table(value: object, file: Path) -> dict[str, Any]:
+def settings_table(value: object, file: Path) -> dict[str, Any]:
+    """What a file has for us, or what that is in.
+
+    Raises:
+        ConfigurationError: it is no table.
+    """
     if not isinstance(value, dict):
         raise ConfigurationError(f"{file}: [tool.perdure] must be a table, found {value!r}.")
     return cast("dict[str, Any]", value)
@@ -146,12 +151,14 @@ def _file_layers(directory: Path) -> list[tuple[str, dict[str, Any]]]:
 
         try:
             table = tomllib.loads(file.read_text("utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ConfigurationError(
                 f"{file} cannot be read: {error}. Mend or remove it."
             ) from error
         if file.name == "pyproject.toml":
-            table = _table(_table(table.get("tool", {}), file).get("perdure", {}), file)
+            table = settings_table(
+                settings_table(table.get("tool", {}), file).get("perdure", {}), file
+            )
         table.pop("app", None)  # for the command line, not for the app itself
         layers.append((str(file), table))
     return layers

@@ -52,7 +52,11 @@ class StateBackend:
         """The stored value of `key` (such as "random:1"), or `default` if there is none.
 
         A stored None is a value like any other; give a `default` to tell it from an absent one.
+
+        Raises:
+            InvalidIdentifier: no key can be called so.
         """
+        validate_identifier(key, "key")
         record = self.workflow_record(identity)
         if record is not None:
             return self._from_journal(record, key, default)

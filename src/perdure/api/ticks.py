@@ -9,6 +9,7 @@ from typing import Protocol
 from perdure.api.moments import from_datetime, to_datetime
 from perdure.core.retry import seconds
 from perdure.errors import ConfigurationError
+from perdure.values.scalars import find_zone
 
 SHORTEST_SECONDS = 1
 """Whoever needs something more often than this needs a loop, not a schedule."""
@@ -121,11 +122,9 @@ def read_zone(timezone: str) -> tzinfo:
     Raises:
         ConfigurationError: there is none.
     """
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # noqa: PLC0415 - as above
-
     try:
-        return ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError) as error:
+        return find_zone(timezone)
+    except (ValueError, TypeError, OSError) as error:
         raise ConfigurationError(
             f"timezone={timezone!r} is not known here. Expected a name of the IANA database, such "
             "as 'Europe/Berlin' or 'UTC'; where the system has no such database, install tzdata."

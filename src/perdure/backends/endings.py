@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from perdure.core.reading import UNREADABLE
 from perdure.errors import JournalCorrupted
 
 _EMPTY: Final = len(b"{}")
@@ -49,7 +50,7 @@ def deadline_of(options: bytes, created_at: int) -> int | None:
         return None
     try:
         ending = _decode(options)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise JournalCorrupted(
             f"The options of an invocation cannot be read ({error}): {options[:200]!r}. Restore a "
             "backup."

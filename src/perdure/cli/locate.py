@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 from perdure.api.functions import Registered
-from perdure.api.settings import Settings, load_settings
+from perdure.api.settings import Settings, load_settings, settings_table
 from perdure.app import Perdure
 from perdure.backends.base import Backend, InvocationRecord
 from perdure.backends.limits import QueueLimits
@@ -169,7 +169,7 @@ def load_app(given: str | None) -> tuple[Perdure, str] | None:
     for named_by, target in (
         ("-A", given),
         (APP_VARIABLE, os.environ.get(APP_VARIABLE)),
-        _configured_app(Path.cwd()),
+        configured_app(Path.cwd()),
     ):
         if target:
             _, app = import_target(target, _APP, "MODULE:ATTR, such as shop.main:app", "app")
@@ -181,18 +181,23 @@ def load_app(given: str | None) -> tuple[Perdure, str] | None:
     return None
 
 
-def _configured_app(directory: Path) -> tuple[str, str | None]:
+def configured_app(directory: Path) -> tuple[str, str | None]:
+    """The file that names an app, and the name; ("", None) where none does.
+
+    Raises:
+        ConfigurationError: a file cannot be read, or our table in it is none.
+    """
     for file, section in (("perdure.toml", ()), ("pyproject.toml", ("tool", "perdure"))):
         try:
             table: Any = tomllib.loads((directory / file).read_text("utf-8"))
         except FileNotFoundError:
             continue
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ConfigurationError(
                 f"{file} cannot be read: {error}. Mend or remove it."
             ) from error
         for name in section:
-            table = table.get(name, {})
+            table = settings_table(table.get(name, {}), directory / file)
         app = table.get("app")
         if isinstance(app, str):
             return file, app

@@ -14,7 +14,7 @@ import msgspec
 
 from perdure.cli.text import iso, raw, shorten, span
 from perdure.core.entries import Entry, EntryKind
-from perdure.core.journal import DrawBlock, Meta
+from perdure.core.reading import UNREADABLE, DrawBlock, Meta
 from perdure.core.scope import TIME
 from perdure.engine.cancellation import read_cancellation
 from perdure.engine.outcome import Body, read_body
@@ -75,7 +75,7 @@ def read_failure(body: bytes) -> Failure:
     """A recorded exception; the text itself as message if it is damaged."""
     try:
         return msgspec.json.decode(body, type=Failure)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return Failure(message=body.decode("utf-8", "backslashreplace"))
 
 
@@ -83,7 +83,7 @@ def read_meta(entry: Entry) -> Meta:
     """The meta of an entry; empty if it is damaged."""
     try:
         return msgspec.json.decode(entry.meta, type=Meta)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return Meta()
 
 
@@ -131,7 +131,7 @@ def _draws(entry: Entry, shown: int) -> Iterator[Line]:
     prefix = f"{entry.scope}:" if entry.scope else ""
     try:
         block = msgspec.json.decode(entry.body, type=DrawBlock)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         yield line("", _text(entry.body))
         return
     for kind, (first, values) in block.items():
@@ -217,7 +217,7 @@ def _arguments(body: bytes) -> str:
         return ""
     try:
         members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return f"({_text(body)})"
     return f"({', '.join(f'{name}={_text(bytes(value))}' for name, value in members.items())})"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +11,9 @@ from perdure.errors import InvalidIdentifier
 
 ID_LENGTH_MAX = 255
 """Characters in an id, name or key; the limit of the identifier columns in every state backend."""
+
+GENERATION_MAX = (1 << 63) - 1
+"""The limit of whole numbers in every state backend."""
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -55,6 +59,21 @@ def validate_identifier(value: object, what: str) -> str:
             f"{found.start()}. Use printable characters only."
         )
     return value
+
+
+def read_key(plain: Sequence[object]) -> InvocationKey:
+    """A key from a pair that somebody else wrote.
+
+    Raises:
+        InvalidIdentifier: it is none that a state backend could hold.
+    """
+    id_, generation = plain
+    if type(generation) is not int or not 1 <= generation <= GENERATION_MAX:
+        raise InvalidIdentifier(
+            f"generation is {generation!r:.40}. Expected a whole number from 1 to "
+            f"{GENERATION_MAX:,}."
+        )
+    return InvocationKey(validate_identifier(id_, "id"), generation)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from perdure.core.entries import (
     verify_chain,
 )
 from perdure.core.identity import InvocationKey
+from perdure.core.reading import DrawBlock, Meta, read_block, read_memo, read_meta
 from perdure.core.scope import DRAW_KINDS, DrawValue, Scope
 from perdure.errors import Divergence, JournalCorrupted
 
@@ -36,26 +37,10 @@ HELD_BYTES_MAX = 256 * 1024
 else asks for it: bounds one block, one commit, and what a crash can make run again."""
 
 
-class Meta(msgspec.Struct, omit_defaults=True):
-    """The extensible part of an entry. Readers ignore members they do not know.
-
-    Attributes:
-        draws: draws of each kind handed out in the scope before this command.
-        line: `file:line` of the workflow code that asked for it.
-    """
-
-    draws: dict[str, int] = {}
-    line: str = ""
-
-
-DrawBlock = dict[str, tuple[int, list[DrawValue]]]
-
 _DRAWS = b'"draws"'
 """How the member is written. A line that holds these letters has its quotes escaped."""
 
 _encode = msgspec.json.Encoder().encode
-_decode_meta = msgspec.json.Decoder(Meta).decode
-_decode_block = msgspec.json.Decoder(DrawBlock).decode
 
 
 class Command(msgspec.Struct, eq=False):
@@ -161,9 +146,9 @@ class Journal:
     def _index(self, entry: Entry) -> None:
         kind = entry.kind
         if kind == EntryKind.DRAWS:
-            self._blocks.setdefault(entry.scope, []).append(_decode_block(entry.body))
+            self._blocks.setdefault(entry.scope, []).append(read_block(entry))
         elif kind == EntryKind.MEMO:
-            self.memos[entry.key] = msgspec.json.decode(entry.body, type=str)
+            self.memos[entry.key] = read_memo(entry)
             self.unclaimed_memos[entry.key] = entry
         elif kind in NOTES:
             self._notes.setdefault((entry.scope, entry.ordinal), []).append(entry)
@@ -252,12 +237,10 @@ class Journal:
                 (entry.kind != kind and not _dropped(entry, kind))
                 or entry.name != name
                 or entry.key != key
-                or ((draws or _DRAWS in entry.meta) and _decode_meta(entry.meta).draws != draws)
+                or ((draws or _DRAWS in entry.meta) and read_meta(entry).draws != draws)
             ):
                 raise Divergence(
-                    describe_mismatch(
-                        self.key, entry, _decode_meta(entry.meta), command, draws, line()
-                    )
+                    describe_mismatch(self.key, entry, read_meta(entry), command, draws, line())
                 )
         elif path in self._ends:
             raise Divergence(describe_surplus(self.key, self._ends[path], command, line()))
@@ -296,7 +279,7 @@ class Journal:
 
     def line_of(self, entry: Entry) -> str:
         """`file:line` that asked for this entry when it was recorded."""
-        return _decode_meta(entry.meta).line
+        return read_meta(entry).line
 
     def check_leftover(self, scope: Scope) -> None:
         """A scope is about to end: everything recorded for it must have been asked for.
@@ -306,7 +289,7 @@ class Journal:
         """
         entry = self.ahead(scope)
         if entry is not None:
-            raise Divergence(describe_leftover(self.key, entry, _decode_meta(entry.meta), scope))
+            raise Divergence(describe_leftover(self.key, entry, read_meta(entry), scope))
 
     def end_scope(self, scope: Scope, name: str, body: bytes, at: int) -> bool:
         """Stage the end of a scope, or compare it with the recorded end. True if it is new.
@@ -322,7 +305,7 @@ class Journal:
             draft = Draft(EntryKind.END, scope.path, 0, "end", name, b"", body, meta, at)
             self.stage(draft, held=scope.path != "")
             return True
-        then = _decode_meta(recorded.meta).draws
+        then = read_meta(recorded).draws
         if then != counts or recorded.name != name or recorded.body != body:
             raise Divergence(
                 f"Workflow {self.key.invocation_id!r}: scope {scope.path or 'root'!r} ended as "
@@ -451,7 +434,7 @@ def find_value(entries: Sequence[Entry], key: str) -> Entry | DrawValue | None:
 def _find_draw(entries: Sequence[Entry], path: str, kind: str, ordinal: int) -> DrawValue | None:
     for entry in entries:
         if entry.kind == EntryKind.DRAWS and entry.scope == path:
-            first, values = _decode_block(entry.body).get(kind, (0, []))
+            first, values = read_block(entry).get(kind, (0, []))
             if first <= ordinal < first + len(values):
                 return values[ordinal - first]
     return None
@@ -460,9 +443,7 @@ def _find_draw(entries: Sequence[Entry], path: str, kind: str, ordinal: int) -> 
 def find_counter(entries: Sequence[Entry], operation: str) -> int:
     """The highest sequence of an operation in the root scope; 0 if there is none."""
     if operation in DRAW_KINDS:
-        blocks = (
-            _decode_block(e.body) for e in entries if e.kind == EntryKind.DRAWS and not e.scope
-        )
+        blocks = (read_block(e) for e in entries if e.kind == EntryKind.DRAWS and not e.scope)
         return sum(len(block[operation][1]) for block in blocks if operation in block)
     prefix = f"{operation}:"
     return sum(

@@ -19,6 +19,7 @@ from perdure.backends.server import Spread
 from perdure.core.entries import Entry, EntryKind, verify_chain
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState
+from perdure.core.reading import read_memo
 from perdure.engine.baseline import Baseline
 from perdure.engine.outcome import end_digest, read_body, recorded_outcome
 from perdure.errors import ConfigurationError, DeserializationError, JournalCorrupted
@@ -198,7 +199,7 @@ def _fits(record: InvocationRecord, end: Entry) -> bool:
 def started(entry: Entry) -> InvocationKey | None:
     """The invocation whose start this entry records."""
     if entry.kind == EntryKind.MEMO:
-        return InvocationKey(msgspec.json.decode(entry.body, type=str), 1)
+        return InvocationKey(read_memo(entry), 1)
     if entry.kind == EntryKind.START:
         members = read_body(entry.body)
         return InvocationKey(members.id, members.generation) if members.id else None

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from perdure.backends.endings import told
+from perdure.core.reading import UNREADABLE
 from perdure.errors import Cancelled, DeadlinePassed, JournalCorrupted
 
 ControlName = Literal["cancel", "terminate"]
@@ -55,7 +56,7 @@ def read_cancellation(body: bytes) -> Cancellation:
     """
     try:
         return _decode(body)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise JournalCorrupted(
             f"A cancellation in the journal cannot be read ({error}): {body[:200]!r}. Restore a "
             "backup."

@@ -14,6 +14,7 @@ from perdure.backends.base import Committed, Holding, InvocationRecord, Refusal,
 from perdure.core.identity import InvocationKey
 from perdure.core.journal import Journal
 from perdure.core.lifecycle import InvocationState
+from perdure.core.reading import UNREADABLE
 from perdure.engine.env import TOKEN_BYTES
 from perdure.engine.ledger import Ledger
 from perdure.engine.letters import CANCEL, OWN_IDS
@@ -55,7 +56,7 @@ def read_note(data: dict[str, bytes], name: str, body: str) -> bytes | None:
         return None
     try:
         note = _read_note(found)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise JournalCorrupted(
             f"The heartbeat of {body!r} cannot be read ({error}): {found[:200]!r}. Restore a "
             "backup."

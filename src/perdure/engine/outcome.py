@@ -13,6 +13,7 @@ import msgspec
 from perdure.backends.base import Finish, InvocationRecord, Transition
 from perdure.backends.endings import deadline_of, told
 from perdure.core.identity import InvocationKey
+from perdure.core.reading import UNREADABLE
 from perdure.errors import (
     BodyDied,
     DeadlinePassed,
@@ -60,7 +61,7 @@ def read_body(body: bytes) -> Body:
     """
     try:
         return _decode(body)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise JournalCorrupted(
             f"An entry body cannot be read ({error}): {body[:200]!r}. Restore a backup."
         ) from error

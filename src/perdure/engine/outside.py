@@ -11,13 +11,15 @@ import msgspec
 
 from perdure.backends.base import Finish, InvocationRecord
 from perdure.core.draws import derive_id
-from perdure.core.identity import InvocationKey
+from perdure.core.identity import InvocationKey, read_key
 from perdure.core.lifecycle import InvocationState
+from perdure.core.reading import UNREADABLE
 from perdure.engine import control
 from perdure.engine.outcome import recorded_outcome
 from perdure.engine.runtime import Runtime
 from perdure.errors import (
     AlreadyCompleted,
+    InvalidIdentifier,
     InvalidToken,
     InvocationEnded,
     JournalCorrupted,
@@ -57,7 +59,7 @@ def left_open(record: InvocationRecord, data: Mapping[str, bytes]) -> LeftOpen |
         return None
     try:
         note = _read_note(body)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise JournalCorrupted(
             f"What the open task {record.key.invocation_id!r} left behind cannot be read "
             f"({error}): {body[:200]!r}. Restore a backup."
@@ -97,8 +99,8 @@ def read_token(token: object) -> InvocationKey:
         InvalidToken: it is no token.
     """
     try:
-        return InvocationKey(*_read_content(_content(token)[_CHECK_BYTES:]))
-    except (ValueError, msgspec.MsgspecError):
+        return read_key(_read_content(_content(token)[_CHECK_BYTES:]))
+    except (ValueError, msgspec.MsgspecError, InvalidIdentifier):
         raise _invalid() from None
 
 

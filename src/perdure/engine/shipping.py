@@ -22,6 +22,7 @@ import msgspec
 
 from perdure.backends.base import NewInvocation
 from perdure.core.identity import InvocationKey
+from perdure.core.reading import UNREADABLE
 from perdure.engine.body import run_body
 from perdure.engine.context import Origin, TaskContext
 from perdure.engine.effects import Call, Function
@@ -196,23 +197,26 @@ def pack(call: Call, context: TaskContext, store_id: bytes) -> bytes:
 
 def unpack(function: Function, reply: bytes, types: TypeRegistry) -> Outcome | Unfinished:
     """What came of it, as if the body had run here."""
-    answer = _decode_reply(reply)
+    try:
+        return _unpacked(function, _decode_reply(reply), types)
+    except (*UNREADABLE, DeserializationError) as error:
+        kind = BodyDied if function.once else ExecutorUnavailable  # it did run, so not again
+        return Unfinished(
+            kind(
+                f"What task {function.name!r} gave came from another process and cannot be read "
+                f"here: {error} Both must have the same code."
+            )
+        )
+
+
+def _unpacked(function: Function, answer: Reply, types: TypeRegistry) -> Outcome | Unfinished:
     if answer.kind == "unknown":
         return Unfinished(ExecutorUnavailable(answer.body.decode("utf-8", "replace")))
     if answer.kind == "raised":
         return Raised(answer.body, decode_exception(answer.body, types), answer.final)
     if answer.kind == "later":
         return Returned(b"", LATER)
-    try:
-        return Returned(answer.body, function.decode_result(answer.body))
-    except DeserializationError as error:
-        kind = BodyDied if function.once else ExecutorUnavailable  # it did run, so not again
-        return Unfinished(
-            kind(
-                f"The result of task {function.name!r} came from another process and cannot be "
-                f"read here: {error} Both must have the same code."
-            )
-        )
+    return Returned(answer.body, function.decode_result(answer.body))
 
 
 def _nothing() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from perdure.core.entries import COMMANDS, Entry, EntryKind
-from perdure.core.journal import Meta
+from perdure.core.reading import Meta
 from perdure.core.scope import IDEMPOTENCY_KEY, UUID
 from perdure.engine.outcome import read_body
 from perdure.testing.reports import Finding, Kind

@@ -17,8 +17,9 @@ from perdure.backends.sharded.placement import is_marked
 from perdure.core.draws import derive_id
 from perdure.core.entries import Entry, EntryKind, verify_chain
 from perdure.core.identity import InvocationKey
-from perdure.core.journal import Meta, find_counter
+from perdure.core.journal import find_counter
 from perdure.core.lifecycle import TERMINAL, InvocationState
+from perdure.core.reading import Meta
 from perdure.engine.outcome import read_body
 from perdure.engine.outside import left_open
 from perdure.engine.topics import TOPIC

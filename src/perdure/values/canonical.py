@@ -37,7 +37,7 @@ def fingerprint(body: bytes) -> bytes:
             tree = _canonical(tree)
     except Refusal as refusal:
         raise DeserializationError(f"fingerprint of a record: {refusal}.") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise DeserializationError(f"fingerprint of a record: it is no JSON ({error}).") from error
     return blake2b(_sorted_json(tree), digest_size=FINGERPRINT_BYTES, person=b"perdure").digest()
 
@@ -64,6 +64,7 @@ def _node(tree: Any) -> Any:
         return tree
     fields = {key: _node(item) for key, item in cast("dict[str, Any]", tree).items()}
     items = fields.get("v")
-    if fields.get("$") in _UNORDERED and isinstance(items, list):
+    tag = fields.get("$")
+    if isinstance(tag, str) and tag in _UNORDERED and isinstance(items, list):
         fields["v"] = sorted(cast("list[object]", items), key=_sorted_json)
     return fields

@@ -21,7 +21,7 @@ from perdure.values.equality import EXACT, compare
 from perdure.values.limits import SMALL, Refusal, check
 from perdure.values.plain import INT_MAX, INT_MIN, is_plain
 from perdure.values.registry import TypeRegistry
-from perdure.values.shapes import class_of
+from perdure.values.shapes import class_of, type_name
 from perdure.values.tagged import OPENING, Writer, from_json, read, to_json, wrap
 
 _UNANNOTATED: Final = (Any, object, inspect.Signature.empty)
@@ -102,7 +102,7 @@ class Codec:
             raise error(f"{where}: {refusal}.") from None
         except Exception as foreign:
             raise SerializationError(
-                f"{where}: at $: a value of type {type(value).__qualname__!r} cannot be recorded, "
+                f"{where}: at $: a value of type {type_name(type(value))!r} cannot be recorded, "
                 f"because reading it raised {_quote(foreign)}. Return plain data instead."
             ) from foreign
 

@@ -200,7 +200,7 @@ def recorded_traceback(error: BaseException) -> str:
     text = state.get(TRACEBACK_ATTRIBUTE)
     if text is None and type(error) is TaskError:
         text = state.get("traceback_text")
-    return text if isinstance(text, str) else ""
+    return _clean(lambda: cast("str", text), BYTES_MAX) if derives(type(text), str) else ""
 
 
 # --- the slots of BaseException, read past any property that a class may have put over them ------
@@ -299,7 +299,8 @@ class _Encoder:
 def _hidden_state(error: BaseException) -> dict[str, Any]:
     state: dict[str, Any] = {}
     for base, names in _HIDDEN_STATE.items():
-        for name in names if isinstance(error, base) else ():
+        # Not isinstance, which asks an instance for its `__class__`.
+        for name in names if derives(type(error), base) else ():
             try:
                 value = _get(error, name, base)
             except AttributeError:
@@ -320,9 +321,9 @@ def _is_public(name: object) -> bool:
 
 def _notes(error: BaseException) -> list[str]:
     notes = _dict_of(error).get("__notes__")
-    if not isinstance(notes, list):
+    if not derives(type(notes), list):
         return []
-    texts = cast("list[object]", notes)[:NOTES_MAX]
+    texts = list.__getitem__(cast("list[object]", notes), slice(NOTES_MAX))
     return [_clean(partial(str, note), NOTE_MAX) for note in texts]
 
 
@@ -348,6 +349,15 @@ def _traceback_text(error: BaseException) -> str:
 def _end(text: str) -> str:
     mark = "[...] "
     return text if len(text) <= TRACEBACK_MAX else mark + text[len(mark) - TRACEBACK_MAX :]
+
+
+def _can_be_shown(error: Any) -> bool:
+    """Whether `traceback` can print it: it counts columns of whatever these attributes are."""
+    numbers = (error.lineno, error.offset, error.end_lineno, error.end_offset)
+    texts = (error.filename, error.text)
+    return all(isinstance(each, int | None) for each in numbers) and all(
+        isinstance(each, str | None) for each in texts
+    )
 
 
 # --- decode --------------------------------------------------------------------------------------
@@ -392,6 +402,8 @@ class _Decoder:
             self._restore(error, record)
         except Exception:  # noqa: BLE001 - a damaged or outdated record must not hide the error
             return None
+        if derives(cls, SyntaxError) and not _can_be_shown(error):
+            return None
         return error if type(error) is cls or issubclass(type(error), base) else None
 
     def _class(self, name: str) -> type | None:
@@ -403,7 +415,7 @@ class _Decoder:
 
     def _restore(self, error: BaseException, record: _Record) -> None:
         for base, names in _HIDDEN_STATE.items():
-            for name in names if isinstance(error, base) else ():
+            for name in names if derives(type(error), base) else ():
                 if name in record.hidden:
                     value = self._codec.decode(bytes(record.hidden[name]), "exception")
                     _slot(name, base).__set__(error, value)

@@ -6,6 +6,7 @@ class, because a subclass would come back as its base.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from base64 import b64decode, b64encode
@@ -16,7 +17,7 @@ from decimal import Decimal
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
+from zoneinfo import TZPATH, ZoneInfo, available_timezones
 
 from perdure.values.limits import INT_BITS_MAX, Refusal
 
@@ -69,9 +70,30 @@ def _clock_parts(plain: Any) -> tuple[str, ZoneInfo | None, int]:
     if isinstance(plain, str):
         return plain, None, 0
     text, key, fold = plain
-    if key and not _ZONE_KEY.fullmatch(key):
+    return text, find_zone(key) if key else None, fold
+
+
+@functools.lru_cache(maxsize=1024)
+def find_zone(key: str) -> ZoneInfo:
+    """The time zone of a name that somebody else wrote.
+
+    `ZoneInfo` opens a file of that name, and where there is none it imports a package of that name
+    inside of tzdata. So only names of zones that there are get so far.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not _ZONE_KEY.fullmatch(key):
         raise ValueError("not the name of a time zone")
-    return text, ZoneInfo(key) if key else None, fold
+    if not any(Path(folder, key).is_file() for folder in TZPATH) and key not in _known_zones():
+        raise ValueError(f"there is no time zone {key!r} here")
+    return ZoneInfo(key)
+
+
+@functools.cache
+def _known_zones() -> frozenset[str]:
+    """Asked where the system has none of a name; it looks at every file."""
+    return frozenset(available_timezones())
 
 
 def int_to_plain(value: int) -> str:

@@ -161,7 +161,9 @@ def _chosen(fields: Mapping[str, object], name: str, defaults: Mapping[str, obje
 
 def type_name(cls: type[Any]) -> str:
     """The full name of a class for messages, with the module unless it is a builtin."""
-    name = f"{cls.__module__}.{cls.__qualname__}"
+    # Past a metaclass, which may refuse to tell.
+    module, qualname = (type.__getattribute__(cls, name) for name in ("__module__", "__qualname__"))
+    name = f"{module}.{qualname}"
     return name.removeprefix("builtins.")
 
 

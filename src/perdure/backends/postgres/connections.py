@@ -134,7 +134,7 @@ def parse(url: str) -> Target:
         )
     try:
         found = conninfo_to_dict(plain)
-    except psycopg.ProgrammingError:
+    except (psycopg.ProgrammingError, UnicodeEncodeError):
         found = {"port": "none"}
     host, port = str(found.get("host", "")), str(found.get("port", ""))
     database = str(found.get("dbname", "(default)"))

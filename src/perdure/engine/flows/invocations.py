@@ -9,6 +9,7 @@ from perdure.core.draws import derive_id
 from perdure.core.entries import EntryKind
 from perdure.core.identity import InvocationKey
 from perdure.core.journal import Command, Draft
+from perdure.core.reading import read_memo
 from perdure.engine.conflicts import conflict
 from perdure.engine.effects import Call, Find, Flow, Flush, Now, StartNow
 from perdure.engine.flows.place import Place, begin, check_arguments, name_of, stage
@@ -134,7 +135,7 @@ def _memo_of_older_signature(place: Place, call: Call) -> Flow[str | None]:
     for key, entry in list(unclaimed.items()):
         if entry.name not in call.function.names:
             continue
-        child: str = msgspec.json.decode(entry.body)
+        child = read_memo(entry)
         record: InvocationRecord | None = yield Find(child)
         if record is not None and call.function.same_arguments(record.arguments, call.arguments):
             unclaimed.pop(key, None)

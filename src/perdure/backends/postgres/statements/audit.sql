@@ -110,7 +110,7 @@ SELECT invocation_id, generation, 'state ' || state || ' and no reason' FROM per
 WHERE state IN ('parked', 'dead') AND reason = '' LIMIT %(limit)s;
 
 -- name: audit_waits
--- Waiting workflows that nothing can wake. (Tasks wait for whoever completes them from outside.)
+-- Waiting workflows that nothing can wake. Tasks wait for whoever completes them from outside.
 SELECT invocation_id, generation, 'waiting for nothing' FROM perdure.invocation
 WHERE state = 'waiting' AND wake_at IS NULL AND kind = 'workflow'
     AND NOT EXISTS (

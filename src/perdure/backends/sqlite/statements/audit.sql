@@ -109,7 +109,7 @@ SELECT invocation_id, generation, 'state ' || state || ' and no reason' FROM inv
 WHERE state IN ('parked', 'dead') AND reason = '' LIMIT :limit;
 
 -- name: audit_waits
--- Waiting workflows that nothing can wake. (Tasks wait for whoever completes them from outside.)
+-- Waiting workflows that nothing can wake. Tasks wait for whoever completes them from outside.
 SELECT invocation_id, generation, 'waiting for nothing' FROM invocation
 WHERE state = 'waiting' AND wake_at IS NULL AND kind = 'workflow'
     AND seq NOT IN (SELECT watcher FROM watch)

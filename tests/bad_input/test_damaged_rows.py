@@ -93,3 +93,16 @@ def test_text_that_is_no_text(sqlite_store: Store) -> None:
     change(sqlite_store, "UPDATE invocation SET queue = CAST(x'ff' AS TEXT)")
     with pytest.raises(ForeignDatabase, match="damaged"):
         _ = handle.status
+
+
+def test_a_schema_that_is_no_number(sqlite_store: Store) -> None:
+    app_of(sqlite_store).start("flow", 7)
+    with sqlite3.connect(sqlite_store.path) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "UPDATE sqlite_schema SET sql = replace(sql, 'STRICT', '') WHERE name = 'meta'"
+        )
+    connection.close()
+    change(sqlite_store, "UPDATE meta SET schema_version = '5 or so'")
+    with pytest.raises(ForeignDatabase, match="versions are numbers"):
+        sqlite_store.app(local_worker=False).workflows()

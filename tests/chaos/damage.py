@@ -267,6 +267,8 @@ class Judge:
         except PerdureError as error:
             self.counters["refused"] += 1
             self.counters[type(error).__name__] += 1
+        except Exception as error:
+            self.wrong.append(f"{what}: opening: {type(error).__name__}: {error}")
         finally:
             app.close()
 

@@ -65,6 +65,11 @@ def inspect(connection: sqlite3.Connection, path: str) -> SchemaVersion:
     tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema LIMIT 5")]
     if application_id == APPLICATION_ID and "meta" in tables:
         for row in connection.execute("SELECT schema_version, min_reader, min_writer FROM meta"):
+            if not all(isinstance(number, int) for number in row):
+                raise ForeignDatabase(
+                    f"The file {path!r} is damaged: its schema is {row!r}, and versions are "
+                    "numbers. Restore it from a backup."
+                )
             return SchemaVersion(*row)
     if application_id == 0 and not tables:
         return NO_SCHEMA

@@ -26,8 +26,13 @@ def record_of(row: Row) -> InvocationRecord:
     """A row of the view `record`.
 
     Raises:
-        JournalCorrupted: its state is none, so the row is damaged.
+        JournalCorrupted: its state is none, or its head no number, so the row is damaged.
     """
+    if type(row[27]) is not int:
+        raise JournalCorrupted(
+            f"The row of {row[0]!r} (generation {row[1]}) has the head {row[27]!r}, which is no "
+            "number. It was changed after it was written. Restore the database from a backup."
+        )
     try:
         state = _STATES[row[22]]
     except KeyError:

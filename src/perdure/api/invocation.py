@@ -101,6 +101,7 @@ class DistributedInvocation(Generic[R_co]):
         """
         record = self._client.read(self.key)
         definition = self._client.registry.require(record.name)
+        self._client.runtime.check_identity(record)
         values = definition.decode_call(recorded_arguments(record))
         return Call(definition.public, Arguments(values))
 

@@ -136,6 +136,7 @@ class Attempt(Waiting):
     def _run_and_settle(self) -> None:
         record = self.record
         try:
+            self.runtime.check_identity(record)
             # A journal without a head is empty: what is claimed for the first time needs no look.
             entries = self.runtime.backend.read_journal(record.key) if record.head else []
             self.load(entries)

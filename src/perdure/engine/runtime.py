@@ -19,6 +19,7 @@ from perdure.backends.base import (
     Stop,
 )
 from perdure.backends.server import Spread
+from perdure.core.draws import derive_seed
 from perdure.core.identity import InvocationKey
 from perdure.engine.bodies import BodyRunner
 from perdure.engine.committer import Committer
@@ -26,7 +27,7 @@ from perdure.engine.env import Env
 from perdure.engine.hearing import Hearing
 from perdure.engine.hub import Hub
 from perdure.engine.outcome import Unfinished
-from perdure.errors import BodyDied, PerdureError
+from perdure.errors import BodyDied, JournalCorrupted, PerdureError
 from perdure.values import TypeRegistry
 
 UNAVAILABLE_SECONDS = 5.0
@@ -191,6 +192,24 @@ class Runtime:
     def now(self, key: InvocationKey) -> int:
         """The time by which the timers of this invocation are due."""
         return self.clock_of(key)()
+
+    def check_identity(self, record: InvocationRecord) -> None:
+        """What stands in two tables under one number belongs together, in a damaged file too.
+
+        A seed follows from whose it is. (Over several servers each has seeds of its own, and they
+        are PostgreSQL, which finds damage by itself.)
+
+        Raises:
+            JournalCorrupted: the arguments and the seed are those of another invocation.
+        """
+        if self.spread is None and record.seed != derive_seed(
+            self.store_id, record.app, record.name, *record.key
+        ):
+            raise JournalCorrupted(
+                f"The row of {record.key.invocation_id!r} (generation {record.key.generation}) "
+                "leads to the arguments of another one, so the database is damaged. Restore it "
+                "from a backup; they were not used."
+            )
 
     def clock_of(self, key: InvocationKey) -> Callable[[], int]:
         """What gives the time by which the timers of this invocation are due.

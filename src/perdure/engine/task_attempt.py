@@ -95,6 +95,7 @@ class TaskAttempt:
         """
         record, limit = self.record, self.runtime.settings.crash_limit
         try:
+            self.runtime.check_identity(record)
             recorded_arguments(record)
         except JournalCorrupted as damage:
             return self._parked(damage)

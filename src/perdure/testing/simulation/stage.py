@@ -80,6 +80,9 @@ class Stage:
         number = self._sights.get(attempt, 0)
         self._sights[attempt] = number + 1
         durable = not attempt.ledger.dirty
+        row = self._store.rows().get(context.key)
+        if not durable and row is not None and row.epoch != attempt.record.epoch:
+            return  # its lease is over, and what it goes on with will never be recorded
         where = context.scope.path
         self._checked(
             lambda: self._oracle.sights.saw(context.key, number, where, value, durable=durable)

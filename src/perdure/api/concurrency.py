@@ -74,9 +74,10 @@ def check_branch(operation: str, function: object, *, awaited: bool) -> None:
     if inspect.iscoroutine(function):
         function.close()  # or it would warn that it was never awaited
     if not callable(function):
+        one_by_one = " Give them one by one, not in a list." if isinstance(function, list) else ""
         raise RegistrationError(
             f"{operation} got {function!r}, which is not callable. Pass functions that it calls, "
-            "each in a branch of its own: lambda: pack(item), or partial(pack, item)."
+            f"each in a branch of its own: lambda: pack(item), or partial(pack, item).{one_by_one}"
         )
     if not awaited and inspect.iscoroutinefunction(function):
         raise WrongColour(

@@ -263,7 +263,7 @@ class Fleet:
         problems = [*self._unfinished(rows, dead), *self._misrun(rows)]
         assert problems == []
         self.counters.update(line[0] for line in self.events(*RARE))
-        told = {name: self.counters[name] for name in (*RARE, "killed", "audits")}
+        told = {name: self.counters[name] for name in (*RARE, "killed", "audits", *expected)}
         told["workflows"] = len(self.started)
         remember(self.seed, told, *expected)
 

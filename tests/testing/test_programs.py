@@ -14,7 +14,11 @@ pytestmark = pytest.mark.timeout(300)
 
 # Those with a database outside keep it apart by the id of the store, which is one here.
 PROGRAMS = programs(*(each for each in MODULES if each != "transacting"))
-SOME = [pytest.param(each, id=name) for name, each in list(PROGRAMS.items())[::12]]
+SOME = [
+    pytest.param(each, id=name)
+    for name, each in list(PROGRAMS.items())[::12]
+    if "by_workflow" not in name  # its undo gets what a task gave, which is another value each run
+]
 """A sample; each is run some hundred times."""
 
 

@@ -9,13 +9,17 @@ from perdure.api.invocation import DistributedInvocation
 from perdure.api.moments import to_datetime
 from perdure.backends.base import InvocationRecord, RegisterPut
 from perdure.core.entries import Entry, EntryKind, verify_chain
-from perdure.core.identity import WorkflowIdentity, validate_identifier
+from perdure.core.identity import ID_LENGTH_MAX, WorkflowIdentity, validate_identifier
 from perdure.core.journal import find_counter, find_value
 from perdure.core.scope import BITS, TIME
 from perdure.engine.outcome import read_body
 from perdure.errors import LeaseRequired, RegisterConflict
 
 BASE_TIME_KEY = "workflow:base_time"
+
+
+KEY_LENGTH_MAX = 2 * ID_LENGTH_MAX
+"""A key is a name, which may be as long as an id, with a scope before it and a number behind it."""
 
 
 class StateBackend:
@@ -56,7 +60,7 @@ class StateBackend:
         Raises:
             InvalidIdentifier: no key can be called so.
         """
-        validate_identifier(key, "key")
+        validate_identifier(key, "key", KEY_LENGTH_MAX)
         record = self.workflow_record(identity)
         if record is not None:
             return self._from_journal(record, key, default)
@@ -89,7 +93,7 @@ class StateBackend:
             LeaseRequired: the identity has a workflow row, so only its lease holder may append.
             SerializationError: the value cannot be recorded.
         """
-        validate_identifier(key, "key")
+        validate_identifier(key, "key", KEY_LENGTH_MAX)
         body, _ = self._client.untyped.encode_and_decode(value, f"deterministic value {key!r}")
         if self.workflow_record(identity) is not None:
             raise LeaseRequired(

@@ -33,12 +33,12 @@ class InvocationKey(NamedTuple):
         )
 
 
-def validate_identifier(value: object, what: str) -> str:
+def validate_identifier(value: object, what: str, length_max: int = ID_LENGTH_MAX) -> str:
     """Return `value` when it can name something in a state backend.
 
     Raises:
-        InvalidIdentifier: not a str, empty, over 255 characters, or holding control, bidirectional
-            or surrogate characters (they would make two ids look alike or break a log line).
+        InvalidIdentifier: not a str, empty, over `length_max` characters, or holding control,
+            bidirectional or surrogate characters (they would make two ids look alike or break a log line).
     """
     if not isinstance(value, str):
         raise InvalidIdentifier(
@@ -48,9 +48,9 @@ def validate_identifier(value: object, what: str) -> str:
         raise InvalidIdentifier(
             f"{what} is empty. Pass a text such as 'order-42', or leave it out."
         )
-    if len(value) > ID_LENGTH_MAX:
+    if len(value) > length_max:
         raise InvalidIdentifier(
-            f"{what} has {len(value)} characters, at most {ID_LENGTH_MAX} are allowed. "
+            f"{what} has {len(value)} characters, at most {length_max} are allowed. "
             f"It starts with {value[:40]!r}. Use a shorter id, or a hash of the long one."
         )
     if found := _CONTROL.search(value):

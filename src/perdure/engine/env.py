@@ -144,4 +144,5 @@ class SystemEnv:
 
     def hand_off(self) -> HandOff:
         """A `queue.SimpleQueue`."""
-        return SimpleQueue()
+        made: SimpleQueue[None] = SimpleQueue()
+        return made

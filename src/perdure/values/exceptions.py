@@ -197,7 +197,7 @@ def decode_exception(body: bytes, registry: TypeRegistry) -> BaseException:
 def recorded_traceback(error: BaseException) -> str:
     """The traceback text of where a decoded exception was first raised, or `""`."""
     state = _dict_of(error)
-    text = state.get(TRACEBACK_ATTRIBUTE)
+    text: object = state.get(TRACEBACK_ATTRIBUTE)
     if text is None and type(error) is TaskError:
         text = state.get("traceback_text")
     return _clean(lambda: cast("str", text), BYTES_MAX) if derives(type(text), str) else ""
@@ -320,10 +320,11 @@ def _is_public(name: object) -> bool:
 
 
 def _notes(error: BaseException) -> list[str]:
-    notes = _dict_of(error).get("__notes__")
-    if not derives(type(notes), list):
+    notes: Any = _dict_of(error).get("__notes__")
+    if not derives(cast("type[Any]", type(notes)), list):
         return []
-    texts = list.__getitem__(cast("list[object]", notes), slice(NOTES_MAX))
+    whole = slice(NOTES_MAX)
+    texts = cast("list[object]", cast("Any", list).__getitem__(notes, whole))
     return [_clean(partial(str, note), NOTE_MAX) for note in texts]
 
 

@@ -38,7 +38,8 @@ def validate_identifier(value: object, what: str, length_max: int = ID_LENGTH_MA
 
     Raises:
         InvalidIdentifier: not a str, empty, over `length_max` characters, or holding control,
-            bidirectional or surrogate characters (they would make two ids look alike or break a log line).
+            bidirectional or surrogate characters (they would make two ids look alike or break a
+            log line).
     """
     if not isinstance(value, str):
         raise InvalidIdentifier(

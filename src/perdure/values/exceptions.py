@@ -320,8 +320,8 @@ def _is_public(name: object) -> bool:
 
 
 def _notes(error: BaseException) -> list[str]:
-    notes: Any = _dict_of(error).get("__notes__")
-    if not derives(cast("type[Any]", type(notes)), list):
+    notes: object = _dict_of(error).get("__notes__")
+    if not derives(type(notes), list):
         return []
     whole = slice(NOTES_MAX)
     texts = cast("list[object]", cast("Any", list).__getitem__(notes, whole))

@@ -40,6 +40,7 @@ class Trouble:
     ) -> None:
         """None yet."""
         self.jumped = 0
+        self._jumped_at: int | None = None
         self.away_until = 0
         self._luck = luck
         self._scheduler = scheduler
@@ -76,6 +77,7 @@ class Trouble:
                 self.stop(worker.process)
             case Fault.CLOCK_JUMPS:
                 self.jumped += self._chance.randint(-2 * self._lease, 2 * self._lease)
+                self._jumped_at = self._scheduler.now
             case Fault.SHUTS_DOWN:
                 worker.shut_down()
             case Fault.OUTAGE:
@@ -85,6 +87,11 @@ class Trouble:
                 self._damage()
             case _:
                 pass
+
+    def clock_jumped_lately(self) -> bool:
+        """Whether a process may believe in a lease that is over by the clock of the store."""
+        at = self._jumped_at
+        return at is not None and self._scheduler.now - at <= self._lease
 
     def stop(self, process: Process) -> None:
         """Let a process stand still for half a lease up to three."""

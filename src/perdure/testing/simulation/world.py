@@ -80,7 +80,15 @@ class World:
             self.luck, self.scheduler, self.store, self._chance, plan.lease, spawn
         )
         bodies = chance_of(plan.seed, "bodies")
-        self.stage = Stage(plan, self.scheduler, self.store, self.oracle, bodies, self.fail)
+        self.stage = Stage(
+            plan,
+            self.scheduler,
+            self.store,
+            self.oracle,
+            bodies,
+            self.fail,
+            self.trouble.clock_jumped_lately,
+        )
 
     def _make_store(self) -> Store:
         store_id = self.plan.seed.to_bytes(16, "big")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import traceback
 from collections.abc import Iterator
 
@@ -27,7 +28,13 @@ _REGISTRY.register(ShopError)
 
 def _raised() -> Iterator[BaseException]:
     """With tracebacks, causes, contexts and notes."""
-    for error in [*BUILT_IN, ShopError(7, hint=("x", 1)), SoldOut(8), Unprintable("x")]:
+    # Copies: another test compares the originals.
+    for error in [
+        *copy.deepcopy(BUILT_IN),
+        ShopError(7, hint=("x", 1)),
+        SoldOut(8),
+        Unprintable("x"),
+    ]:
         try:
             try:
                 raise KeyError("context")

@@ -4,7 +4,7 @@ import asyncio
 
 from perdure import InvocationState, wf
 from perdure.errors import ResultTimeout, WaitCycle
-from tests.support.stores import LONG, run_until_idle
+from tests.support.stores import LONG, run_until_idle, step
 
 S = InvocationState
 
@@ -37,6 +37,30 @@ def test_a_cycle_of_children(store):
     )
     for name in ("first", "second", "third"):
         assert app.verify(name).finished
+
+
+def test_it_is_found_out_in_the_commit_of_the_last_one(store, monkeypatch):
+    """No letter: a crash after the first suspensions loses nothing, for a replay looks again."""
+    app = store.app(virtual=True, local_worker=False)
+
+    @app.workflow(name="first")
+    def first() -> object:
+        return second.options(id="second")()
+
+    @app.workflow(name="second")
+    def second() -> object:
+        try:
+            return first.options(id="first")()
+        except WaitCycle:
+            return "told"
+
+    handle = first.options(id="first").start()
+    assert step(app)
+    sent = []
+    monkeypatch.setattr(app.runtime.backend, "send", lambda *given: sent.append(given))
+    run_until_idle(app)
+    assert handle.result(LONG) == "told"
+    assert sent == []
 
 
 def test_who_tries_again_is_told_again(store):

@@ -1,8 +1,10 @@
 """Finds workflows that nothing can wake: of itself, or because they wait for one another.
 
-A cycle is looked for by each workflow after it was suspended: it reads whether those it waits for
-are suspended too, and whom they wait for. Whoever of a cycle is suspended last sees all the others,
-for each writes before it reads. So nothing is asked of what makes progress but one row.
+A cycle is looked for by each workflow that has nothing else to do: it reads whether those it waits
+for are suspended, and whom they wait for. Who sees all others so ends its wait in its own journal. It
+looks once more after its suspension, for others may be suspended at the same moment: each writes
+before it reads, so one of them sees the rest, and tells itself by a letter. What makes progress is
+asked for no more than one row each time.
 """
 
 from __future__ import annotations
@@ -65,10 +67,30 @@ def by_itself(key: InvocationKey) -> WorkflowStuck:
     )
 
 
+def end_of_cycle(
+    runtime: Runtime, key: InvocationKey, awaited: Iterable[InvocationKey], now: int
+) -> Draft | None:
+    """Before a suspension without a timer: the end of a wait, if all the others are suspended.
+
+    Args:
+        awaited: whose ends are all that can wake it.
+    """
+    try:
+        path = _cycle(runtime, key, awaited)
+    except BackendError as error:
+        logger.warning("it was not found out whether %s waits for itself: %s", key, error)
+        return None
+    if path is None:
+        return None
+    logger.warning("%s waits for itself: %s", key, _told(path))
+    body = _delivery(runtime, path)
+    return Draft(EntryKind.DONE, "", 0, CYCLE, path[0].invocation_id, b"", body, b"{}", now)
+
+
 def look_for_cycle(
     runtime: Runtime, record: InvocationRecord, head: int, awaited: Iterable[InvocationKey]
 ) -> None:
-    """After a suspension without a timer: give up a wait that is part of a cycle without way out.
+    """After a suspension without a timer: the same, for one whose others were suspended meanwhile.
 
     The workflow is told by a letter. A crash before it is sent leaves the cycle as it is.
 

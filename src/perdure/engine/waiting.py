@@ -138,12 +138,27 @@ class Waiting(ABC):
         elif left <= 0 or (
             not self.mailbox.awaits_others and (until_due is None or until_due > left)
         ):
-            self._awaited_ends = self.mailbox.awaited_ends  # before its frame drops its waits
             self.resumes_in = until_due
-            self.halt(Suspend(due))
-            raise Suspended("The workflow waits for something durable; its frame is dropped.")
+            self._suspend(due)
         else:
             self.signal.wait(left if until_due is None else min(left, until_due))
+
+    def _suspend(self, due: int | None) -> None:
+        """Drop the frame, or end a wait that could never end: all others of a circle wait already.
+
+        Raises:
+            Suspended: the frame is dropped.
+        """
+        key, awaited = self.record.key, self.mailbox.awaited_ends
+        end = None
+        if awaited and due is None:
+            end = stuck.end_of_cycle(self.runtime, key, awaited, self.now())
+        if end is None:
+            self._awaited_ends = awaited  # its frame drops its waits
+            self.halt(Suspend(due))
+            raise Suspended("The workflow waits for something durable; its frame is dropped.")
+        self.journal.stage(end)
+        self.flush()
 
     def _collect(self) -> bool:
         """Turn due timers and inbox rows into deliveries; True when there were any."""

@@ -1,10 +1,10 @@
 """Finds workflows that nothing can wake: of itself, or because they wait for one another.
 
 A cycle is looked for by each workflow that has nothing else to do: it reads whether those it waits
-for are suspended, and whom they wait for. Who sees all others so ends its wait in its own journal. It
-looks once more after its suspension, for others may be suspended at the same moment: each writes
-before it reads, so one of them sees the rest, and tells itself by a letter. What makes progress is
-asked for no more than one row each time.
+for are suspended, and whom they wait for. Who sees all others so ends its wait in its own journal.
+It looks once more after its suspension, for others may be suspended at the same moment: each
+writes before it reads, so one of them sees the rest, and tells itself by a letter. What makes
+progress is asked for no more than one row each time.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import msgspec
+
 from perdure import InvocationState, wf
 from perdure.errors import ResultTimeout, WaitCycle
 from tests.support.stores import LONG, run_until_idle, step
@@ -61,6 +63,43 @@ def test_it_is_found_out_in_the_commit_of_the_last_one(store, monkeypatch):
     run_until_idle(app)
     assert handle.result(LONG) == "told"
     assert sent == []
+
+
+def test_damage_in_another_journal_parks_nobody_who_looks(store, monkeypatch):
+    app = store.app(virtual=True, local_worker=False)
+
+    @app.workflow(name="parent")
+    def parent() -> object:
+        return child.options(id="child")()
+
+    @app.workflow(name="child")
+    def child() -> object:
+        other = waits.options(id="waits").start()
+        return other.result()
+
+    @app.workflow(name="waits")
+    def waits() -> str:
+        return wf.receive("go", str)
+
+    for flow in (waits, child):
+        flow.options(id=flow.name).start()
+        run_until_idle(app)
+    read = app.runtime.backend.read_journal
+
+    def damaged(key, start=0):
+        entries = read(key, start)
+        if key.invocation_id != "child":
+            return entries
+        return [msgspec.structs.replace(entry, body=entry.body[:-1] + b"|") for entry in entries]
+
+    monkeypatch.setattr(app.runtime.backend, "read_journal", damaged)
+    handle = parent.options(id="parent").start()
+    run_until_idle(app)
+    assert handle.status is S.WAITING
+    monkeypatch.undo()
+    app.invocation("waits").send("go", "on")
+    run_until_idle(app)
+    assert handle.result(LONG) == "on"
 
 
 def test_who_tries_again_is_told_again(store):

@@ -21,7 +21,7 @@ from perdure.core.lifecycle import InvocationState
 from perdure.engine.letters import CYCLE, OWN_IDS, send
 from perdure.engine.outcome import invocation_body, read_body
 from perdure.engine.runtime import Runtime, logger
-from perdure.errors import BackendError, WaitCycle, WorkflowStuck
+from perdure.errors import BackendError, JournalCorrupted, WaitCycle, WorkflowStuck
 
 MEMBERS_MAX = 100
 """Workflows that are looked at for one; a cycle of more is not found."""
@@ -146,7 +146,10 @@ def _whom_it_awaits(runtime: Runtime, key: InvocationKey) -> set[InvocationKey] 
         or record.wake_at is not None
     ):
         return None
-    return open_waits(runtime.backend.read_journal(key)) or None
+    try:
+        return open_waits(runtime.backend.read_journal(key)) or None
+    except JournalCorrupted:
+        return None  # its own attempt finds that out; whoever waits for it is not to be parked
 
 
 def open_waits(entries: Iterable[Entry]) -> set[InvocationKey]:

@@ -26,6 +26,7 @@ class Trouble:
 
     Attributes:
         jumped: microseconds by which the clock of the store is off.
+        before_jump: what that clock showed last before it jumped.
         away_until: the store answers nobody before this time.
     """
 
@@ -39,7 +40,7 @@ class Trouble:
         spawn: Callable[[str, Callable[[], None]], None],
     ) -> None:
         """None yet."""
-        self.jumped = 0
+        self.jumped = self.before_jump = 0
         self._jumped_at: int | None = None
         self.away_until = 0
         self._luck = luck
@@ -76,6 +77,7 @@ class Trouble:
             case Fault.RESTS:
                 self.stop(worker.process)
             case Fault.CLOCK_JUMPS:
+                self.before_jump = self._scheduler.now + self.jumped
                 self.jumped += self._chance.randint(-2 * self._lease, 2 * self._lease)
                 self._jumped_at = self._scheduler.now
             case Fault.SHUTS_DOWN:

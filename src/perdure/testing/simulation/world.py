@@ -292,6 +292,7 @@ class World:
         """See `Line.apply`."""
         if self.failure is not None:
             raise Crashed
+        self.oracle.journals.shown(self.trouble.before_jump)
         moment = Moment(self._clock(), call.process.name, self._dead)
         try:
             result = self.oracle.watch(call, run, moment)

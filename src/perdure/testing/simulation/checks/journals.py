@@ -60,10 +60,14 @@ class Journals:
         self.dropped: set[str] = set()
         self.started: dict[InvocationKey, InvocationKey] = {}
 
+    def shown(self, clock: int) -> None:
+        """The store has shown this time, maybe to nobody but who looked for timers."""
+        self._clock = max(self._clock, clock)
+
     def extended(self, row: InvocationRecord, entries: Sequence[Entry], clock: int) -> list[Entry]:
         """Look at a journal that may have grown; gives what is new in it."""
         key = row.key
-        self._clock = max(self._clock, clock)
+        self.shown(clock)
         past = self._past.get(key)
         if past is None:
             if not entries and not row.head:

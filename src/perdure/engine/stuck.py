@@ -161,10 +161,11 @@ def open_waits(entries: Iterable[Entry]) -> set[InvocationKey]:
     messages: dict[str, int] = {}
     for entry in entries:
         if entry.kind in (EntryKind.WATCH, EntryKind.DONE):
-            key = _named(entry)
+            members = read_body(entry.body)
+            key = InvocationKey(members.id, members.generation)
             if entry.kind == EntryKind.DONE:
                 waits.pop(key, None)
-            else:
+            elif not members.error:  # else there was nothing to wait for
                 waits.setdefault(key, set()).add(entry.scope)
         elif entry.kind == EntryKind.RECEIVE:
             messages[entry.name] = messages.get(entry.name, 0) + 1
@@ -178,11 +179,6 @@ def open_waits(entries: Iterable[Entry]) -> set[InvocationKey]:
     if any(count > 0 for count in messages.values()):
         return set()
     return {key for key, scopes in waits.items() if scopes}
-
-
-def _named(entry: Entry) -> InvocationKey:
-    members = read_body(entry.body)
-    return InvocationKey(members.id, members.generation)
 
 
 def _told(path: tuple[InvocationKey, ...]) -> str:

@@ -9,7 +9,8 @@ progress is asked for no more than one row each time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from perdure.backends.base import InvocationRecord
@@ -26,29 +27,37 @@ from perdure.errors import BackendError, JournalCorrupted, WaitCycle, WorkflowSt
 MEMBERS_MAX = 100
 """Workflows that are looked at for one; a cycle of more is not found."""
 
-_NEVER_WAIT = frozenset(
-    {
-        EntryKind.RECORD,
-        EntryKind.DATA,
-        EntryKind.PUBLISH,
-        EntryKind.START,
-        EntryKind.SEND,
-        EntryKind.COMPENSATE,
-        EntryKind.ANSWER,
-        EntryKind.TASK,
-        EntryKind.DROPPED,
-        EntryKind.SLEEP,
-        EntryKind.DRAWS,
-        EntryKind.MEMO,
-        EntryKind.FIRED,
-        EntryKind.END,
-        EntryKind.CANCEL,
-        EntryKind.BEGAN,
-        EntryKind.UNBEGUN,
-        EntryKind.ATTEMPT,
-    }
+_MESSAGES = frozenset({EntryKind.MESSAGE, EntryKind.UPDATE})
+_KNOWN = (
+    frozenset(
+        {
+            EntryKind.RECORD,
+            EntryKind.DATA,
+            EntryKind.PUBLISH,
+            EntryKind.START,
+            EntryKind.SEND,
+            EntryKind.COMPENSATE,
+            EntryKind.ANSWER,
+            EntryKind.TASK,
+            EntryKind.DROPPED,
+            EntryKind.SLEEP,
+            EntryKind.DRAWS,
+            EntryKind.MEMO,
+            EntryKind.FIRED,
+            EntryKind.END,
+            EntryKind.CANCEL,
+            EntryKind.BEGAN,
+            EntryKind.UNBEGUN,
+            EntryKind.ATTEMPT,
+            EntryKind.WATCH,
+            EntryKind.DONE,
+            EntryKind.RECEIVE,
+        }
+    )
+    | _MESSAGES
 )
-"""What nobody waits for, in the journal of one who has no timer set."""
+"""Of other kinds, which a newer version may write, it is not known what they wait for. (Nobody waits
+for a timer where none is set.)"""
 
 
 class _Awaited(NamedTuple):
@@ -152,13 +161,14 @@ def _whom_it_awaits(runtime: Runtime, key: InvocationKey) -> set[InvocationKey] 
         return None  # its own attempt finds that out; whoever waits for it is not to be parked
 
 
-def open_waits(entries: Iterable[Entry]) -> set[InvocationKey]:
+def open_waits(entries: Sequence[Entry]) -> set[InvocationKey]:
     """Whose ends a suspended workflow without a timer waits for; empty if for something else too.
 
     A wait that was given up counts where its branch goes on. That errs on the safe side.
     """
+    if _waits_for_messages(entries) or any(entry.kind not in _KNOWN for entry in entries):
+        return set()
     waits: dict[InvocationKey, set[str]] = {}
-    messages: dict[str, int] = {}
     for entry in entries:
         if entry.kind in (EntryKind.WATCH, EntryKind.DONE):
             members = read_body(entry.body)
@@ -167,18 +177,17 @@ def open_waits(entries: Iterable[Entry]) -> set[InvocationKey]:
                 waits.pop(key, None)
             elif not members.error:  # else there was nothing to wait for
                 waits.setdefault(key, set()).add(entry.scope)
-        elif entry.kind == EntryKind.RECEIVE:
-            messages[entry.name] = messages.get(entry.name, 0) + 1
-        elif entry.kind in (EntryKind.MESSAGE, EntryKind.UPDATE):
-            messages[entry.name] = messages.get(entry.name, 0) - 1
         elif entry.kind == EntryKind.END:
             for scopes in waits.values():
                 scopes.discard(entry.scope)
-        elif entry.kind not in _NEVER_WAIT:
-            return set()
-    if any(count > 0 for count in messages.values()):
-        return set()
     return {key for key, scopes in waits.items() if scopes}
+
+
+def _waits_for_messages(entries: Sequence[Entry]) -> bool:
+    """Whether more messages of some name were asked for than came."""
+    asked = Counter(entry.name for entry in entries if entry.kind == EntryKind.RECEIVE)
+    came = Counter(entry.name for entry in entries if entry.kind in _MESSAGES)
+    return bool(asked - came)
 
 
 def _told(path: tuple[InvocationKey, ...]) -> str:

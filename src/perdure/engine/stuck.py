@@ -56,8 +56,8 @@ _KNOWN = (
     )
     | _MESSAGES
 )
-"""Of other kinds, which a newer version may write, it is not known what they wait for. (Nobody waits
-for a timer where none is set.)"""
+"""Of other kinds, which a newer version may write, it is not known what they wait for. (Nobody
+waits for a timer where none is set.)"""
 
 
 class _Awaited(NamedTuple):

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from benchmarks.program import NAME, Program
 from perdure import Perdure
+from perdure.core.draws import derive_seed
 
 CONCURRENCY = 16
 """Attempts at a time in one process, everywhere: perdure's default."""
@@ -43,7 +44,7 @@ class Place(ABC):
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="perdure-bench-")
         self.folder = Path(self._folder.name)
-        self._apps: list[Perdure] = []
+        self._programs: list[Program] = []
         self._hurries = False
 
     @property
@@ -64,9 +65,9 @@ class Place(ABC):
         chosen: dict[str, Any] = (
             {"name": NAME, "concurrency": CONCURRENCY} | self.settings() | settings
         )
-        app = Perdure(self.url, **chosen)
-        self._apps.append(app)
-        return Program(app)
+        program = Program(Perdure(self.url, **chosen))
+        self._programs.append(program)
+        return program
 
     def environment(self, **settings: object) -> dict[str, str]:
         """The same for a worker process."""
@@ -107,10 +108,22 @@ class Place(ABC):
             f"{type(self).__name__} has no SQL for {count} {kind} rows, {delay}."
         )
 
+    def own_calls(self, kind: Rows, count: int, after: int) -> list[dict[str, object]]:
+        """What was asked of each copy behind `after`, so that a worker may run it.
+
+        A seed follows from an id: with that of the first one a copy is taken for damaged.
+        """
+        one, store = self._programs[0].one.name, self._programs[0].app.runtime.store_id
+        ids = (f"{kind}-{n}" for n in range(1, count + 1))
+        return [
+            {"id": id_, "seq": after + n, "seed": derive_seed(store, NAME, one, id_, 1)}
+            for n, id_ in enumerate(ids, 1)
+        ]
+
     def close(self) -> None:
         """Everything is gone."""
-        for app in self._apps:
-            app.close()
+        for program in self._programs:
+            program.app.close()
         self._folder.cleanup()
 
 

@@ -110,14 +110,19 @@ class PostgresPlace(Place):
     def copy_rows(self, kind: Rows, count: int, delay: Delay = AT_ONCE) -> int:
         with self._connect() as connection:
             first = _number(connection, "now") + delay.lead
+            after = _number(connection, "take_seqs", count=count)
             asked = {
                 "count": count,
                 "kind": kind,
                 "first": first,
                 "step": delay.step,
-                "after": _number(connection, "take_seqs", count=count),
+                "after": after,
             }
-            connection.execute(_text("copy_calls"), asked)
+            if kind == "delayed":
+                calls = self.own_calls(kind, count, after)
+                connection.cursor().executemany(_text("copy_call"), calls)
+            else:  # they never run
+                connection.execute(_text("copy_calls"), asked)
             connection.execute(_text("copy_invocations"), asked)
             connection.execute("ANALYZE" if kind == "delayed" else "VACUUM ANALYZE")
         return first

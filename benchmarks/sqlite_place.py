@@ -76,7 +76,10 @@ class SQLitePlace(Place):
         (after,) = connection.execute(_SQL["take_seqs"]).fetchone()
         asked = {"count": count, "kind": kind, "first": first, "step": delay.step, "after": after}
         connection.execute("BEGIN IMMEDIATE")
-        connection.execute(_SQL["copy_calls"], asked)
+        if kind == "delayed":
+            connection.executemany(_SQL["copy_call"], self.own_calls(kind, count, after))
+        else:  # they never run
+            connection.execute(_SQL["copy_calls"], asked)
         connection.execute(_SQL["copy_invocations"], asked)
         connection.execute("COMMIT")
         if kind != "delayed":  # else a worker is there, and no checkpoint may run beside a writer

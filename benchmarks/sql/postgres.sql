@@ -74,3 +74,15 @@ SELECT
     seed, draw_algorithm, segment
 FROM perdure.call CROSS JOIN generate_series(1, %(count)s::bigint) AS number (n)
 WHERE seq = (SELECT seq FROM perdure.invocation WHERE invocation_id = 'sample');
+
+-- name: copy_call
+-- What was asked of one copy, with a seed of its own.
+INSERT INTO perdure.call (
+    seq, arguments, fingerprint, call_id, workflow_id, workflow_generation, options, code_version,
+    seed, draw_algorithm, segment
+)
+SELECT
+    %(seq)s::bigint, arguments, fingerprint, call_id, %(id)s::text, 1, options, code_version,
+    %(seed)s::bytea, draw_algorithm, segment
+FROM perdure.call
+WHERE seq = (SELECT seq FROM perdure.invocation WHERE invocation_id = 'sample');

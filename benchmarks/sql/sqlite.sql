@@ -61,3 +61,15 @@ SELECT
     seed, draw_algorithm, segment
 FROM call CROSS JOIN number
 WHERE seq = (SELECT seq FROM invocation WHERE invocation_id = 'sample');
+
+-- name: copy_call
+-- What was asked of one copy, with a seed of its own.
+INSERT INTO call (
+    seq, arguments, fingerprint, call_id, workflow_id, workflow_generation, options, code_version,
+    seed, draw_algorithm, segment
+)
+SELECT
+    :seq, arguments, fingerprint, call_id, :id, 1, options, code_version,
+    :seed, draw_algorithm, segment
+FROM call
+WHERE seq = (SELECT seq FROM invocation WHERE invocation_id = 'sample');

@@ -299,8 +299,14 @@ def test_identities_and_keys_of_the_register(store: Store) -> None:
     refused_everywhere(lambda name: executor.record(name, lambda: 1))
     refused_everywhere(lambda name: executor.record(name, lambda: 1), ["counter", "a b", "../a"])
     state = app.state_backend
-    refused_everywhere(lambda name: state.set_workflow_deterministic_value(identity, name, 1))
-    refused_everywhere(lambda name: state.get_workflow_deterministic_value(identity, name))
+    # A key is a name with a scope before it and a number behind it, so it may be longer than one.
+    keys = [each for each in REFUSED if not (isinstance(each, str) and len(each) == 256)]
+    keys += ["x" * 511, "\U0001f600" * 511]
+    refused_everywhere(lambda key: state.set_workflow_deterministic_value(identity, key, 1), keys)
+    refused_everywhere(lambda key: state.get_workflow_deterministic_value(identity, key), keys)
+    for key in ("x" * 510, "\U0001f600" * 510):
+        state.set_workflow_deterministic_value(identity, key, key)
+        assert state.get_workflow_deterministic_value(identity, key) == key
 
 
 def test_names_of_schedules(store: Store) -> None:

@@ -42,7 +42,7 @@ def test_the_contract_runs_from_an_installed_package(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", *plain, "test_mine.py"],
         cwd=work,
-        env={**os.environ, "PYTHONPATH": str(site)},
+        env={**os.environ, "PYTHONPATH": str(site), "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,
         check=False,

@@ -118,6 +118,22 @@ def test_a_url_is_told_as_it_was_written_unless_it_may_hold_a_password():
         assert shown in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:s3cret@host/shop",
+        "postgresql://me:s3/cr:et@@host/shop",
+        "postgresql://host/shop?user=me&password=s3cret",
+        "postgresql://me:s3cret@one/shop postgresql://me:s3cret@two/shop",
+    ],
+)
+def test_settings_are_shown_without_a_password(url: str):
+    shown = repr(load_settings({"database_url": url, "name": "shop", "concurrency": 7}))
+    assert "s3" not in shown
+    assert "cr" not in shown.replace("crash_limit", "").replace("concurrency", "")
+    assert all(part in shown for part in ("postgresql://", "/shop", "***", "concurrency=7"))
+
+
 def test_urls_that_can(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for url, file in (

@@ -18,6 +18,7 @@ MOST = 1_000_000_000
 DEFAULT_URL = "sqlite:///perdure.db"
 _BETWEEN_URLS = re.compile(r"\s+(?=[a-z]+://)")
 """A path may hold spaces, and a PostgreSQL URL commas."""
+_PASSWORD = re.compile(r"(?P<before>//[^/@:?]*:).*(?P<after>@)|(?P<name>password=)[^&]*")
 
 _PREFIX = "PERDURE_"
 _OTHER = frozenset({"PERDURE_APP", "PERDURE_WORKER_PARENT"})
@@ -54,6 +55,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def urls(self) -> tuple[str, ...]:
         """The URLs; more than one for several servers."""
         return tuple(_BETWEEN_URLS.split(self.database_url.strip()))
+
+    @property
+    def shown_urls(self) -> str:
+        """The URLs for people, without passwords."""
+        hidden = r"\g<before>\g<name>***\g<after>"
+        return " ".join(_PASSWORD.sub(hidden, url) for url in self.urls)
+
+    def __repr__(self) -> str:
+        """What a log or a traceback may show: no password."""
+        shown = {name: getattr(self, name) for name in self.__struct_fields__}
+        shown["database_url"] = self.shown_urls
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def __post_init__(self) -> None:
         """Refuse numbers that could not mean anything."""

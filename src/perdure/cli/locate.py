@@ -38,7 +38,6 @@ from perdure.errors import (
 APP_VARIABLE = "PERDURE_APP"
 _APP = "an app"
 _OURS = str(Path(__file__).parents[1])
-_PASSWORD = re.compile(r"(?P<before>//[^/@:?]*:).*(?P<after>@)|(?P<name>password=)[^&]*")
 _KEY = re.compile(r"(?P<id>.+)#(?P<generation>[1-9]\d{0,17})")
 
 
@@ -149,8 +148,7 @@ class Source(NamedTuple):
     @property
     def url(self) -> str:
         """The database URL without a password."""
-        hidden = r"\g<before>\g<name>***\g<after>"
-        return " ".join(_PASSWORD.sub(hidden, url) for url in self.settings.urls)
+        return self.settings.shown_urls
 
     def each(self) -> list[Source]:
         """One for each server, in the order of the list."""

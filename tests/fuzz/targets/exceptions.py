@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import traceback
 from collections.abc import Iterator
 
@@ -20,7 +19,7 @@ from perdure.values import (
 )
 from tests.fuzz.targets import Target
 from tests.fuzz.targets.values import BOMBS
-from tests.values.test_exceptions import BUILT_IN, ShopError, SoldOut, Unprintable, facts
+from tests.values.test_exceptions import ShopError, SoldOut, Unprintable, built_in, facts
 
 _REGISTRY = TypeRegistry()
 _REGISTRY.register(ShopError)
@@ -28,9 +27,8 @@ _REGISTRY.register(ShopError)
 
 def _raised() -> Iterator[BaseException]:
     """With tracebacks, causes, contexts and notes."""
-    # Copies: another test compares the originals.
     for error in [
-        *copy.deepcopy(BUILT_IN),
+        *built_in(),
         ShopError(7, hint=("x", 1)),
         SoldOut(8),
         Unprintable("x"),

@@ -452,7 +452,9 @@ def test_generated_exceptions_settle_after_one_trip(error):
 
 def test_records_read_without_importing_anything():
     """In a process that has none of the classes: an audit hook sees no import, exec or open."""
-    bodies = [encode_exception(e, registry_of(ShopError)).hex() for e in [ShopError(1), *BUILT_IN]]
+    bodies = [
+        encode_exception(e, registry_of(ShopError)).hex() for e in [ShopError(1), *built_in()]
+    ]
     program = f"""
 import sys
 from perdure.values import TypeRegistry, decode_exception

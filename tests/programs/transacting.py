@@ -30,7 +30,6 @@ class MortalSession:
     def __init__(self, inner: Any, backend: FaultyBackend, *, lent: bool) -> None:
         self._inner = inner
         self._backend = backend
-        self._lent = lent
         # Of a file that is lent nobody else could do anything while it is.
         self._begin = frozenset(Mode) - ({Mode.STOLEN} if lent else set())
 
@@ -45,8 +44,7 @@ class MortalSession:
 
     def close(self) -> None:
         self._inner.close()
-        if self._lent:
-            self._backend._lock.release()
+        self._backend._lock.release()
 
 
 class MortalDoor:
@@ -65,13 +63,13 @@ class MortalDoor:
             return self._inner.open()
         if self._lent:
             backend.elsewhere(lambda: None, {Mode.BEFORE, Mode.STOLEN})
-            # First this one and then the file, as every call of the backend does.
-            backend._lock.acquire()
+        # First this one and then the file, as every call of the backend does. Held until the end
+        # of the session: who took all over meanwhile would wait for the file in vain.
+        backend._lock.acquire()
         try:
             return MortalSession(self._inner.open(), backend, lent=self._lent)
         except BaseException:
-            if self._lent:
-                backend._lock.release()
+            backend._lock.release()
             raise
 
 

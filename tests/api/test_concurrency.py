@@ -123,6 +123,7 @@ def test_map_makes_no_further_branch_after_a_failure(memory_store):
     assert set(begun) <= {0, 1, 2, 3}
 
 
+@pytest.mark.keeps_frames("it counts what one frame has under way")
 def test_map_keeps_to_its_limit(memory_store):
     under_way, most = 0, 0
 
@@ -264,6 +265,7 @@ def test_select_raises_what_the_first_one_raised(memory_store):
     assert result_of(memory_store.app(), flow) == "caught"
 
 
+@pytest.mark.keeps_frames("it is about what a frame does as it ends")
 def test_cancelling_is_passed_on_in_order(store):
     app = store.app()
     seen = []

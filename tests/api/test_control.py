@@ -288,6 +288,7 @@ def test_a_second_pause_is_no_repetition_of_the_first(store, monkeypatch):
     assert handle.status is S.PAUSED
 
 
+@pytest.mark.keeps_frames("it breaks what a frame does as it goes on")
 def test_a_pause_that_a_crash_prevented_is_there_still(store, monkeypatch):
     app = store.app(local_worker=False)
 

@@ -112,6 +112,7 @@ def test_leaving_early_cancels_the_others_and_waits_for_them(store):
     assert told[-2:] == ["The block of wf.as_completed was left.", "mine"]
 
 
+@pytest.mark.keeps_frames("it is about what a frame does as it ends")
 def test_a_cancelled_workflow_cancels_the_branches_of_the_block(store):
     app = store.app()
     seen = []

@@ -81,6 +81,7 @@ RANDOM: dict[str, Any] = {
 }
 
 
+@pytest.mark.keeps_frames("it counts attempts")
 def test_the_whole_of_random_is_replayed(app):
     first, second = replayed(
         app, lambda: {name: [use(wf.random) for _ in range(3)] for name, use in RANDOM.items()}
@@ -90,6 +91,7 @@ def test_the_whole_of_random_is_replayed(app):
 
 
 @pytest.mark.parametrize("name", ["seed", "getstate", "setstate"])
+@pytest.mark.keeps_frames("it counts attempts")
 def test_a_stateless_generator_has_no_state(app, name):
     def code():
         with pytest.raises(OperationRefused):
@@ -98,6 +100,7 @@ def test_a_stateless_generator_has_no_state(app, name):
     replayed(app, code)
 
 
+@pytest.mark.keeps_frames("it counts attempts")
 def test_other_draws_are_replayed(app):
     def code():
         return [
@@ -117,6 +120,7 @@ def test_other_draws_are_replayed(app):
     assert times[1] - times[0] == timedelta(seconds=1)
 
 
+@pytest.mark.keeps_frames("it counts attempts")
 def test_observed_values_are_recorded_once(app):
     ran = []
 
@@ -138,6 +142,7 @@ def test_observed_values_are_recorded_once(app):
     assert [type(v) for v in empty] == [type(None), int, str, list, bool]
 
 
+@pytest.mark.keeps_frames("it counts attempts")
 def test_a_recorded_exception_is_raised_again(app):
     ran = []
 
@@ -155,6 +160,7 @@ def test_a_recorded_exception_is_raised_again(app):
     assert ran == [1]
 
 
+@pytest.mark.keeps_frames("it counts attempts")
 def test_names_of_records(app):
     def code():
         for name in ("", "random", "a b", "counter", "sleep"):
@@ -165,6 +171,7 @@ def test_names_of_records(app):
     assert replayed(app, code) == [1, 1]
 
 
+@pytest.mark.keeps_frames("it counts attempts")
 def test_async_functions_are_not_for_record(app):
     async def look():
         return 1
@@ -176,6 +183,7 @@ def test_async_functions_are_not_for_record(app):
     replayed(app, code)
 
 
+@pytest.mark.keeps_frames("it counts attempts")
 def test_utc_now_goes_on_by_seconds_and_never_falls_behind_an_event(app, store):
     def code():
         base = wf.executor().get_base_time()
@@ -230,6 +238,7 @@ def test_sleeping_takes_as_long_as_it_says(store):
 
 
 @pytest.mark.parametrize("wrong", [-1, float("nan"), float("inf"), "3", None, True])
+@pytest.mark.keeps_frames("it counts attempts")
 def test_durations_that_mean_nothing(app, wrong):
     def code():
         with pytest.raises(ConfigurationError, match=r"wf\.sleep"):

@@ -49,6 +49,7 @@ def look_and_act(app: Perdure) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("pure", [True, False])
+@pytest.mark.keeps_frames("what is held back for a frame is committed when that is dropped")
 def test_five_tasks_are_one_commit_and_not_five(store, pure):
     app = store.app()
 
@@ -64,6 +65,7 @@ def test_five_tasks_are_one_commit_and_not_five(store, pure):
     assert commits.all == ([["look"] * 5 + ["completed"]] if pure else alone)
 
 
+@pytest.mark.keeps_frames("what is held back for a frame is committed when that is dropped")
 def test_async_branches_are_one_commit(memory_store):
     app = memory_store.app()
     together = asyncio.Barrier(5)
@@ -95,6 +97,7 @@ LEAVING = {
 
 
 @pytest.mark.parametrize("way", LEAVING)
+@pytest.mark.keeps_frames("what is held back for a frame is committed when that is dropped")
 def test_it_is_durable_before_anything_leaves(memory_store, way):
     """The commit that holds it comes before the body, or with the start."""
     app = memory_store.app()
@@ -123,6 +126,7 @@ def test_it_is_durable_before_anything_leaves(memory_store, way):
     assert durable == [2] * (way in {"act", "record"})
 
 
+@pytest.mark.keeps_frames("what is held back for a frame is committed when that is dropped")
 def test_what_does_not_leave_needs_no_commit(memory_store):
     app = memory_store.app()
     look, _ = look_and_act(app)
@@ -149,6 +153,7 @@ def test_what_is_observed_is_durable_before_a_pure_body_too(memory_store):
     assert handle.result(LONG) == 7
 
 
+@pytest.mark.keeps_frames("what is held back for a frame is committed when that is dropped")
 def test_much_of_it_is_not_held_back(memory_store, monkeypatch):
     app = memory_store.app()
 
@@ -224,6 +229,7 @@ def crash(store: Any, app: Perdure) -> None:
     assert attempt.halted
 
 
+@pytest.mark.keeps_frames("what is held back for a frame is committed when that is dropped")
 def test_a_crash_loses_what_is_held_back_and_it_runs_again(memory_store):
     app = memory_store.app(virtual=True)
     look, act = look_and_act(app)
@@ -238,6 +244,7 @@ def test_a_crash_loses_what_is_held_back_and_it_runs_again(memory_store):
     assert handle.result(LONG)[2] == ["act", ["look", 3]]
 
 
+@pytest.mark.keeps_frames("what is held back for a frame is committed when that is dropped")
 def test_a_crash_between_pure_bodies_loses_them_all(memory_store):
     app = memory_store.app(virtual=True)
     look, _ = look_and_act(app)
@@ -252,6 +259,7 @@ def test_a_crash_between_pure_bodies_loses_them_all(memory_store):
     assert handle.result(LONG) == [["look", 1], ["look", 2], None]
 
 
+@pytest.mark.keeps_frames("what is held back for a frame is committed when that is dropped")
 def test_a_pure_body_that_kills_its_process_is_found_by_name(memory_store):
     """Each crash is counted against the body it happened in, not against one that was lost too."""
     app = memory_store.app(virtual=True, crash_limit=3)
@@ -269,6 +277,7 @@ def test_a_pure_body_that_kills_its_process_is_found_by_name(memory_store):
     assert began == [*first, *first, *careful, "poison", "poison"], "each crash costs one look"
 
 
+@pytest.mark.keeps_frames("what is held back for a frame is committed when that is dropped")
 def test_a_worker_that_stops_commits_what_is_held_back(memory_store):
     app = memory_store.app()
     stopping = app.runtime.stopping
@@ -286,6 +295,7 @@ def test_a_worker_that_stops_commits_what_is_held_back(memory_store):
     assert handle.status is InvocationState.READY
 
 
+@pytest.mark.keeps_frames("what is held back for a frame is committed when that is dropped")
 def test_who_lost_the_lease_commits_nothing_of_it(memory_store):
     app = memory_store.app(virtual=True)
     ran: list[str] = []

@@ -258,6 +258,7 @@ def test_one_that_lives_again(store):
         old.stream("values")
 
 
+@pytest.mark.keeps_frames("its workflow appends to a list in each attempt")
 def test_bad_input(store):
     app = store.app()
     errors: list[type[BaseException]] = []

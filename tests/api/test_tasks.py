@@ -425,6 +425,7 @@ KINDS = ["builtin", "chained", "registered", "exit", "unregistered"]
 
 @pytest.mark.parametrize("way", ["call", "start"])
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.keeps_frames("its workflow appends to a list in each attempt")
 def test_exceptions_are_the_same_on_the_first_run_and_on_replay(store, kind, way):
     app = store.app(virtual=True, local_worker=False)
     runs: list[Any] = []

@@ -59,6 +59,7 @@ def test_a_body_that_ends_while_its_workflow_looks_for_it_is_seen(
     assert looking.is_set()
 
 
+@pytest.mark.keeps_frames("it is about what a frame does as it ends")
 def test_a_failing_commit_ends_the_frames_of_an_async_workflow_at_once() -> None:
     """They were left to the garbage collector, which runs `finally` anywhere, at any time."""
     backend: Any = MemoryBackend()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import perdure
+from tests.support import evict
 
 SOURCES = str(Path(perdure.__file__).parent.parent)
 TIMEOUT_SECONDS = 100
@@ -20,6 +21,8 @@ TIMEOUT_SECONDS = 100
 def environment(**more: str) -> dict[str, str]:
     """The environment of a child: ours without settings of perdure, with our sources first."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("PERDURE_")}
+    if evict.VARIABLE in os.environ:
+        kept["PERDURE_GRACE"] = "0"
     return {**kept, "PYTHONPATH": SOURCES, **more}
 
 

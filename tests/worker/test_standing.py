@@ -339,6 +339,7 @@ class SkewedEnv(VirtualEnv):
 
 
 @pytest.mark.parametrize("wrong_by", [-HOUR, HOUR])
+@pytest.mark.keeps_frames("it counts claims")
 def test_a_clock_that_is_an_hour_off_changes_nothing(store: Store, wrong_by: int) -> None:
     """Delays, timers, retries and `wf.now` go by the clock of the state backend."""
     right = store.env

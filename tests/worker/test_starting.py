@@ -106,6 +106,7 @@ def shop(backend: Watched) -> Iterator[Shop]:
     made.app.close()
 
 
+@pytest.mark.keeps_frames("it counts claims")
 def test_a_start_beside_a_free_worker_is_claimed_at_once(shop: Shop, backend: Watched) -> None:
     shop.start_worker()
     assert shop.main.options(id="a").start().result(LONG) == 1
@@ -177,6 +178,7 @@ def test_an_id_that_exists_is_found_and_not_claimed(shop: Shop, backend: Watched
     assert shop.app.runtime.leases.known() == set()
 
 
+@pytest.mark.keeps_frames("it counts claims")
 def test_many_that_start_one_id_run_it_once(shop: Shop, backend: Watched) -> None:
     shop.start_worker()
     handles = in_threads(8, lambda _: shop.main.options(id="a").start())
@@ -186,6 +188,7 @@ def test_many_that_start_one_id_run_it_once(shop: Shop, backend: Watched) -> Non
 
 
 @pytest.mark.parametrize("happens", [True, False])
+@pytest.mark.keeps_frames("it counts claims")
 def test_an_open_outcome_is_settled_by_the_token(
     shop: Shop, backend: Watched, happens: bool
 ) -> None:
@@ -207,6 +210,7 @@ def test_an_open_outcome_is_settled_by_the_token(
 
 
 @pytest.mark.parametrize("error", [CommitUnknown("lost in COMMIT"), KeyboardInterrupt()])
+@pytest.mark.keeps_frames("it counts claims")
 def test_what_an_interrupted_start_claimed_is_found_and_run(
     shop: Shop, backend: Watched, error: BaseException
 ) -> None:
@@ -224,6 +228,7 @@ def test_what_an_interrupted_start_claimed_is_found_and_run(
     assert (record.epoch, record.crashes, shop.bodies) == (1, 0, [1])
 
 
+@pytest.mark.keeps_frames("it counts claims")
 def test_a_look_for_the_unseen_leaves_a_start_that_is_under_way_alone(
     shop: Shop, backend: Watched
 ) -> None:
@@ -239,6 +244,7 @@ def test_a_look_for_the_unseen_leaves_a_start_that_is_under_way_alone(
     assert (shop.record("a").epoch, shop.bodies) == (1, [1])
 
 
+@pytest.mark.keeps_frames("it counts claims")
 def test_started_again_after_an_open_outcome_it_is_still_run_once(
     shop: Shop, backend: Watched
 ) -> None:
@@ -286,6 +292,7 @@ def test_a_stopping_worker_takes_no_start(shop: Shop, backend: Watched) -> None:
     assert backend.claims == [None]
 
 
+@pytest.mark.keeps_frames("it counts claims")
 def test_without_a_thread_for_it_the_lease_is_given_back(
     shop: Shop, backend: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:

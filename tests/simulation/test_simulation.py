@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from perdure.engine.mailbox import Mailbox
+from perdure.testing.simulation.carriers import RealThreads, best_carriers
 from perdure.testing.simulation.plan import Plan, Workflow, make_plan
 from perdure.testing.simulation.programs import Op
 from perdure.testing.simulation.runner import Runner, described
@@ -59,6 +60,15 @@ def test_one_seed_is_one_story(runner: Runner) -> None:
     assert len(set(here)) == 20
     assert _traces("1", 0, 20) == here
     assert _traces("2", 0, 20) == here
+
+
+def test_real_threads_tell_the_same_story(runner: Runner) -> None:
+    """Greenlets keep apart what Python keeps for each real thread, so nothing goes another way."""
+    assert best_carriers() is not RealThreads, "greenlet is not installed"
+    real = Runner(RealThreads)
+    for seed in range(40):
+        plan = make_plan(seed)
+        assert real.play(plan).trace == runner.play(plan).trace, seed
 
 
 def test_a_plan_can_be_kept_in_a_file(runner: Runner, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from perdure._version import __version__
+from perdure.testing.simulation.carriers import RealThreads
 from perdure.testing.simulation.plan import Plan, make_plan
 from perdure.testing.simulation.runner import Played, Runner, described
 
@@ -31,6 +32,9 @@ def _arguments(given: list[str]) -> argparse.Namespace:
         "--plan", type=Path, help="the one in this file, as it was written by --save"
     )
     parser.add_argument("--store", choices=("memory", "sqlite"), default="memory")
+    parser.add_argument(
+        "--real-threads", action="store_true", help="no greenlets, also where they are installed"
+    )
     parser.add_argument("--trace", action="store_true", help="tell each event")
     parser.add_argument("--no-shrink", action="store_true", help="show a failure as it was found")
     parser.add_argument("--save", type=Path, help="write the plan of a failure to this file")
@@ -41,7 +45,7 @@ def _arguments(given: list[str]) -> argparse.Namespace:
 def main(given: list[str]) -> int:
     """Play; gives the exit code: 0 if all went well, 1 if something broke."""
     asked = _arguments(given)
-    runner = Runner()
+    runner = Runner(RealThreads if asked.real_threads else None)
     _stay_on_one_core()
     if asked.seeds is None:
         plan = _plan(asked.seed, asked) if asked.plan is None else _read(asked.plan)

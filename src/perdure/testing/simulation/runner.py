@@ -11,10 +11,12 @@ from collections.abc import Callable, Generator, Iterator
 import msgspec
 
 from perdure.testing.simulation.apps import Apps
+from perdure.testing.simulation.carriers import best_carriers
 from perdure.testing.simulation.checks.broken import Broken
 from perdure.testing.simulation.luck import Fault
 from perdure.testing.simulation.plan import Plan, Workflow
 from perdure.testing.simulation.programs import shown, smaller
+from perdure.testing.simulation.threads import Carriers, Course
 from perdure.testing.simulation.world import World
 
 TRIES_MAX = 300
@@ -67,9 +69,14 @@ def _shortened(error: BaseException, **limits: object) -> list[str]:
 class Runner:
     """Plays schedules, one after the other. What costs time to make is kept between them."""
 
-    def __init__(self) -> None:
-        """Nothing is made yet."""
+    def __init__(self, carriers: Callable[[Course], Carriers] | None = None) -> None:
+        """Nothing is made yet.
+
+        Args:
+            carriers: what simulated threads run on; the fastest by default.
+        """
         self._apps = Apps()
+        self._carriers = carriers or best_carriers()
 
     def play(self, plan: Plan, story: Callable[[str], None] | None = None) -> Played:
         """Play one schedule.
@@ -80,7 +87,7 @@ class Runner:
         Raises:
             Hung: a bug of the simulation.
         """
-        world = World(plan, self._apps, story)
+        world = World(plan, self._apps, self._carriers, story)
         with quiet():
             world.run()
         failure = world.failure

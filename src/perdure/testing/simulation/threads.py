@@ -1,11 +1,10 @@
-"""Threads of a simulation: real ones, of which exactly one runs at a time, on virtual time.
+"""Threads of a simulation, of which exactly one runs at a time, on virtual time.
 
 A simulated thread runs until it waits; then it hands on to the one that chance picks among those
 that could go on, or, if there is none, time jumps to the next that is due. So the order in which
 things happen is a function of the seed alone, whatever the operating system does.
 
-Real threads are kept and used again, in later schedules too: to start one costs more than a
-hundred hand-overs.
+What they run on is either real threads or greenlets (`perdure.testing.simulation.carriers`).
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from enum import Enum
 from hashlib import blake2b
 from typing import Protocol
@@ -66,6 +66,7 @@ class SimulatedThread:
     Attributes:
         number: by order of creation in its schedule; what ties are broken by.
         turns: how often it waited; a timer of an earlier wait is void.
+        carrier: what it runs on, once it has begun.
     """
 
     __slots__ = ("carrier", "name", "number", "owner", "run", "state", "turns")
@@ -78,39 +79,40 @@ class SimulatedThread:
         self.run = run
         self.state = _State.READY
         self.turns = 0
-        self.carrier: _Carrier | None = None
+        self.carrier: object = None
 
 
-class _Carrier:
-    """A real thread that runs simulated ones, one after the other."""
+class Carriers(Protocol):
+    """What simulated threads run on, one at a time."""
 
-    _idle: list[_Carrier] = []  # noqa: RUF012 - shared on purpose: they outlive a schedule
+    @property
+    def ident(self) -> int:
+        """The real thread on which one runs now."""
+        ...
 
-    def __init__(self) -> None:
-        self.go = threading.Lock()
-        self.go.acquire()
-        self.job: Callable[[], None] | None = None
-        thread = threading.Thread(target=self._serve, name="perdure-simulated", daemon=True)
-        contextvars.Context().run(thread.start)
-        self.ident = thread.ident or 0
+    def playing(self, first: SimulatedThread) -> AbstractContextManager[None]:
+        """Let this one begin, which hands over to others. All have ended when the block does."""
+        ...
 
-    @classmethod
-    def take(cls) -> _Carrier:
-        """One that has nothing to do."""
-        return cls._idle.pop() if cls._idle else cls()
+    def hand_over(self, thread: SimulatedThread, following: SimulatedThread) -> None:
+        """Let `following` go on, or begin. Comes back when `thread`, which calls, is to go on."""
+        ...
 
-    def _serve(self) -> None:
-        while True:
-            self.go.acquire()
-            job = self.job
-            if job is None:
-                raise AssertionError("woken without a job")
-            job()
 
-    def rest(self) -> None:
-        """It has nothing to do from now on. Called by whoever runs at the moment."""
-        self.job = None
-        self._idle.append(self)
+class Course(Protocol):
+    """What `Carriers` need to know of the threads that they carry."""
+
+    def begin(self, thread: SimulatedThread) -> None:
+        """Run a thread to its end."""
+        ...
+
+    def after(self) -> SimulatedThread | None:
+        """A thread has ended: who goes on now; None if all have ended."""
+        ...
+
+    def finish(self) -> None:
+        """All have ended, and nothing more is to be done for them."""
+        ...
 
 
 class Scheduler:
@@ -126,7 +128,11 @@ class Scheduler:
     """
 
     def __init__(
-        self, chance: random.Random, start: int, story: Callable[[str], None] | None = None
+        self,
+        chance: random.Random,
+        start: int,
+        carriers: Callable[[Course], Carriers],
+        story: Callable[[str], None] | None = None,
     ) -> None:
         """Nothing runs yet."""
         self.now = start
@@ -143,6 +149,7 @@ class Scheduler:
         self._threads = 0
         self._live = 0
         self._finished = threading.Event()
+        self._carriers = carriers(self)
 
     # --- what is told ---------------------------------------------------------------------------
 
@@ -173,32 +180,30 @@ class Scheduler:
         if not self._ready:
             return
         self._finished.clear()
-        self._hand_to(self._next())
-        events = -1
-        while not self._finished.wait(WATCHDOG_SECONDS):
-            if events == self.events:
-                raise Hung(self._where())
-            events = self.events
+        with self._carriers.playing(self._following()):
+            events = -1
+            while not self._finished.wait(WATCHDOG_SECONDS):
+                if events == self.events:
+                    raise Hung(self._where())
+                events = self.events
 
     def _where(self) -> str:
         """Where the thread is that does not hand over."""
         thread = self.current
-        if thread is None or thread.carrier is None:
+        if thread is None:
             return "no thread is running"
-        frame = sys._current_frames().get(thread.carrier.ident)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the only way
+        frame = sys._current_frames().get(self._carriers.ident)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the only way
         lines = traceback.format_stack(frame) if frame else []
         return f"thread {thread.name} does not hand over:\n{''.join(lines[-12:])}"
 
-    def _hand_to(self, thread: SimulatedThread) -> None:
-        self.current = thread
+    def _following(self) -> SimulatedThread:
+        """Who goes on, and is the current one from now on."""
+        self.current = following = self._next()
         self.looks = 0
-        carrier = thread.carrier
-        if carrier is None:
-            thread.carrier = carrier = _Carrier.take()
-            carrier.job = lambda: self._begin(thread)
-        carrier.go.release()
+        return following
 
-    def _begin(self, thread: SimulatedThread) -> None:
+    def begin(self, thread: SimulatedThread) -> None:
+        """See `Course.begin`."""
         try:
             if not thread.owner.dead:
                 contextvars.Context().run(thread.run)
@@ -209,14 +214,15 @@ class Scheduler:
         finally:
             thread.state = _State.ENDED
             self._live -= 1
-            carrier = thread.carrier
-            if carrier is not None:
-                carrier.rest()
-            if self._live:
-                self._hand_to(self._next())
-            else:
-                self.current = None
-                self._finished.set()
+
+    def after(self) -> SimulatedThread | None:
+        """See `Course.after`."""
+        self.current = None
+        return self._following() if self._live else None
+
+    def finish(self) -> None:
+        """See `Course.finish`."""
+        self._finished.set()
 
     # --- waiting --------------------------------------------------------------------------------
 
@@ -275,15 +281,10 @@ class Scheduler:
 
     def _switch(self, thread: SimulatedThread) -> None:
         following = self._next()
-        if following is thread:
-            if thread.owner.dead:
-                raise Crashed
-            return
-        self._hand_to(following)
-        carrier = thread.carrier
-        if carrier is None:
-            raise AssertionError("it runs")
-        carrier.go.acquire()
+        if following is not thread:
+            self.current = following
+            self.looks = 0
+            self._carriers.hand_over(thread, following)
         if thread.owner.dead:
             raise Crashed
 

@@ -29,7 +29,7 @@ from perdure.testing.simulation.plan import SECOND, Plan, chance_of
 from perdure.testing.simulation.process import Process, SimulatedEnv
 from perdure.testing.simulation.stage import Stage
 from perdure.testing.simulation.store import MemoryStore, SQLiteStore, Store
-from perdure.testing.simulation.threads import Crashed, Scheduler
+from perdure.testing.simulation.threads import Carriers, Course, Crashed, Scheduler
 from perdure.testing.simulation.trouble import Trouble
 
 T = TypeVar("T")
@@ -54,11 +54,17 @@ class World:
         kinds: how often what happened.
     """
 
-    def __init__(self, plan: Plan, apps: Apps, story: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        apps: Apps,
+        carriers: Callable[[Course], Carriers],
+        story: Callable[[str], None] | None = None,
+    ) -> None:
         """Nothing happens yet."""
         self.plan = plan
         self.failure: BaseException | None = None
-        self.scheduler = Scheduler(chance_of(plan.seed, "turns"), BEGINNING, story)
+        self.scheduler = Scheduler(chance_of(plan.seed, "turns"), BEGINNING, carriers, story)
         self.scheduler.ended_by = self.fail
         self.luck = Luck(chance_of(plan.seed, "faults"), plan.spared)
         self._folder = TemporaryDirectory() if plan.store == "sqlite" else None

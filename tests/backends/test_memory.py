@@ -11,7 +11,7 @@ import pytest
 
 from perdure.backends.memory import MemoryBackend
 from perdure.core.lifecycle import InvocationState
-from perdure.errors import InternalError
+from perdure.errors import InternalError, JournalCorrupted
 from perdure.testing.contract import Clock, World
 
 
@@ -70,3 +70,14 @@ def test_a_move_that_the_lifecycle_forbids_is_our_bug():
     moved = msgspec.structs.replace(record, state=InvocationState.PARKED)
     with pytest.raises(InternalError, match="from ready to parked"):
         backend._put(moved)
+
+
+def test_what_cannot_be_read_of_a_start_leaves_nothing():
+    """Half of the row was there, and every look at the queues stumbled over it."""
+    world = World(MemoryBackend(), Clock())
+    with pytest.raises(JournalCorrupted):
+        world.backend.start(world.new("a", options=b"nonsense"), "raise")
+    assert world.backend.read("a") is None
+    assert world.backend.owners() == frozenset()
+    world.start("a")
+    assert world.backend.health().problems == ()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from perdure import InvocationState, Perdure, wf
+from perdure.backends.letters import Letter, Sent
 from perdure.errors import ForeignDatabase, JournalCorrupted
 from tests.support.stores import LONG, Store, run_until_idle
 
@@ -106,3 +107,43 @@ def test_a_schema_that_is_no_number(sqlite_store: Store) -> None:
     change(sqlite_store, "UPDATE meta SET schema_version = '5 or so'")
     with pytest.raises(ForeignDatabase, match="versions are numbers"):
         sqlite_store.app(local_worker=False).workflows()
+
+
+WORDS = [
+    pytest.param("message", b'1,"error":2', id="a message that says more"),
+    pytest.param("message", b"{", id="a message cut off"),
+    pytest.param("message", b"", id="an empty message"),
+    pytest.param("cycle", b"null", id="a cycle of nothing"),
+    pytest.param("cancel", b'{"reason":1}', id="a cancellation without a text"),
+]
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize(("kind", "body"), WORDS)
+def test_a_damaged_letter_is_no_part_of_the_journal(
+    store: Store, colour: str, kind: str, body: bytes
+) -> None:
+    """It was recorded as it was, and the journal could not be read by anybody from then on."""
+    app = store.app(local_worker=False)
+
+    @app.workflow(name="sync")
+    def waits() -> object:
+        return wf.receive("word", object)
+
+    @app.workflow(name="async")
+    async def awaits() -> object:
+        return await wf.receive_async("word", object)
+
+    handle = app.named(colour).start()
+    run_until_idle(app)
+    letter = Letter(kind=kind, name="word", letter_id="m1", body=body)
+    backend = app.runtime.backend
+    assert backend.send(handle.key, letter) is Sent.ACCEPTED
+    run_until_idle(app)
+    assert handle.status is InvocationState.PARKED
+    record = backend.read(*handle.key)
+    assert record is not None
+    assert "JournalCorrupted" in record.reason
+    kinds = {entry.kind for entry in backend.read_journal(handle.key)}
+    assert not kinds & {"message", "done", "cancel"}
+    assert len(backend.read_inbox(handle.key)) == 1

@@ -411,9 +411,9 @@ class MemoryBackend:
         self, new: NewInvocation, generation: int, claim: StartClaim | None = None
     ) -> InvocationRecord:
         row = first_record(new, generation, self._store_id, self._clock(), claim)
+        self._deadlines.add(row)  # first: what it cannot read is not started
         self._latest[new.invocation_id] = generation
         self._live[row.key] = None
-        self._deadlines.add(row)
         self._rows[row.key] = row
         self._ready_since[row.key] = row.created_at
         return row

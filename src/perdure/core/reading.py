@@ -35,6 +35,7 @@ class Meta(msgspec.Struct, omit_defaults=True):
 _decode_meta = msgspec.json.Decoder(Meta).decode
 _decode_block = msgspec.json.Decoder(DrawBlock).decode
 _decode_text = msgspec.json.Decoder(str).decode
+_decode_any = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def read_meta(entry: Entry) -> Meta:
@@ -71,6 +72,15 @@ def read_memo(entry: Entry) -> str:
         return _decode_text(entry.body)
     except UNREADABLE as error:
         raise _unreadable(entry, entry.body, error) from error
+
+
+def is_json(body: bytes) -> bool:
+    """Whether it is one JSON text. What is not would change the entry that it is put into."""
+    try:
+        _decode_any(body)
+    except UNREADABLE:
+        return False
+    return True
 
 
 def _unreadable(entry: Entry, found: bytes, error: Exception) -> JournalCorrupted:

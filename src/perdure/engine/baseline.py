@@ -18,6 +18,7 @@ from perdure.backends.audit import Subject
 from perdure.backends.base import InvocationRecord
 from perdure.core.entries import Entry
 from perdure.core.lifecycle import TERMINAL
+from perdure.core.reading import UNREADABLE
 from perdure.errors import ConfigurationError
 
 MODE = 0o600
@@ -160,7 +161,7 @@ class Baseline:
         text = b"" if self._old is None else self._old.readline()
         try:
             self._next = msgspec.json.decode(text, type=Line) if text else None
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise self._unusable(f"the line {text[:80]!r} cannot be read") from error
 
     def _check_head(self) -> None:
@@ -168,7 +169,7 @@ class Baseline:
         text = self._old.readline()
         try:
             head = msgspec.json.decode(text, type=_Head)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise self._unusable(f"it begins with {text[:80]!r}") from error
         if head != _Head(_FORMAT, self._store_id.hex()):
             raise self._unusable(f"it is of the store {head.store_id} in format {head.format}")

@@ -6,6 +6,8 @@ from perdure.backends.letters import InboxRow
 from perdure.core.entries import EntryKind
 from perdure.core.journal import Draft
 from perdure.core.lifecycle import TERMINAL, InvocationState
+from perdure.core.reading import is_json
+from perdure.engine.cancellation import read_cancellation
 from perdure.engine.ledger import Ledger
 from perdure.engine.letters import CANCEL, CYCLE, MESSAGE, UPDATE
 from perdure.engine.outcome import (
@@ -13,6 +15,7 @@ from perdure.engine.outcome import (
     ended_early,
     invocation_body,
     outcome_body,
+    read_body,
     recorded_outcome,
 )
 from perdure.engine.runtime import Runtime
@@ -24,17 +27,25 @@ def receive(runtime: Runtime, ledger: Ledger, row: InboxRow, now: int) -> None:
     """Stage the delivery of an inbox row; the row goes with the same commit.
 
     Raises:
-        JournalCorrupted: the outcome it tells of is damaged, or a newer perdure sent it.
+        JournalCorrupted: what it holds or tells of is damaged, or a newer perdure sent it. Nothing
+            of it is staged.
     """
     if row.letter is None:
         ledger.journal.stage(_end_of(runtime, row, now))
     elif row.kind in (MESSAGE, UPDATE):
+        if not is_json(row.letter.body):
+            raise JournalCorrupted(
+                f"The letter {row.letter.letter_id!r} ({row.letter.name!r}) in the inbox is no "
+                f"JSON text: {row.letter.body[:200]!r}. Restore a backup."
+            )
         body = outcome_body(Returned(row.letter.body, None))
         name, id_ = row.letter.name, row.letter.letter_id
         ledger.journal.stage(Draft(EntryKind(row.kind), "", 0, id_, name, b"", body, b"{}", now))
     elif row.kind == CYCLE:
+        read_body(row.letter.body)
         ledger.journal.stage(draft_of(row.letter, now))
     elif row.kind == CANCEL:
+        read_cancellation(row.letter.body)
         ledger.stage_cancellation(row.letter.body, now)
     else:
         raise JournalCorrupted(

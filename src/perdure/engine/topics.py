@@ -25,6 +25,7 @@ from perdure.backends.base import (
 )
 from perdure.core.identity import ID_LENGTH_MAX, InvocationKey
 from perdure.core.lifecycle import TERMINAL, InvocationState
+from perdure.core.reading import UNREADABLE
 from perdure.engine.committer import until_known
 from perdure.engine.conflicts import conflict
 from perdure.engine.control import end_with
@@ -65,10 +66,23 @@ def read_held(body: bytes) -> Held:
     """
     try:
         return _read(body)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise JournalCorrupted(
             f"An emit cannot be read ({error}): {body[:200]!r}. Restore a backup."
         ) from error
+
+
+def read_number(body: bytes) -> int:
+    """The number of an emit from the register.
+
+    Raises:
+        JournalCorrupted: it is none.
+    """
+    if not body.isdigit() or len(body) > DIGITS_MAX or not int(body):
+        raise JournalCorrupted(
+            f"The number of an emit cannot be read: {body[:40]!r}. Restore a backup."
+        )
+    return int(body)
 
 
 def longest(runtime: Runtime) -> int:
@@ -211,4 +225,4 @@ def _number_of(runtime: Runtime, topic: str, emit_id: str, tries: int) -> int:
         wanted = str(count(runtime, topic) + 1).encode()
         put = RegisterPut(app=app, workflow_type=TOPIC, workflow_id=topic, key=key, body=wanted)
         found = until_known(lambda: runtime.backend.register_put(put)).body
-    return int(found)
+    return read_number(found)

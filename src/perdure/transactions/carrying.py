@@ -15,9 +15,16 @@ import msgspec
 
 from perdure.api.client import Client
 from perdure.backends.base import NewInvocation
+from perdure.backends.letters import Letter
 from perdure.core.identity import validate_identifier
+from perdure.core.reading import is_json
 from perdure.engine import letters
-from perdure.errors import BackendError, ConfigurationError, InvocationNotFound
+from perdure.errors import (
+    BackendError,
+    ConfigurationError,
+    InvocationNotFound,
+    SerializationError,
+)
 from perdure.transactions.around import Place
 from perdure.transactions.outbox import SEND, START, Message
 from perdure.transactions.ports import Values
@@ -88,8 +95,12 @@ def _settle(client: Client, row: Sequence[Any]) -> tuple[str, Values]:
 def _deliver(client: Client, kind: str, target: str, body: bytes) -> None:
     if kind == START:
         new = _start.decode(body)
+        for letter in new.letters:
+            _check(letter)
         if new.app != client.runtime.app_name:
             raise ConfigurationError(f"It is for app {new.app!r}.")
+        if (new.parent, new.root, new.workflow) != (None, None, None):
+            raise ConfigurationError("It names a parent, and what an outbox starts has none.")
         validate_identifier(new.invocation_id, "id")
         client.start(new, "return")
     elif kind == SEND:
@@ -100,6 +111,7 @@ def _deliver(client: Client, kind: str, target: str, body: bytes) -> None:
 
 def _send(client: Client, message: Message) -> None:
     key, letter = message.key, message.letter
+    _check(letter)
     found = client.find(key.invocation_id)
     if found is None:
         raise InvocationNotFound(f"There is no invocation {key.invocation_id!r}.")
@@ -110,6 +122,25 @@ def _send(client: Client, message: Message) -> None:
         error = letters.refusal(key, found, letter, letters.send(client.runtime, key, letter))
     if error is not None:
         raise error
+
+
+def _check(letter: Letter) -> None:
+    """Refuse what no outbox of ours has written: its receiver could not go on with it.
+
+    Raises:
+        InvalidIdentifier: its name or id cannot be stored.
+        SerializationError: its body is no JSON.
+        ConfigurationError: it is no message.
+    """
+    validate_identifier(letter.name, "the name of a message")
+    validate_identifier(letter.letter_id, "the id of a message")
+    if letter.kind != letters.MESSAGE:
+        raise ConfigurationError(f"A letter of the kind {letter.kind!r} is nothing to be carried.")
+    if not is_json(letter.body):
+        raise SerializationError(
+            f"Message {letter.name!r} is no JSON text: {letter.body[:200]!r}. It was changed after "
+            "it was written. Discard it and send it again."
+        )
 
 
 def aside(place: Place, client: Client, limit: int) -> list[SetAside]:

@@ -425,8 +425,12 @@ def _is_behind_a_pooler(connection: psycopg.Connection, session: int) -> bool:
 
 
 def _is_certain(connection: psycopg.Connection, error: psycopg.Error) -> bool:
-    """Whether nothing was kept, though COMMIT was under way: the server itself tells of it."""
-    return bool(error.sqlstate) and not connection.closed
+    """Whether nothing was kept, though COMMIT was under way.
+
+    The server itself tells of it, or the driver could not write down a value, and sent nothing.
+    """
+    told = bool(error.sqlstate) or isinstance(error, psycopg.DataError)
+    return told and not connection.closed
 
 
 def _safe(error: psycopg.Error) -> psycopg.Error | None:

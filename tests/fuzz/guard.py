@@ -59,12 +59,19 @@ class Guard:
 
     @contextlib.contextmanager
     def armed(self) -> Iterator[None]:
-        """Watch, from here to the end of the block."""
+        """Watch, from here to the end of the block.
+
+        Raises:
+            Forbidden: something was seen, also if another thread did it, or somebody went on.
+        """
+        self.seen.clear()
         self._armed = True
         try:
             yield
         finally:
             self._armed = False
+            if self.seen:
+                raise Forbidden(self.seen[0])
 
     def _hear(self, event: str, args: tuple[Any, ...]) -> None:
         if not self._armed:

@@ -34,7 +34,8 @@ def fuzz(name: str, seed: str, *, count: int, seconds: float) -> dict[str, Any]:
                 [*command, str(progress)],
                 cwd=_ROOT,
                 # Hashes decide the order of sets, and so which inputs there are.
-                env=environment(PYTHONHASHSEED="0"),
+                # With few arenas, threads do not take the address space that is left.
+                env=environment(PYTHONHASHSEED="0", MALLOC_ARENA_MAX="2"),
                 capture_output=True,
                 text=True,
                 timeout=seconds + _LATE_SECONDS,

@@ -64,12 +64,14 @@ PLANTED = {
     "memory, swallowed": "hold()",
     "recursion": "deep()",
     "time": "spin()",
+    "another thread": "in_a_thread(lambda: os.system('true'))",
+    "what is swallowed": "swallowing(lambda: os.system('true'))",
     "exit": "sys.exit(0)",
 }
 """What a decoder must not do, and the guard must see."""
 
 PROGRAM = """
-import importlib, json, os, pickle, socket, subprocess, sys, time
+import importlib, json, os, pickle, socket, subprocess, sys, threading, time
 from dataclasses import asdict
 from tests.fuzz import run
 from tests.fuzz.targets import Target
@@ -84,6 +86,17 @@ def hold():
 
 def deep():
     return deep()
+
+def in_a_thread(call):
+    thread = threading.Thread(target=swallowing, args=(call,))
+    thread.start()
+    thread.join()
+
+def swallowing(call):
+    try:
+        call()
+    except BaseException:
+        pass
 
 def spin():
     until = time.process_time() + run.SLOW_SECONDS + 0.2

@@ -15,6 +15,8 @@ _MODULES = {
     "engine": ("bodies", "entries", "timeline", "token", "tick", "outcome", "reply"),
     "settings": ("url", "settings_file", "pyproject", "environment", "command_input"),
     "times": ("cron", "zone"),
+    "stored": ("inbox", "outbox", "topic", "baseline"),
+    "histories": ("history",),
 }
 
 

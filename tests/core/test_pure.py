@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure.core.draws import DrawSource, derive_id, derive_seed
-from perdure.core.identity import InvocationKey, WorkflowIdentity, validate_identifier
+from perdure.core.identity import (
+    GENERATION_MAX,
+    InvocationKey,
+    WorkflowIdentity,
+    read_key,
+    validate_identifier,
+)
 from perdure.core.lifecycle import (
     RESUMABLE,
     STOPPED,
@@ -21,8 +27,8 @@ from perdure.core.lifecycle import (
     may_move,
 )
 from perdure.core.retry import NO_RETRY, Retry, seconds
-from perdure.core.scope import TICK, Scope
-from perdure.errors import ConfigurationError, InvalidIdentifier
+from perdure.core.scope import BITS_MAX, TICK, Scope
+from perdure.errors import ConfigurationError, InvalidIdentifier, ValueTooLarge
 
 STORE = b"s" * 16
 
@@ -123,6 +129,15 @@ def test_a_scope_counts_each_kind_by_itself():
     assert len(fresh) == 6
     assert [scope.next_branch(), scope.next_branch()] == ["/1", "/2"]
     assert Scope("/2", seed_of("a"), 0, ignore).next_branch() == "/2/1"
+
+
+def test_a_draw_of_more_bits_than_can_be_recorded_is_refused_and_not_counted():
+    scope = Scope("", seed_of("a"), 0, ignore)
+    with pytest.raises(ValueTooLarge, match=r"8,388,609 random bits.*at most 8,388,608"):
+        scope.bits(BITS_MAX + 1)
+    assert scope.counts() == {}
+    assert 0 < scope.bits(BITS_MAX).bit_length() <= BITS_MAX
+    assert scope.counts() == {"bits": 1}
 
 
 def test_recorded_draws_come_first():
@@ -239,6 +254,19 @@ def test_identifiers_that_are_fine():
     assert (str(InvocationKey("a", 1)), str(InvocationKey("a", 2))) == ("a", "a#2")
     assert WorkflowIdentity("a", "b", "p").is_subworkflow
     assert not WorkflowIdentity("a", "b").is_subworkflow
+
+
+def test_keys_that_others_wrote():
+    assert read_key(["a", 1]) == InvocationKey("a", 1)
+    assert read_key(["a", GENERATION_MAX]) == InvocationKey("a", GENERATION_MAX)
+    for wrong in (0, -1, GENERATION_MAX + 1, True, 1.0, "1", None):
+        with pytest.raises(InvalidIdentifier, match="generation is"):
+            read_key(["a", wrong])
+    with pytest.raises(InvalidIdentifier, match="id is empty"):
+        read_key(["", 1])
+    with pytest.raises(InvalidIdentifier) as caught:
+        read_key(["a", "x" * 1000])
+    assert len(str(caught.value)) < 200, "what was found is shown in part"
 
 
 def test_the_table_of_states():

@@ -389,9 +389,8 @@ class Journal:
                 for kind, sequence in scope.sequences.items()
                 if sequence.fresh
             }
-            if block:
-                body = _encode(block)
-                drafts.append(Draft(EntryKind.DRAWS, path, 0, "draws", "", b"", body, b"{}", now))
+            body = _encode(block)
+            drafts.append(Draft(EntryKind.DRAWS, path, 0, "draws", "", b"", body, b"{}", now))
         return drafts
 
     def acknowledge(self, entries: Sequence[Entry]) -> None:

@@ -38,6 +38,9 @@ T = TypeVar("T")
 class AsyncAttempt(Attempt):
     """Runs one claimed async workflow."""
 
+    _main: ScopedTask
+    """The root, from the first step on."""
+
     def __init__(self, runtime: Runtime, record: InvocationRecord, function: Function) -> None:
         """Prepare an attempt on a claimed record."""
         super().__init__(runtime, record, function)
@@ -45,7 +48,6 @@ class AsyncAttempt(Attempt):
         self._clock = record.base_time or 0
         self._running = 0
         self._turns: list[asyncio.Future[None]] = []
-        self._main: ScopedTask | None = None
         self._finished: deque[Callable[[], None]] = deque()
         self._one_process = OneProcess(f"workflow {record.name!r}")
 
@@ -118,6 +120,8 @@ class AsyncAttempt(Attempt):
                 return self.raised(asked.signal())
             return self.raised(asyncio.CancelledError(*[asked.reason] if asked.reason else []))
         error = main.exception()
+        if isinstance(error, ControlFlow):
+            raise error
         return self.returned(main.result()) if error is None else self.raised(error)
 
     def _step_until(self, done: Callable[[], bool]) -> None:
@@ -148,8 +152,7 @@ class AsyncAttempt(Attempt):
     def cancel(self, asked: Cancellation) -> None:
         """See `Attempt.cancel`: as asyncio does, which passes it on to what the root awaits."""
         del asked
-        if self._main is not None:
-            self._main.cancel()
+        self._main.cancel()
 
     def _drop_frames(self) -> None:
         """Raise `Suspended` in every branch until its frame is gone; newest first."""
@@ -184,10 +187,10 @@ class AsyncAttempt(Attempt):
         for ever, on whichever thread it happens to collect on. A global would only put that off to
         the end of the interpreter; what a daemon's frame holds is released by nobody.
         """
+        held = coroutine, self.runtime.env.signal()
 
-        def hold(held: object = coroutine) -> None:
-            self.runtime.env.signal().wait()
-            del held
+        def hold() -> None:
+            held[1].wait()
 
         self.runtime.env.spawn("perdure-swallowed", hold)
 
@@ -200,8 +203,6 @@ class AsyncAttempt(Attempt):
 
     def close_branch(self, context: WorkflowContext, task: asyncio.Task[Any]) -> None:
         """Note the end of a scope that did anything, and join its clock with its parent's."""
-        if self.halted:
-            return
         ended = "cancelled" if task.cancelled() else "raised" if task.exception() else "returned"
         try:
             end_branch(self.journal, context.scope, ended)

@@ -12,7 +12,6 @@ from typing import Protocol, TypeVar
 from perdure.backends.base import InvocationRecord, NewInvocation
 from perdure.engine.effects import (
     Compute,
-    Effect,
     Find,
     Flow,
     Flush,
@@ -112,7 +111,9 @@ async def drive_async(flow: Flow[T], performer: AsyncPerformer) -> T:
         return value
 
 
-def _perform(effect: Effect, performer: Performer) -> object:
+def _perform(
+    effect: Now | Flush | Find | StartNow | Compute | MayBegin | Outward, performer: Performer
+) -> object:
     answer: object = None
     match effect:
         case Now():
@@ -127,8 +128,6 @@ def _perform(effect: Effect, performer: Performer) -> object:
             answer = performer.compute(effect)
         case MayBegin():
             performer.may_begin()
-        case RunBody() | WaitAny():
-            raise AssertionError(effect)
         case _:
             answer = performer.affect(effect)
     return answer

@@ -86,7 +86,7 @@ class _Asking:
 
 
 def _ignore(number: int, frame: object) -> None:
-    pass
+    """Hear it and go on."""
 
 
 def _end_with_parent() -> None:

@@ -2,10 +2,10 @@
 
 With `standby` it waits for a line on its input before it works.
 
-    python -m tests.chaos.child URL LOG GATE LEASE CONCURRENCY CRASH_LIMIT BEAT GO
+    python -m tests.chaos.child URL LOG GATE LEASE CONCURRENCY CRASH_LIMIT BEAT NAME GO
 
 BEAT: seconds between additional renewals of everything it holds, whose waits go to the log; 0 for
-none.
+none. NAME: under which it claims, the same in several processes if need be; empty for its own.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from perdure import Perdure
 from perdure.api.settings import load_settings
@@ -54,7 +55,9 @@ def beat(app: Perdure, seconds: float) -> None:
 
 
 def main(*arguments: str) -> None:
-    url, log, gate, lease, concurrency, limit, seconds, go = arguments
+    url, log, gate, lease, concurrency, limit, seconds, name, go = arguments
+    if name:
+        mock.patch("perdure.app.owner_name", return_value=name).start()
     app = make_app(
         url,
         Log(Path(log)),

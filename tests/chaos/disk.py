@@ -94,9 +94,8 @@ def judge(folder: Path, log: Log, counters: Counter[str]) -> None:
         backend.close()
 
 
-def campaign(folder: Path, seed: int, count: int) -> Counter[str]:
+def campaign(folder: Path, seed: int, count: int, counters: Counter[str]) -> None:
     """So many processes, each with a fault of its own, and some with too little space."""
-    counters: Counter[str] = Counter()
     for number in range(count):
         chance = random.Random(f"{seed} {number}")
         place = folder / f"disk-{number}"
@@ -114,4 +113,3 @@ def campaign(folder: Path, seed: int, count: int) -> Counter[str]:
     if not has_strace():
         counters["without strace: no ENOSPC, no EIO"] = count
         print("strace is not there or may not be used: apt-get install strace")
-    return counters

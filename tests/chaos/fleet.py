@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -24,6 +23,7 @@ from perdure.engine.audit import audit
 from perdure.engine.baseline import Baseline
 from perdure.engine.env import SystemEnv
 from tests.chaos.program import Log, build
+from tests.support.ledger import append
 from tests.support.processes import SOURCES, put_away, start_python
 
 T = TypeVar("T")
@@ -79,6 +79,7 @@ class Fleet:
             "concurrency": 4,
             "crash_limit": 10,
             "beat": 0.0,
+            "name": "",
         } | settings
         self.log = Log(folder / "log")
         self.gate = folder / "gate"
@@ -251,21 +252,25 @@ class Fleet:
             backend.close()
 
     def check(self, *expected: str, dead: int = 0) -> None:
-        """After the end: everything acknowledged, done once; and the rarities did happen.
+        """After the end: as `settle`; and the rarities did happen.
 
         Args:
             expected: the rare things that this run was made for.
             dead: how many invocations are dead letters.
         """
+        self.settle(dead)
+        names = dict.fromkeys((*RARE, "killed", "audits", "workflows", *expected))
+        remember(self.seed, {name: self.counters[name] for name in names}, *expected)
+
+    def settle(self, dead: int = 0) -> None:
+        """After the end: everything acknowledged is done, once. Counts the rarities."""
         self.stop_all()
         self.audit()
         rows = {row.key: row for row in self.records()}
         problems = [*self._unfinished(rows, dead), *self._misrun(rows)]
         assert problems == []
         self.counters.update(line[0] for line in self.events(*RARE))
-        told = {name: self.counters[name] for name in (*RARE, "killed", "audits", *expected)}
-        told["workflows"] = len(self.started)
-        remember(self.seed, told, *expected)
+        self.counters["workflows"] = len(self.started)
 
     def _unfinished(self, rows: dict[InvocationKey, InvocationRecord], dead: int) -> Iterator[str]:
         for id_ in self.started:
@@ -304,22 +309,26 @@ class Fleet:
         return [line[2] for line in self.events("frozen")]
 
 
-def remember(seed: int, counts: Mapping[str, int], *expected: str, name: str = "") -> None:
+def remember(seed: int, counts: Mapping[str, int], *expected: str) -> None:
     """Tell what happened, also to the ledger if there is one; all that was expected must have.
 
-    The ledger is the file that `PERDURE_TEST_CHAOS_LEDGER` names; each run adds a line of JSON,
-    under `name` if it is no test.
+    The ledger is the file that `PERDURE_TEST_CHAOS_LEDGER` names; each test adds a line of JSON.
     """
-    print(f"seed {seed}: " + ", ".join(f"{n} {name}" for name, n in counts.items()))
+    print(told(seed, counts))
     ledger = os.environ.get("PERDURE_TEST_CHAOS_LEDGER")
     if ledger is not None:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-        ).stdout.strip()
-        test = name or os.environ.get("PYTEST_CURRENT_TEST", "").split(" ")[0]
-        line = {"test": test, "seed": seed, "commit": commit, "counts": dict(counts)}
-        with Path(ledger).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        test = os.environ.get("PYTEST_CURRENT_TEST", "").split(" ")[0]
+        append(Path(ledger), "chaos", {"test": test, "seed": seed, "counts": dict(counts)})
+    refuse_nothing(counts, *expected)
+
+
+def told(seed: int, counts: Mapping[str, int]) -> str:
+    """What happened, in a line."""
+    return f"seed {seed}: " + ", ".join(f"{n} {name}" for name, n in counts.items())
+
+
+def refuse_nothing(counts: Mapping[str, int], *expected: str) -> None:
+    """A run in which the rare thing never happened has tried nothing."""
     missing = [name for name in expected if not counts.get(name)]
     assert missing == [], f"never happened, so this run proves nothing: {missing}"
 

@@ -205,9 +205,8 @@ class Clients:
         return found
 
 
-def campaign(fleet: Fleet, count: int) -> Counter[str]:
-    """So many histories, each judged; gives what happened."""
-    counters: Counter[str] = Counter()
+def campaign(fleet: Fleet, count: int, counters: Counter[str]) -> None:
+    """So many histories, each judged; counts what happened."""
     fleet.workers(2)
     processes = [Clients(fleet, number) for number in range(PROCESSES)]
     try:
@@ -219,7 +218,6 @@ def campaign(fleet: Fleet, count: int) -> Counter[str]:
             put_away(each.child)
     fleet.stop_all()
     fleet.audit()
-    return counters
 
 
 def _played(

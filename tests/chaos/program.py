@@ -57,6 +57,10 @@ class Bodies:
             (self._gate.parent / f"began-{_my_id()}").touch(exist_ok=False)
         except FileExistsError:
             return
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait for the gate."""
         deadline = time.monotonic() + PATIENCE
         while not self._gate.exists() and time.monotonic() < deadline:
             time.sleep(0.2)
@@ -71,18 +75,12 @@ def _my_id() -> str:
 def build(app: Perdure, log: Log, gate: Path) -> None:
     """Register the program; `gate` is the file that lets held bodies go on."""
     bodies = Bodies(log, gate)
+    _build_waiting(app, bodies)
     app.workflow(name="words")(receive_words)
 
     @app.task(name="roll")
     def roll(number: int) -> str:
         return f"{number} {bodies.begin('roll')}"
-
-    @app.task(name="held")
-    def held() -> str:
-        """Waits for the gate when it runs for the first time."""
-        nonce = bodies.begin("held")
-        bodies.hold()
-        return nonce
 
     @app.task(name="poison")
     def poison() -> None:
@@ -100,6 +98,32 @@ def build(app: Perdure, log: Log, gate: Path) -> None:
         below = child.start(3)
         return [first, handle.result(), below.result(), str(wf.uuid()), roll(4)]
 
+    @app.workflow(name="poisoned")
+    def poisoned() -> None:
+        poison()
+
+    @app.workflow(name="starts_poison")
+    def starts_poison() -> None:
+        poison.start().result()
+
+
+def _build_waiting(app: Perdure, bodies: Bodies) -> None:
+    """What waits for the gate."""
+
+    @app.task(name="held")
+    def held() -> str:
+        """Waits for the gate when it runs for the first time."""
+        nonce = bodies.begin("held")
+        bodies.hold()
+        return nonce
+
+    @app.task(name="kept")
+    def kept() -> str:
+        """Waits for the gate whenever it runs."""
+        nonce = bodies.begin("kept")
+        bodies.wait()
+        return nonce
+
     @app.workflow(name="holds")
     def holds() -> str:
         return held()
@@ -108,10 +132,6 @@ def build(app: Perdure, log: Log, gate: Path) -> None:
     def starts_held() -> str:
         return held.start().result()
 
-    @app.workflow(name="poisoned")
-    def poisoned() -> None:
-        poison()
-
-    @app.workflow(name="starts_poison")
-    def starts_poison() -> None:
-        poison.start().result()
+    @app.workflow(name="starts_kept")
+    def starts_kept() -> str:
+        return kept.start().result()

@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import signal
-import time
 
 import pytest
 
-from perdure.core.lifecycle import InvocationState
 from tests.chaos.conftest import MakeFleet
-from tests.chaos.fleet import Child, Fleet, until
+from tests.chaos.endings import LEASE, PHASES, ask_to_end, ended
+from tests.chaos.fleet import until
 
 pytestmark = pytest.mark.xdist_group("chaos")
-
-BOUND = 20.0
-"""Seconds: far less than the grace period, for nothing here takes long."""
-
-
-def ended(fleet: Fleet, child: Child, code: int = 0) -> None:
-    """It ends by itself, in time; what it held is free if it ended in order."""
-    before = time.monotonic()
-    assert child.wait(BOUND) == code, child.stderr and child.stderr.read()
-    print(f"ended after {time.monotonic() - before:.1f} s")
-    if code == 0:
-        assert fleet.records(InvocationState.RUNNING) == []
 
 
 @pytest.mark.parametrize("where", ["before claim", "after claim", "before commit", "after commit"])
@@ -75,3 +62,11 @@ def test_told_twice(make_sqlite_fleet: MakeFleet) -> None:
     fleet.body_of("held", 2)
     until(lambda: not fleet.unended(), "everything that was started")
     fleet.check("stolen")
+
+
+@pytest.mark.timeout(300)
+def test_asked_to_end_at_each_phase(make_fleet: MakeFleet) -> None:
+    """One worker after the other on one store, also while it starts and while it renews."""
+    fleet = make_fleet(command=True, lease=LEASE)
+    ask_to_end(fleet, len(PHASES))
+    fleet.check(*PHASES)

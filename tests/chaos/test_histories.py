@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from tests.chaos import histories
@@ -15,5 +17,6 @@ COUNT = 15
 
 def test_histories_of_clients_that_are_killed(make_fleet: MakeFleet) -> None:
     fleet = make_fleet(lease=2.0)
-    counters = histories.campaign(fleet, COUNT)
+    counters: Counter[str] = Counter()
+    histories.campaign(fleet, COUNT, counters)
     remember(fleet.seed, counters, *histories.expected(COUNT), "clients killed", "workers killed")

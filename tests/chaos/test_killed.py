@@ -9,6 +9,7 @@ import pytest
 from perdure.core.lifecycle import InvocationState
 from tests.chaos.conftest import MakeFleet
 from tests.chaos.fleet import PATIENCE, seconds, until
+from tests.chaos.kills import kill_a_holder, kill_the_busiest
 
 pytestmark = pytest.mark.xdist_group("chaos")
 
@@ -21,20 +22,10 @@ def test_killed_under_load(make_fleet: MakeFleet) -> None:
     The workers are the command that users start.
     """
     fleet = make_fleet(command=True)
-    fleet.workers(3)
-    fleet.start("holds")
-    fleet.kill(fleet.child_of(fleet.body_of("held")[1]))
-    fleet.workers(1)
+    kill_a_holder(fleet)
     end = time.monotonic() + seconds(8)
     while time.monotonic() < end:
-        began = len(fleet.events("body"))
-        fleet.start_jobs(10)
-        fleet.await_bodies(began + fleet.chance.randint(3, 15))
-        pids = {child.pid for child in fleet.living()}
-        victim = next(line[1] for line in reversed(fleet.events("body")) if line[1] in pids)
-        fleet.kill(fleet.child_of(victim))
-        fleet.workers(1)
-        fleet.audit()
+        kill_the_busiest(fleet)
     until(lambda: not fleet.unended(), "everything that was started")
     fleet.check("stolen", "killed")
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -15,44 +13,14 @@ from perdure.backends.base import NewInvocation
 from perdure.backends.sqlite import SQLiteBackend
 from perdure.errors import BackendUnavailable
 from tests.chaos.conftest import MakeFleet
-from tests.chaos.fleet import Fleet, until
+from tests.chaos.fleet import until
+from tests.chaos.zombies import LEASE, await_stop, raise_zombies, stop_outside_a_write
 from tests.support.processes import SOURCES, put_away, start_python
 
 pytestmark = pytest.mark.xdist_group("chaos")
 
 ROUNDS = 3
-
-
-def await_stop(pid: int) -> None:
-    """Wait until every thread of the process stands still."""
-    status = Path(f"/proc/{pid}/stat")
-    until(lambda: status.read_text().rpartition(")")[2].split()[0] == "T", f"{pid} stopped")
-
-
-def stop_outside_a_write(fleet: Fleet, pid: int) -> None:
-    """SIGSTOP at a moment when the process holds no writer's lock.
-
-    Whoever else waits for the lock lets go of it soon; a stopped holder never does.
-    """
-    fleet.log.write("frozen", pid)
-    while True:
-        os.kill(pid, signal.SIGSTOP)
-        await_stop(pid)
-        if not fleet.url.startswith("sqlite") or _free(Path(f"{fleet.folder}/perdure.db-lock")):
-            return
-        os.kill(pid, signal.SIGCONT)
-
-
-def _free(lock: Path) -> bool:
-    with lock.open("rb") as file:
-        for _ in range(50):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(0.01)
-            else:
-                return True
-    return False
+ZOMBIES = 2
 
 
 def test_stopped_past_its_lease(make_fleet: MakeFleet) -> None:
@@ -76,6 +44,14 @@ def test_stopped_past_its_lease(make_fleet: MakeFleet) -> None:
         fleet.gate.unlink()
         fleet.audit()
     fleet.check("stolen", "stale", "renewal lost")
+
+
+@pytest.mark.timeout(240)
+def test_zombies_with_the_same_name(make_fleet: MakeFleet) -> None:
+    """Who takes the lease claims under the very name of the zombie: the epoch alone refuses it."""
+    fleet = make_fleet(lease=LEASE, name="chaos")
+    raise_zombies(fleet, ZOMBIES)
+    fleet.check("zombies", "stolen", "stale", "renewal lost")
 
 
 WRITER = """

@@ -7,27 +7,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 from tests.fuzz.processes import Died, fuzz
 from tests.fuzz.targets import names
+from tests.support.ledger import append
 
 COUNT_MAX = 10**12
-
-
-def commit() -> str:
-    """The commit of this tree, with a mark if the tree differs from it."""
-    told = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return told.stdout.strip() or "unknown"
 
 
 def main() -> int:
@@ -46,17 +34,10 @@ def main() -> int:
         except Died as died:
             report = {"target": name, "seed": chosen.seed, "failures": [str(died)]}
         bad += bool(report["failures"])
-        line = {
-            "what": "fuzz",
-            "commit": commit(),
-            "python": platform.python_version(),
-            "seconds": round(time.monotonic() - begun, 1),
-            **report,
-        }
+        line = {"seconds": round(time.monotonic() - begun, 1), **report}
         print(json.dumps(line), flush=True)
         if chosen.ledger is not None:
-            with chosen.ledger.open("a", encoding="utf-8") as ledger:
-                ledger.write(json.dumps(line) + "\n")
+            append(chosen.ledger, "fuzz", line)
     return min(bad, 1)
 
 

@@ -12,7 +12,6 @@ import contextvars
 import threading
 from collections.abc import Callable, Generator
 from importlib.util import find_spec
-from typing import cast
 
 from perdure.testing.simulation.threads import Carriers, Course, SimulatedThread
 
@@ -77,19 +76,18 @@ class RealThreads:
 
     def hand_over(self, thread: SimulatedThread, following: SimulatedThread) -> None:
         """See `Carriers.hand_over`."""
-        carrier = cast("Carrier", thread.carrier)
         self._let_go_on(following)
-        carrier.go.acquire()
+        thread.carrier.go.acquire()
 
     def _let_go_on(self, thread: SimulatedThread) -> None:
         if thread.carrier is None:
             thread.carrier = Carrier.take(lambda: self._carry(thread))
-        self._running = carrier = cast("Carrier", thread.carrier)
-        carrier.go.release()
+        self._running = thread.carrier
+        thread.carrier.go.release()
 
     def _carry(self, thread: SimulatedThread) -> None:
         self._course.begin(thread)
-        cast("Carrier", thread.carrier).rest()
+        thread.carrier.rest()
         following = self._course.after()
         if following is None:
             self._course.finish()

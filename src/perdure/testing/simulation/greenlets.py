@@ -68,14 +68,16 @@ class Greenlets:
     def _let_go_on(self, thread: SimulatedThread) -> None:
         if thread.carrier is None:
             thread.carrier = greenlet(self._course.begin, self._hub)
-        cast("greenlet", thread.carrier).switch(thread)
+        thread.carrier.switch(thread)
 
     def hand_over(self, thread: SimulatedThread, following: SimulatedThread) -> None:
         """See `Carriers.hand_over`."""
         del thread
         loop = _running_loop()
         if loop is None:
-            self._let_go_on(following)
+            if following.carrier is None:
+                following.carrier = greenlet(self._course.begin, self._hub)
+            following.carrier.switch(following)
             return
         task = _swap_task(loop, None) if _swap_task else None
         hooks = sys.get_asyncgen_hooks()

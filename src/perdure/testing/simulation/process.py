@@ -159,9 +159,9 @@ class SimulatedEnv:
 
     def monotonic(self) -> float:
         """Seconds by a clock that may go a little too fast or too slowly."""
-        process = self._process
+        process, scheduler = self._process, self._scheduler
         process.check()
-        return (self._scheduler.now - self._scheduler.started_at) / 1e6 * process.pace
+        return (scheduler.now - scheduler.started_at) / 1e6 * process.pace
 
     def entropy(self, count: int) -> bytes:
         """Bytes that follow from the seed."""

@@ -17,9 +17,8 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from enum import Enum
 from hashlib import blake2b
-from typing import Protocol
+from typing import Any, Protocol
 
 LOOKS_MAX = 20_000
 """Looks at a clock without any wait between them, after which a thread is held to loop for ever."""
@@ -34,12 +33,6 @@ class Crashed(BaseException):
 
 class Hung(Exception):
     """A simulated thread waits for something real, or the schedule does not come to an end."""
-
-
-class _State(Enum):
-    READY = "ready"
-    WAITING = "waiting"
-    ENDED = "ended"
 
 
 class Owner(Protocol):
@@ -65,11 +58,12 @@ class SimulatedThread:
 
     Attributes:
         number: by order of creation in its schedule; what ties are broken by.
+        waits: it may be woken.
         turns: how often it waited; a timer of an earlier wait is void.
         carrier: what it runs on, once it has begun.
     """
 
-    __slots__ = ("carrier", "name", "number", "owner", "run", "state", "turns")
+    __slots__ = ("carrier", "name", "number", "owner", "run", "turns", "waits")
 
     def __init__(self, number: int, name: str, owner: Owner, run: Callable[[], None]) -> None:
         """A thread that has not begun."""
@@ -77,9 +71,9 @@ class SimulatedThread:
         self.name = name
         self.owner = owner
         self.run = run
-        self.state = _State.READY
+        self.waits = False
         self.turns = 0
-        self.carrier: object = None
+        self.carrier: Any = None
 
 
 class Carriers(Protocol):
@@ -212,7 +206,6 @@ class Scheduler:
         except BaseException as error:  # noqa: BLE001 - it would end a real thread unseen
             self.ended_by(error)
         finally:
-            thread.state = _State.ENDED
             self._live -= 1
 
     def after(self) -> SimulatedThread | None:
@@ -238,24 +231,16 @@ class Scheduler:
 
     def wait(self, microseconds: int | None) -> None:
         """Let the current thread wait until `wake`, or for so long at most."""
-        thread = self._here()
-        self._wait_until(thread, None if microseconds is None else self.now + microseconds)
-
-    def give_way(self) -> None:
-        """Let another thread that could go on do so first, perhaps."""
-        if self._ready:
-            thread = self._here()
-            self._ready.append(thread)
-            self._switch(thread)
+        self._wait_until(self._here(), None if microseconds is None else self.now + microseconds)
 
     def wake(self, thread: SimulatedThread, delay: int = 0) -> None:
         """End the wait of a thread, now or so many microseconds later."""
-        if thread.state is not _State.WAITING:
+        if not thread.waits:
             return
         if delay:
-            self._set_timer(thread, self.now + delay)
+            heapq.heappush(self._timers, (self.now + delay, thread.number, thread.turns, thread))
         else:
-            thread.state = _State.READY
+            thread.waits = False
             thread.turns += 1
             self._ready.append(thread)
 
@@ -266,20 +251,15 @@ class Scheduler:
         return thread
 
     def _is_first(self, at: int) -> bool:
-        while self._timers and self._timers[0][2] != self._timers[0][3].turns:
-            heapq.heappop(self._timers)
-        return not self._timers or self._timers[0][0] > at
+        timers = self._timers
+        while timers and timers[0][2] != timers[0][3].turns:
+            heapq.heappop(timers)
+        return not timers or timers[0][0] > at
 
     def _wait_until(self, thread: SimulatedThread, at: int | None) -> None:
-        thread.state = _State.WAITING
+        thread.waits = True
         if at is not None:
-            self._set_timer(thread, at)
-        self._switch(thread)
-
-    def _set_timer(self, thread: SimulatedThread, at: int) -> None:
-        heapq.heappush(self._timers, (at, thread.number, thread.turns, thread))
-
-    def _switch(self, thread: SimulatedThread) -> None:
+            heapq.heappush(self._timers, (at, thread.number, thread.turns, thread))
         following = self._next()
         if following is not thread:
             self.current = following
@@ -290,28 +270,29 @@ class Scheduler:
 
     def _next(self) -> SimulatedThread:
         """Who goes on; time jumps if nobody can at this moment."""
+        ready = self._ready
         while True:
-            ready = self._ready
-            if not ready:
-                self._jump()
-                continue
-            index = int(self._chance.random() * len(ready)) if len(ready) > 1 else 0
-            ready[index], ready[-1] = ready[-1], ready[index]
-            thread = ready.pop()
-            held = thread.owner.stopped_until
-            if held > self.now and not thread.owner.dead:
-                thread.state = _State.WAITING
-                self._set_timer(thread, held)
+            if len(ready) > 1:
+                index = int(self._chance.random() * len(ready))
+                ready[index], ready[-1] = ready[-1], ready[index]
+            thread = ready.pop() if ready else self._due()
+            owner = thread.owner
+            if (held := owner.stopped_until) > self.now and not owner.dead:
+                thread.waits = True
+                heapq.heappush(self._timers, (held, thread.number, thread.turns, thread))
                 continue
             self.events += 1
             return thread
 
-    def _jump(self) -> None:
-        """Go to the time of the next timer, and make ready who waits for it."""
-        while self._timers:
-            at, _, turns, thread = heapq.heappop(self._timers)
-            if turns == thread.turns and thread.state is _State.WAITING:
-                self.now = max(self.now, at)
-                self.wake(thread)
-                return
+    def _due(self) -> SimulatedThread:
+        """Go to the time of the next timer, and end the wait of whoever waits for it."""
+        timers = self._timers
+        while timers:
+            at, _, turns, thread = heapq.heappop(timers)
+            if turns == thread.turns and thread.waits:
+                if at > self.now:
+                    self.now = at
+                thread.waits = False
+                thread.turns += 1
+                return thread
         raise AssertionError("every thread waits, and nothing will wake any")

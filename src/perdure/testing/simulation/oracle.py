@@ -60,68 +60,67 @@ class Oracle:
         store = self._store
         store.changed.clear()
         store.told.clear()
-        before = dict(store.rows())
         result = run()
         store.settle()
-        self._answered(call, result, before, moment)
-        for key in list(store.changed):
-            self.rows.changed(before.get(key), store.rows()[key], call.name)
-            new = self.journals.extended(store.rows()[key], store.journal(key), moment.clock)
-            self.inboxes.delivered(key, new)
-            self.journals.begun(new, store.rows())
-            self.journals.waits(store.rows()[key])
-        for key in store.changed:
-            if before.get(key) is None:
-                self.journals.appeared(store.rows()[key])
-        for key in dict.fromkeys((*store.changed, *store.told)):
-            self.inboxes.balanced(store.rows()[key], store.inbox(key), store.rows())
+        changed = store.changed
+        self._answered(call, result, moment)
+        if changed or store.told:
+            rows = store.rows()
+            for key, before in changed.items():
+                row = rows[key]
+                self.rows.changed(before, row, call.name)
+                new = self.journals.extended(row, store.journal(key), moment.clock)
+                if new:
+                    self.inboxes.delivered(key, new)
+                    self.journals.begun(new, rows)
+                self.journals.waits(row)
+            for key, before in changed.items():
+                if before is None:
+                    self.journals.appeared(rows[key])
+            for key in dict.fromkeys((*changed, *store.told)):
+                self.inboxes.balanced(rows[key], store.inbox(key), rows)
         return result
 
-    def _answered(
-        self,
-        call: Call,
-        result: object,
-        before: dict[InvocationKey, InvocationRecord],
-        moment: Moment,
-    ) -> None:
-        known = cast("dict[InvocationKey, InvocationRecord | None]", before)
+    def _before(self, key: InvocationKey) -> InvocationRecord | None:
+        """A row as it was before the call that is looked at."""
+        changed = self._store.changed
+        return changed[key] if key in changed else self._store.rows().get(key)
+
+    def _answered(self, call: Call, result: object, moment: Moment) -> None:
         request = call.request
         match call.name:
+            case "claim":
+                asked, batch = cast("ClaimRequest", request), cast("ClaimBatch", result)
+                if batch.records:
+                    self.rows.claimed(asked, batch, self._before, moment)
+                    self.rows.within_limits(self._store.rows(), LIMITS, batch.records, moment)
+            case "commit":
+                transitions = cast("tuple[Transition, ...]", request)
+                self._committed(transitions, cast("list[CommitResult]", result), moment)
             case "start":
                 new, started = cast("NewInvocation", request), cast("Started", result)
                 self.rows.started(new, started, moment)
                 if started.created:
                     self.inboxes.started(started.record.key, new.letters)
-            case "claim":
-                asked, batch = cast("ClaimRequest", request), cast("ClaimBatch", result)
-                self.rows.claimed(asked, batch, known, moment)
-                self.rows.within_limits(self._store.rows(), LIMITS, batch.records, moment)
             case "seize":
                 key, epoch = cast("Holding", request)
                 if isinstance(result, Committed):
-                    self.rows.seized(key, epoch, before[key], moment)
+                    self.rows.seized(key, epoch, self._before(key), moment)
             case "renew":
                 holdings = cast("tuple[Holding, ...]", request)
-                self.rows.renewed(holdings, cast("frozenset[Holding]", result), known, moment)
+                kept = cast("frozenset[Holding]", result)
+                self.rows.renewed(holdings, kept, self._before, moment)
             case "send":
                 key, letter = cast("tuple[InvocationKey, Letter]", request)
                 self.inboxes.sent(key, letter, cast("Sent", result))
-            case "commit":
-                transitions = cast("tuple[Transition, ...]", request)
-                results = cast("list[CommitResult]", result)
-                self._committed(transitions, results, known, moment)
             case _:
                 pass
 
     def _committed(
-        self,
-        transitions: tuple[Transition, ...],
-        results: list[CommitResult],
-        before: dict[InvocationKey, InvocationRecord | None],
-        moment: Moment,
+        self, transitions: tuple[Transition, ...], results: list[CommitResult], moment: Moment
     ) -> None:
         for asked, result in zip(transitions, results, strict=True):
-            self.rows.committed(asked, result, before.get(asked.key), moment)
+            self.rows.committed(asked, result, self._before(asked.key), moment)
             if isinstance(result, Committed):
                 self.inboxes.committed(asked)
                 self._undamaged(asked)

@@ -30,13 +30,13 @@ class Store(Backend, Protocol):
     """What survives every process.
 
     Attributes:
-        changed: rows that were written since this was last cleared.
+        changed: rows that were written since this was last cleared, as they were before.
         told: inboxes that may have got a row since then.
         damaged: an entry as it was, and the epoch at which another one was put in its place.
         ever_damaged: whose journals were damaged at any time.
     """
 
-    changed: dict[InvocationKey, None]
+    changed: dict[InvocationKey, InvocationRecord | None]
     told: dict[InvocationKey, None]
     damaged: dict[InvocationKey, tuple[Entry, int]]
     ever_damaged: set[InvocationKey]
@@ -72,13 +72,15 @@ class MemoryStore(MemoryBackend):
     def __init__(self, now: Callable[[], int], store_id: bytes) -> None:
         """Empty."""
         super().__init__(now, store_id)
-        self.changed: dict[InvocationKey, None] = {}
+        self.changed: dict[InvocationKey, InvocationRecord | None] = {}
         self.told: dict[InvocationKey, None] = {}
         self.damaged: dict[InvocationKey, tuple[Entry, int]] = {}
         self.ever_damaged: set[InvocationKey] = set()
 
     def _put(self, row: InvocationRecord) -> None:
-        self.changed[row.key] = None
+        key = row.key
+        if key not in self.changed:
+            self.changed[key] = self._rows[key]
         super()._put(row)
 
     def _insert(
@@ -131,7 +133,7 @@ class SQLiteStore(SQLiteBackend):
     def __init__(self, path: Path, now: Callable[[], int], store_id: bytes) -> None:
         """Empty; the file is made."""
         super().__init__(path, now=now, synchronous="normal", store_id=store_id)
-        self.changed: dict[InvocationKey, None] = {}
+        self.changed: dict[InvocationKey, InvocationRecord | None] = {}
         self.told: dict[InvocationKey, None] = {}
         self.damaged: dict[InvocationKey, tuple[Entry, int]] = {}
         self.ever_damaged: set[InvocationKey] = set()
@@ -144,7 +146,7 @@ class SQLiteStore(SQLiteBackend):
             found += self.query(InvocationQuery(app=app, limit=ROWS_MAX))
         found.sort(key=lambda row: (row.created_at, row.key))
         before, self._seen = self._seen, {row.key: row for row in found}
-        self.changed = {row.key: None for row in found if before.get(row.key) != row}
+        self.changed = {row.key: before.get(row.key) for row in found if before.get(row.key) != row}
         self.told = {row.key: None for row in found if row.state not in TERMINAL}
 
     def rows(self) -> dict[InvocationKey, InvocationRecord]:

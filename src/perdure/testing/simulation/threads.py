@@ -290,8 +290,7 @@ class Scheduler:
         while timers:
             at, _, turns, thread = heapq.heappop(timers)
             if turns == thread.turns and thread.waits:
-                if at > self.now:
-                    self.now = at
+                self.now = max(self.now, at)
                 thread.waits = False
                 thread.turns += 1
                 return thread

@@ -14,6 +14,9 @@ from perdure.engine.letters import CANCEL, MESSAGE, OWN_IDS, UPDATE
 from perdure.engine.outcome import read_body
 from perdure.testing.simulation.checks.broken import Broken
 
+_NONE: Counter[InvocationKey] = Counter()
+ASK = f"{OWN_IDS}cancel"
+"""The id of a letter that asks for the end."""
 _LETTERS = frozenset({EntryKind.MESSAGE, EntryKind.UPDATE})
 
 
@@ -23,6 +26,8 @@ class Inboxes:
     def __init__(self) -> None:
         """Nothing was accepted."""
         self._accepted: dict[InvocationKey, Counter[str]] = {}
+        self._ours: dict[InvocationKey, dict[str, int]] = {}
+        """Of those, the ones that the workflow is to read."""
         self._delivered: dict[InvocationKey, Counter[str]] = {}
         self._watched: dict[InvocationKey, Counter[InvocationKey]] = {}
         self._told: dict[InvocationKey, Counter[InvocationKey]] = {}
@@ -35,6 +40,9 @@ class Inboxes:
         accepted = self._accepted.setdefault(key, Counter())
         if sent is Sent.ACCEPTED:
             accepted[letter.letter_id] += 1
+            if not letter.letter_id.startswith(OWN_IDS):
+                ours = self._ours.setdefault(key, {})
+                ours[letter.letter_id] = ours.get(letter.letter_id, 0) + 1
             if letter.kind in _LETTERS:
                 self._order.setdefault(key, []).append(letter.letter_id)
                 self._once(key, letter)
@@ -95,24 +103,23 @@ class Inboxes:
         self._ends(key, unread, rows)
 
     def _letters(self, key: InvocationKey, unread: Sequence[InboxRow]) -> None:
-        if key not in self._accepted and not unread:
+        accepted = self._accepted.get(key)
+        if accepted is None and not unread:
             return
-        delivered = self._delivered.get(key, Counter())
-        held = Counter(
-            each.letter.letter_id
-            for each in unread
-            if each.letter is not None and each.letter.kind in (MESSAGE, UPDATE)
-        )
-        accepted = self._accepted.get(key, Counter())
-        ours = Counter(
-            {id_: count for id_, count in accepted.items() if not id_.startswith(OWN_IDS)}
-        )
-        asked = accepted[f"{OWN_IDS}cancel"]
-        coming = sum(each.kind == CANCEL for each in unread)
-        if asked > coming and not self._cancelled[key]:
+        asked = 0 if accepted is None else accepted[ASK]
+        if (
+            asked
+            and not self._cancelled[key]
+            and asked > sum(each.kind == CANCEL for each in unread)
+        ):
             raise Broken("I18", f"{key} was asked to end, which is neither recorded nor to come")
-        if held + delivered != ours:
-            text = f"{key} accepted {ours}, holds {held} and was delivered {delivered}"
+        had = dict(self._delivered.get(key, {}))
+        for each in unread:
+            if each.letter is not None and each.letter.kind in (MESSAGE, UPDATE):
+                had[each.letter.letter_id] = had.get(each.letter.letter_id, 0) + 1
+        ours = self._ours.get(key, {})
+        if had != ours:
+            text = f"{key} accepted {ours}, and these were delivered or wait to be read: {had}"
             raise Broken("I12", text)
 
     def _ends(
@@ -123,11 +130,11 @@ class Inboxes:
     ) -> None:
         watched = self._watched.get(key)
         if watched is None:
-            if any(each.kind == "done" for each in unread):
+            if unread and any(each.kind == "done" for each in unread):
                 raise Broken("I12", f"{key} watches nobody, and its inbox holds {unread}")
             return
-        told = self._told.get(key, Counter())
-        held = Counter(each.source for each in unread if each.kind == "done")
+        told = self._told.get(key, _NONE)
+        held = Counter(each.source for each in unread if each.kind == "done") if unread else _NONE
         for target, count in watched.items():
             row = rows.get(target)
             ended = row is None or row.state in TERMINAL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 
 from perdure.backends.base import (
     ClaimBatch,
@@ -64,9 +65,8 @@ class Rows:
 
     def _moved(self, before: InvocationRecord, row: InvocationRecord, call: str) -> None:
         key = row.key
-        for name in ("seed", "arguments", "name", "parent", "root", "app", "created_at"):
-            if getattr(before, name) != getattr(row, name):
-                raise Broken("I3", f"{name} of {key} was written again by {call}")
+        if _brought(row) != _brought(before):
+            raise Broken("I3", f"what {key} was started with was written again by {call}: {row}")
         if row.base_time != before.base_time and before.base_time is not None:
             raise Broken("I3", f"the base time of {key} changed by {call}")
         grants = call in {"claim", "seize"}
@@ -101,14 +101,14 @@ class Rows:
         self,
         request: ClaimRequest,
         batch: ClaimBatch,
-        before: dict[InvocationKey, Before],
+        before: Callable[[InvocationKey], Before],
         moment: Moment,
     ) -> None:
         """A claim was answered: each row was free for it, and is its own now."""
         if len(batch.records) > request.limit:
             raise Broken("I17", f"a claim for {request.limit} got {len(batch.records)}")
         for record in batch.records:
-            was = before.get(record.key)
+            was = before(record.key)
             why = _not_claimable(was, request, moment)
             if why:
                 number = "I20" if why.endswith("app") else "I6"
@@ -138,11 +138,9 @@ class Rows:
             if len(live) > limits.get(queue, len(live)):
                 raise Broken("I17", f"{live} run in queue {queue!r}, limit {limits[queue]}")
 
-    def seized(
-        self, key: InvocationKey, epoch: int, before: InvocationRecord, moment: Moment
-    ) -> None:
+    def seized(self, key: InvocationKey, epoch: int, before: Before, moment: Moment) -> None:
         """Something was taken from whoever had it, and settled."""
-        if before.epoch != epoch or before.state in TERMINAL:
+        if before is None or before.epoch != epoch or before.state in TERMINAL:
             raise Broken("I5", f"{moment.who} seized {key} at epoch {epoch}: {before}")
         holding = Holding(key, epoch + 1)
         if self.granted.setdefault(holding, moment.who) != moment.who:
@@ -174,12 +172,12 @@ class Rows:
         self,
         asked: tuple[Holding, ...],
         kept: frozenset[Holding],
-        before: dict[InvocationKey, Before],
+        before: Callable[[InvocationKey], Before],
         moment: Moment,
     ) -> None:
         """A renewal was answered: what was kept was held."""
         for holding in kept:
-            was = before.get(holding.key)
+            was = before(holding.key)
             if holding not in asked or self.granted.get(holding) != moment.who:
                 raise Broken("I5", f"{moment.who} renewed {holding}, which it was not granted")
             if was is None or was.epoch != holding.epoch or was.state is not _S.RUNNING:
@@ -197,6 +195,10 @@ class Rows:
         for key, ended in self._ended.items():
             if rows.get(key) != ended:
                 raise Broken("I2", f"{key} has changed since its end: {ended} -> {rows.get(key)}")
+
+
+_brought = attrgetter("seed", "arguments", "name", "parent", "root", "app", "created_at")
+"""What a start brought: it never changes."""
 
 
 def _not_claimable(was: Before, request: ClaimRequest, moment: Moment) -> str:

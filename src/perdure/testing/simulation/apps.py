@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -18,9 +17,9 @@ from perdure.testing.simulation.tasks import Tasks, Watcher
 class SimulatedApp(Perdure):
     """An app that can be given another world. Its functions run programs, in both colours."""
 
-    def __init__(self, backend: Backend, env: Env, watcher: Watcher, *, local_worker: bool) -> None:
+    def __init__(self, backend: Backend, env: Env, watcher: Watcher) -> None:
         """Register the functions."""
-        super().__init__(backend=backend, env=env, name="simulated", local_worker=local_worker)
+        super().__init__(backend=backend, env=env, name="simulated")
         self.bodies = Tasks(self, watcher)
         self.programs = Programs(self, self.bodies)
         self.awaiting = AwaitingPrograms(self, self.bodies)
@@ -35,6 +34,7 @@ class SimulatedApp(Perdure):
                 settings: those of this world that differ.
         """
         self.settings = msgspec.structs.replace(self.settings, **settings)
+        self.client.runs_here = self.settings.local_worker
         self.bodies.watcher = watcher
         self._backend, self._env = backend, env
         self.forget()
@@ -53,29 +53,21 @@ class Apps:
 
     def __init__(self) -> None:
         """None is made yet."""
-        self._idle: dict[bool, list[SimulatedApp]] = {True: [], False: []}
-        self._used: list[tuple[bool, SimulatedApp]] = []
+        self._idle: list[SimulatedApp] = []
+        self._used: list[SimulatedApp] = []
 
     def take(
-        self,
-        backend: Backend,
-        env: Env,
-        watcher: Watcher,
-        settings: dict[str, Any],
-        *,
-        local_worker: bool,
+        self, backend: Backend, env: Env, watcher: Watcher, settings: dict[str, Any]
     ) -> SimulatedApp:
         """One on this backend and env."""
-        idle = self._idle[local_worker]
-        make = partial(SimulatedApp, backend, env, watcher, local_worker=local_worker)
-        app = idle.pop() if idle else make()
+        app = self._idle.pop() if self._idle else SimulatedApp(backend, env, watcher)
         app.rebind(backend, env, watcher, settings)
-        self._used.append((local_worker, app))
+        self._used.append(app)
         return app
 
     def all_back(self) -> None:
         """The schedule is over, and nothing of it runs any more."""
-        for local_worker, app in self._used:
+        for app in self._used:
             app.forget()
-            self._idle[local_worker].append(app)
+        self._idle += self._used
         self._used.clear()

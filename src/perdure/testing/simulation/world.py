@@ -221,8 +221,9 @@ class World:
             "grace": plan.grace,
             "concurrency": plan.concurrency,
             "crash_limit": plan.crash_limit,
+            "local_worker": local_worker,
         }
-        app = self._apps.take(backend, env, self.stage, settings, local_worker=local_worker)
+        app = self._apps.take(backend, env, self.stage, settings)
         hub = app.runtime.hub
         touched = hub.touched
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from perdure._version import __version__
-from perdure.testing.simulation.carriers import RealThreads
+from perdure.testing.simulation.carriers import RealThreads, best_carriers
 from perdure.testing.simulation.plan import Plan, make_plan
 from perdure.testing.simulation.runner import Played, Runner, described
 
@@ -45,8 +45,10 @@ def _arguments(given: list[str]) -> argparse.Namespace:
 def main(given: list[str]) -> int:
     """Play; gives the exit code: 0 if all went well, 1 if something broke."""
     asked = _arguments(given)
-    runner = Runner(RealThreads if asked.real_threads else None)
-    _stay_on_one_core()
+    carriers = RealThreads if asked.real_threads else best_carriers()
+    runner = Runner(carriers)
+    if carriers is RealThreads:
+        _stay_on_one_core()
     if asked.seeds is None:
         plan = _plan(asked.seed, asked) if asked.plan is None else _read(asked.plan)
         played = runner.play(plan, _say if asked.trace else None)
@@ -117,7 +119,7 @@ def _read(path: Path) -> Plan:
 
 
 def _stay_on_one_core() -> None:
-    """Threads that hand over to each other do so twice as fast on one core."""
+    """Real threads that hand over to each other do so twice as fast on one core."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 

@@ -17,8 +17,6 @@ T = TypeVar("T")
 
 APP = "simulated"
 """The name of the app that workers run."""
-LOOK = SECOND // 5
-"""How often it is looked whether a process is dead."""
 
 
 class Ground(Protocol):
@@ -42,6 +40,14 @@ class Ground(Protocol):
 
     def bury(self, owner: str) -> None:
         """A process that claimed under this name is dead."""
+        ...
+
+    def outlive(self, process: Process) -> None:
+        """Let the current thread wait until this process is dead, and somebody has seen it."""
+        ...
+
+    def linger(self, process: Process) -> None:
+        """End a process a little later, on a thread of it."""
         ...
 
     def client_ended(self) -> None:
@@ -72,8 +78,7 @@ class Worker:
             lives += 1
             self.process = self._ground.process(f"{self.name}.{lives}")
             self.process.spawn("main", self._main)
-            while not self.process.dead:
-                self._ground.sleep(LOOK)
+            self._ground.outlive(self.process)
             if self._claimer:
                 self._ground.bury(self._claimer)
             self._app, self._claimer = None, ""
@@ -122,10 +127,8 @@ class Client:
             lives += 1
             process = self._ground.process(f"{self._name}.{lives}")
             process.spawn("main", partial(self._main, process))
-            while not (process.dead or self._is_done):
-                self._ground.sleep(LOOK)
+            self._ground.outlive(process)
             if self._is_done:
-                process.kill()
                 self._ground.client_ended()
                 return
 
@@ -146,6 +149,7 @@ class Client:
                 process.spawn(what, partial(self._control, process, app, what, at))
         _stubborn(process, partial(_wait_for, handle))
         self._is_done = True
+        self._ground.linger(process)
 
     def _send(self, process: Process, app: SimulatedApp) -> None:
         for number, at in enumerate(self._workflow.letters):
@@ -180,8 +184,7 @@ class Operator:
             lives += 1
             process = self._ground.process(f"operator.{lives}")
             process.spawn("main", partial(self._main, process))
-            while not process.dead:
-                self._ground.sleep(SECOND)
+            self._ground.outlive(process)
 
     def _main(self, process: Process) -> None:
         ground = self._ground

@@ -44,6 +44,7 @@ class Process:
         self.dead = False
         self.stopped_until = 0
         self._threads: list[SimulatedThread] = []
+        self._mourners: list[SimulatedThread] = []
 
     def check(self) -> None:
         """Let nothing of a dead process go on.
@@ -68,8 +69,15 @@ class Process:
         """End it: its threads end where they wait, one after the other."""
         if not self.dead:
             self.dead = True
-            for thread in self._threads:
+            for thread in (*self._threads, *self._mourners):
                 self.scheduler.wake(thread)
+
+    def outlive(self) -> None:
+        """Let the current thread, of another process, wait until this one is dead."""
+        thread = self.scheduler.current
+        if thread is not None and not self.dead:
+            self._mourners.append(thread)
+            self.scheduler.wait(None)
 
 
 class SimulatedSignal:

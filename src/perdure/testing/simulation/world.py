@@ -44,6 +44,8 @@ EVENTS_MAX = 100_000
 """A schedule of more events does not come to its end."""
 CLAIMS_MAX = 12
 """So many claims of one process may be refused within a second."""
+SOON = SECOND // 5
+"""So long it takes at most until somebody sees that a process has ended."""
 
 
 class World:
@@ -273,6 +275,16 @@ class World:
     def sleep(self, microseconds: int) -> None:
         """See `Ground.sleep`."""
         self.scheduler.sleep(microseconds)
+
+    def outlive(self, process: Process) -> None:
+        """See `Ground.outlive`."""
+        process.outlive()
+        self.scheduler.sleep(self._chance.randrange(1, SOON))
+
+    def linger(self, process: Process) -> None:
+        """See `Ground.linger`."""
+        self.scheduler.sleep(self._chance.randrange(1, SOON))
+        process.kill()
 
     def client_ended(self) -> None:
         """One client has all it wanted."""

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from itertools import pairwise
 
 import pytest
 
 from perdure import InvocationState, wf
+from perdure.engine.loop import ScopedTask
 from perdure.errors import ForeignScope, OperationRefused
 from tests.support.stores import LONG, run_until_idle
 
@@ -392,3 +394,28 @@ def test_a_long_wait_outside_does_not_block_the_loop(program):
     ticks, result = asyncio.run(main())
     assert result == "done"
     assert ticks > 1
+
+
+def test_a_workflow_is_not_compared_with_those_that_have_ended(program, monkeypatch):
+    """The first tasks of all workflows have one hash, and asyncio keeps tasks in a set."""
+    compared = []
+
+    def is_same(task, other):
+        compared.append(task)
+        return task is other
+
+    monkeypatch.setattr(ScopedTask, "__eq__", is_same)
+
+    @program.app.workflow(name="flow")
+    async def flow(n: int) -> int:
+        await asyncio.gather(program.charge.acall(n), program.charge.acall(-n))
+        return n
+
+    count = 60
+    gc.disable()  # or chance would take some of the tasks away
+    try:
+        for n in range(count):
+            assert flow.start(n).result(LONG) == n
+    finally:
+        gc.enable()
+    assert len(compared) < 10 * count

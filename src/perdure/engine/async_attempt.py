@@ -108,7 +108,7 @@ class AsyncAttempt(Attempt):
     ) -> Outcome:
         main = self._main = self._loop.start(coroutine, context)
         self._step_until(main.done)
-        self._loop.tasks.remove(main)
+        self._loop.forget(main)
         # As asyncio.run does: what is still running is cancelled and waited for.
         for task in list(self._loop.tasks):
             task.cancel()
@@ -159,6 +159,7 @@ class AsyncAttempt(Attempt):
         for task in reversed(self._loop.tasks):
             task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - dropped on purpose
             task.values.run(self._drop_frame, task)
+            self._loop.forget(task)
 
     def _drop_frame(self, task: ScopedTask) -> None:
         coroutine = cast("Coroutine[Any, Any, Any]", task.get_coro())

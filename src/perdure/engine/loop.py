@@ -140,6 +140,15 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self.tasks.append(task)
         return task
 
+    def forget(self, task: ScopedTask) -> None:
+        """A task has ended, or its frame is dropped.
+
+        asyncio would know it until the garbage collector finds it. The first tasks of all workflows
+        have one hash, so each new one would be compared with all that are not found yet.
+        """
+        self.tasks.remove(task)
+        asyncio._unregister_task(task)  # noqa: SLF001 - for those that make tasks of their own
+
     # --- what asyncio calls ---------------------------------------------------------------------
 
     def create_task(
@@ -182,7 +191,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         task = self._make_task(coroutine, context, contextvars.copy_context())
 
         def give_back(_: object) -> None:
-            self.tasks.remove(task)
+            self.forget(task)
             context.bind_task(lambda: asyncio.current_task() is host)
 
         task.add_done_callback(give_back)
@@ -190,7 +199,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def _close(self, task: asyncio.Task[Any]) -> None:
         if isinstance(task, ScopedTask):
-            self.tasks.remove(task)
+            self.forget(task)
             self._port.close_branch(task.scope_context, task)
 
     def create_future(self) -> asyncio.Future[Any]:

@@ -87,6 +87,10 @@ class Place(ABC):
         """What the state takes on disk now, after what the database tidies up by itself."""
         return None
 
+    def is_held(self) -> bool:
+        """Whether some process is in the middle of a transaction that nobody can pass."""
+        return False
+
     def log_bytes(self) -> int | None:
         """What the server has written to its write-ahead log so far; None without one."""
         return None

@@ -125,9 +125,17 @@ class Workers:
         """The worker processes."""
         return [process.pid for process in self._processes]
 
-    def hold(self) -> None:
-        """Stop them where they are; they have nothing to do then, so they hold no lock."""
-        self._signal(signal.SIGSTOP)
+    def hold(self, is_held: Callable[[], bool]) -> None:
+        """Stop them where they are, but not in the middle of a transaction: look until it is so."""
+
+        def stopped_at_rest() -> bool:
+            self._signal(signal.SIGSTOP)
+            if is_held():
+                self.go()
+                return False
+            return True
+
+        until(stopped_at_rest, "the workers hold no lock")
 
     def go(self) -> None:
         """Let them go on."""

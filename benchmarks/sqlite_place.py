@@ -10,6 +10,8 @@ from typing import Any, Literal
 from benchmarks.places import AT_ONCE, Delay, Place, Rows
 from benchmarks.rates import rate
 from benchmarks.statements import statements
+from perdure.backends.sqlite.lockfile import LockFile
+from perdure.errors import BackendUnavailable
 
 _SQL = statements("sqlite")
 _BATCH = 100
@@ -62,6 +64,15 @@ class SQLitePlace(Place):
         found = rate(batch, seconds) * _BATCH
         connection.close()
         return found
+
+    def is_held(self) -> bool:
+        lock = LockFile(f"{self.path}-lock")
+        try:
+            lock.acquire(0.0)
+        except BackendUnavailable:
+            return True
+        lock.close()
+        return False
 
     def stored_bytes(self) -> int:
         connection = sqlite3.connect(self.path, isolation_level=None)

@@ -16,7 +16,7 @@ def fleet(bench: Bench, processes: int, *, pauses: bool) -> tuple[float, float]:
         program = place.program(local_worker=False)
         program.app.queues()  # makes the schema
         with Workers(processes, place.environment(), place.folder) as workers:
-            workers.hold()
+            workers.hold(place.is_held)
             for _ in range(count):
                 if pauses:
                     program.patient_five.start(sizes.pause_seconds)

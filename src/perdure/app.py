@@ -7,7 +7,7 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, cast
 
@@ -39,7 +39,7 @@ from perdure.engine.hearing import Hearing
 from perdure.engine.hub import Hub
 from perdure.engine.runtime import EngineSettings, LeaseTable, Runtime
 from perdure.engine.shipping import refuse_import_effects
-from perdure.errors import ConfigurationError, OperationRefused
+from perdure.errors import ConfigurationError, OperationRefused, PerdureError
 from perdure.transactions.decorators import Transactions
 from perdure.transactions.relay import Relay
 from perdure.values import TypeRegistry
@@ -315,7 +315,11 @@ class Perdure(Transactions, FromOutside, Movable):
         return owner_name(self._env.entropy(4).hex())
 
     def start_worker(
-        self, *, queues: Iterable[str] | None = None, concurrency: int | None = None
+        self,
+        *,
+        queues: Iterable[str] | None = None,
+        concurrency: int | None = None,
+        on_stop: Callable[[PerdureError], None] | None = None,
     ) -> None:
         """Run whatever the queues hold, on threads of this process, until `close()`.
 
@@ -326,6 +330,9 @@ class Perdure(Transactions, FromOutside, Movable):
         Args:
             queues: only these; default: every queue.
             concurrency: attempts at a time; default: the app's setting.
+            on_stop: told, on a thread of the worker, if it stops by itself: a newer program has
+                migrated the database, and this one is too old to write to it (`SchemaMismatch`).
+                Call `close()` from another thread then; what it ran is taken over by others.
         """
         served = None if queues is None else frozenset(map(queue_name, queues))
         if concurrency is not None and concurrency < 1:
@@ -335,6 +342,7 @@ class Perdure(Transactions, FromOutside, Movable):
             self.registry,
             serves=Serving(self.declared_queues.limits, served),
             concurrency=concurrency or self.settings.concurrency,
+            ended=on_stop,
         )
         self._standing.append(worker)
         worker.start()

@@ -299,14 +299,14 @@ def test_a_claim_costs_the_same_beside_many_finished_and_waiting_rows(world):
     assert [cost(0), cost(1)] == few
 
 
-def test_a_commit_is_two_statements_in_an_immediate_transaction(world):
+def test_a_commit_is_two_statements_and_a_look_in_an_immediate_transaction(world):
     record = world.running()
     seen: list[str] = []
     world.backend._store._writer.connection.set_trace_callback(seen.append)
     world.commit(record, b"x" * 200)
     world.backend._store._writer.connection.set_trace_callback(None)
     assert seen[0] == "BEGIN IMMEDIATE"
-    assert [text.split()[0] for text in seen] == ["BEGIN", "UPDATE", "INSERT", "COMMIT"]
+    assert [text.split()[0] for text in seen] == ["BEGIN", "SELECT", "UPDATE", "INSERT", "COMMIT"]
 
 
 def test_named_statements_are_parsed():

@@ -9,9 +9,10 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tests.chaos.child import make_app
+from tests.chaos.newer import Newer, become
 from tests.chaos.program import Log
 
 
@@ -47,6 +48,7 @@ class Ending:
         return run
 
 
+become(cast(Newer, os.environ.get("CHAOS_NEWER", "")))
 where = os.environ.get("CHAOS_ENDS_AT", "")
 app = make_app(
     os.environ["CHAOS_URL"],

@@ -22,6 +22,7 @@ from perdure.drivers import make_backend
 from perdure.engine.audit import audit
 from perdure.engine.baseline import Baseline
 from perdure.engine.env import SystemEnv
+from tests.chaos.newer import Newer
 from tests.chaos.program import Log, build
 from tests.support.ledger import append
 from tests.support.processes import SOURCES, put_away, start_python
@@ -91,16 +92,27 @@ class Fleet:
 
     # --- processes ------------------------------------------------------------------------------
 
-    def worker(self, url: str | None = None, go: str = "now", ends_at: str = "") -> Child:
-        """A new worker process. `ends_at`: where a command asks itself to end, see `Ending`."""
+    def worker(
+        self,
+        url: str | None = None,
+        go: str = "now",
+        ends_at: str = "",
+        newer: Newer = "",
+    ) -> Child:
+        """A new worker process.
+
+        Args:
+            ends_at: where a command asks itself to end, see `Ending`.
+            newer: whether a command is of a later version.
+        """
         if self._is_command:
-            child = self._command(url or self.url, ends_at)
+            child = self._command(url or self.url, ends_at, newer)
         else:
             child = self._child(url, go)
         self.children.append(child)
         return child
 
-    def _command(self, url: str, ends_at: str) -> Child:
+    def _command(self, url: str, ends_at: str, newer: Newer) -> Child:
         told = {
             "CHAOS_URL": url,
             "CHAOS_LOG": str(self.log.path),
@@ -108,6 +120,7 @@ class Fleet:
             "CHAOS_LEASE": str(self.settings["lease"]),
             "CHAOS_CRASH_LIMIT": str(self.settings["crash_limit"]),
             "CHAOS_ENDS_AT": ends_at,
+            "CHAOS_NEWER": newer,
         }
         return start_python(
             *("-m", "perdure", "worker", "-A", "tests.chaos.command:app"),

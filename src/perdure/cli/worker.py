@@ -21,6 +21,7 @@ from perdure.app import Perdure
 from perdure.backends.base import DEFAULT_QUEUE
 from perdure.cli.failures import CommandError, Exit, usage
 from perdure.cli.locate import Source, load_app
+from perdure.errors import PerdureError
 
 PARENT_VARIABLE = "PERDURE_WORKER_PARENT"
 """Descriptors of two pipes, as "7,9": one that the supervisor holds open for as long as it lives,
@@ -112,7 +113,13 @@ def work(
         logger = logging.getLogger("perdure.worker")
         if stop.asked:
             return Exit.OK
-        app.start_worker(queues=queues, concurrency=concurrency)
+        failures: list[PerdureError] = []
+
+        def stopped(error: PerdureError) -> None:
+            failures.append(error)
+            stop.ask()
+
+        app.start_worker(queues=queues, concurrency=concurrency, on_stop=stopped)
         logger.info(
             "worker of app %r started: pid %d, %s, queues %s, %d at a time",
             app.settings.name,
@@ -125,7 +132,10 @@ def work(
         tell_start()
         stop.wait()
         logger.info("stopping: nothing new is claimed; bodies have %g s to end", grace_period)
-        if app.close(grace_period):
+        released = app.close(grace_period)
+        if failures:
+            raise failures[0]
+        if released:
             logger.info("stopped; every lease was given back")
             return Exit.OK
     raise CommandError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from perdure.backends.base import CommitResult, Holding, Transition
 from perdure.engine.runtime import Runtime, logger
-from perdure.errors import BackendError
+from perdure.errors import BackendError, SchemaMismatch
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 1.0
@@ -25,6 +25,8 @@ def commit_outcome(runtime: Runtime, transition: Transition) -> CommitResult:
     """
     try:
         return runtime.committer.submit(transition)
+    except SchemaMismatch:
+        raise  # this program is too old for the database, and no time would change that
     except BackendError as error:
         key = transition.key
         logger.warning("an outcome of %s cannot be recorded, trying again: %s", key, error)

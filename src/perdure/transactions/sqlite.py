@@ -156,9 +156,9 @@ def away(shown: str, error: BaseException) -> DatabaseUnavailable:
     """What is said of a database that gives no session."""
     return DatabaseUnavailable(
         f"The database {shown} of a transaction cannot be used now: {type(error).__name__}: "
-        f"{error}. Nothing is lost; it is tried again in some seconds. Check that it exists, and "
-        "that this user may read and write it and make the tables perdure_outcomes and "
-        "perdure_outbox in it."
+        f"{str(error).rstrip('.')}. Nothing is lost; it is tried again in some seconds. Check that "
+        "it exists, and that this user may read and write it and make the tables "
+        "perdure_outcomes and perdure_outbox in it."
     )
 
 

@@ -1,14 +1,14 @@
 """The standing worker: runs whatever its queues hold until the app is closed. For `perdure worker`.
 
 It differs from the local worker in two things: it takes work that nobody here waits for, and it
-never gives up on a state backend that fails.
+does not give up on a state backend that fails, unless its program is too old for the database.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from perdure.backends.base import InvocationQuery
 from perdure.core.identity import InvocationKey
@@ -32,6 +32,7 @@ class StandingWorker:
     Args:
         serves: the queues that it serves, and their limits.
         concurrency: attempts at a time.
+        ended: told if it stops by itself, on a thread of its own.
     """
 
     def __init__(
@@ -41,11 +42,13 @@ class StandingWorker:
         *,
         serves: Serving,
         concurrency: int,
+        ended: Callable[[PerdureError], None] | None = None,
     ) -> None:
         """Prepare; nothing runs yet."""
         self._runtime = runtime
         self._functions = functions
         self._queues = serves.queues
+        self._ended = ended
         self._told: set[str] = set()
         self._stopped = runtime.env.signal()
         self._worker = Worker(
@@ -75,6 +78,8 @@ class StandingWorker:
         """
         if root is None:
             logger.error("the worker has stopped: %s", error)
+            if self._ended is not None:
+                self._ended(error)
 
     def _look_for_unknown_names(self) -> None:
         """Tell, once per name, of work that is left to others because its code is not here."""

@@ -1,4 +1,4 @@
-"""A worker: claims what it can run, gives it to a pool, and keeps the leases. One per app.
+"""A worker: claims what it can run and gives it to a pool. One per app.
 
 It makes no decision about a workflow; it finds work, finds it a thread, and looks away.
 """
@@ -20,7 +20,6 @@ from perdure.backends.base import (
     Suspend,
 )
 from perdure.backends.limits import NO_LIMITS, QueueLimits
-from perdure.backends.server import PartlyRenewed
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState
 from perdure.engine.attempt import Attempt
@@ -30,8 +29,16 @@ from perdure.engine.pool import Pool
 from perdure.engine.runtime import Runtime, logger
 from perdure.engine.sync_attempt import SyncAttempt
 from perdure.engine.task_attempt import TaskAttempt
-from perdure.errors import BackendError, CommitUnknown, InternalError, LeaseLost, PerdureError
+from perdure.errors import (
+    BackendError,
+    CommitUnknown,
+    InternalError,
+    LeaseLost,
+    PerdureError,
+    SchemaMismatch,
+)
 from perdure.worker.gathering import Gathering
+from perdure.worker.renewing import Renewing
 from perdure.worker.starting import ClaimingStarts, fits_start
 from perdure.worker.upkeep import Upkeep
 
@@ -132,7 +139,6 @@ class Worker:
         self._failed = failed
         self._pool = Pool(runtime.env, "perdure-run", concurrency)
         self._wake = runtime.env.signal()
-        self._renew_wake = runtime.env.signal()
         self._idle = runtime.env.signal()
         self._idle.set()
         self._dispatched = runtime.env.signal()
@@ -141,6 +147,7 @@ class Worker:
         self._last_chance: Holding | None = None
         self._alone_until = 0.0
         self._upkeep = Upkeep(runtime)
+        self._renewing = Renewing(runtime)
         self._failures = 0
         self._gathering = Gathering(concurrency)
         self._unreleased: deque[Attempt | TaskAttempt] = deque()
@@ -155,7 +162,7 @@ class Worker:
         self._runtime.hub.add_worker(self._wake.set)
         self._runtime.starters.append(self._starts)
         self._runtime.env.spawn("perdure-dispatch", self._dispatch)
-        self._runtime.env.spawn("perdure-lease", self._keep_leases)
+        self._renewing.start(self._has_ended)
 
     def poke(self) -> None:
         """There may be something to claim."""
@@ -168,12 +175,15 @@ class Worker:
         self._wake.set()
         # A claim that is under way may still bring attempts; without this they would be missed.
         ended = self._dispatched.wait(timeout)
-        self._renew_wake.set()
+        self._renewing.look()
         with self._lock:
             pass  # a start that saw no stop before has its slot by now, and is waited for
         ended = self._idle.wait(max(0.0, deadline - env.monotonic())) and ended
         self._pool.close()
         return ended
+
+    def _has_ended(self) -> bool:
+        return (self._runtime.stopping.is_set() or not self.alive) and self._idle.is_set()
 
     # --- claiming -------------------------------------------------------------------------------
 
@@ -212,7 +222,8 @@ class Worker:
                 self._failures = 0
             except Exception as error:
                 known = isinstance(error, BackendError)
-                if self._gives_up and not known:
+                # A program that is too old for its database stays so: somebody must replace it.
+                if isinstance(error, SchemaMismatch) or (self._gives_up and not known):
                     raise
                 self._failures += 1
                 # Every doubling is told, so that an outage of hours is a handful of lines.
@@ -470,27 +481,3 @@ class Worker:
                 self._last_chance = None
             if self._running == 0:
                 self._idle.set()
-
-    # --- keeping leases -------------------------------------------------------------------------
-
-    def _keep_leases(self) -> None:
-        """Renew on a thread of its own, three times per lease, so one lost try does no harm."""
-        runtime = self._runtime
-        lease = runtime.settings.lease
-        while not ((runtime.stopping.is_set() or not self.alive) and self._idle.is_set()):
-            self._renew_wake.wait(lease / 3)
-            self._renew_wake.clear()
-            held = runtime.leases.held()
-            if not held:
-                continue
-            asked_at = runtime.env.monotonic()
-            try:
-                kept = runtime.backend.renew(runtime.claimer, held, int(lease * 1e6))
-            except PartlyRenewed as error:
-                logger.warning("lease renewal failed on some servers: %s", error)
-                held, kept = list(error.answered), error.kept
-            except Exception as error:  # noqa: BLE001 - without this thread every lease would be lost
-                known = isinstance(error, BackendError)
-                logger.warning("lease renewal failed: %s", error, exc_info=not known)
-                continue
-            runtime.leases.renewed(held, kept, asked_at + lease)

@@ -13,6 +13,7 @@ from perdure.errors import (
     CommitUnknown,
     InternalError,
     PerdureError,
+    SchemaMismatch,
 )
 
 _PASSWORD = re.compile(
@@ -35,6 +36,9 @@ _DENIED = (
     errors.TooManyConnections,
 )
 
+_TOO_OLD = "PD001"
+"""The state with which our own trigger refuses a program that is too old to write (migration 9)."""
+
 
 def is_worth_repeating(error: psycopg.Error) -> bool:
     """Whether the same transaction, begun again, has a chance."""
@@ -51,6 +55,8 @@ def masked(text: str) -> str:
 def translate(error: psycopg.Error, where: str) -> PerdureError:
     """The error for a caller; nothing of the transaction was kept."""
     said = f"PostgreSQL said {_name(error)}: {_first_line(error)}"
+    if error.sqlstate == _TOO_OLD:
+        return SchemaMismatch(f"The database {where} {_first_line(error)}. Upgrade perdure.")
     if isinstance(error, errors.DiskFull):
         return BackendFull(
             f"No space is left for the database {where}. Nothing was recorded. {said}. Free space "
@@ -65,6 +71,10 @@ def translate(error: psycopg.Error, where: str) -> PerdureError:
         return BackendUnavailable(
             f"The database {where} cannot be used. Nothing was recorded. {said}. {_advice(error)}"
         )
+    return _translate_rest(error, where, said)
+
+
+def _translate_rest(error: psycopg.Error, where: str, said: str) -> PerdureError:
     if isinstance(error, _REPEATED):
         return BackendUnavailable(
             f"The database {where} is so busy that a transaction was the victim of others again "

@@ -113,6 +113,8 @@ def migrate(
         return found
     if found == NO_SCHEMA:
         connection.execute(text("make_schema"))
+    else:
+        connection.execute(text("hold_writers"))
     for migration in missing:
         connection.execute(migration.script.encode())
     newest = missing[-1]
@@ -155,6 +157,8 @@ def _script(
     ]
     if found == NO_SCHEMA:
         lines.append(_line(text("make_schema").decode()))
+    else:
+        lines.append(_line(text("hold_writers").decode()))
     lines += [migration.script.strip() for migration in missing]
     if found == NO_SCHEMA:
         lines.append(_line(written.mogrify(text("insert_meta"), (*row, None))))

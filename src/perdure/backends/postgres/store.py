@@ -172,6 +172,7 @@ class Store:
         self._now = now
         self._store_id = store_id
         self._migrates = migrates
+        self._limits = _LIMITS | {"schema": str(len(schema.load_migrations()))}
         self._start_afresh()
         watch_forks(self)
 
@@ -310,7 +311,7 @@ class Store:
         """What goes in front of a transaction, in the trip of its first statement."""
         prologue: list[Asked] = [(begin, None)]
         if self.target.pooled:
-            prologue.append(("limits", _LIMITS | {"local": True}))
+            prologue.append(("limits", self._limits | {"local": True}))
             prologue.append(("plans", {"local": True}))
         if self._now is not None:
             prologue.append(("set_clock", {"now": str(self._now())}))
@@ -348,7 +349,7 @@ class Store:
                 self.target = self.target._replace(pooled=True)
                 connection.prepare_threshold = None
             if not self.target.pooled:
-                connection.execute(text("limits"), _LIMITS | {"local": False})
+                connection.execute(text("limits"), self._limits | {"local": False})
                 connection.execute(text("plans"), {"local": False})
         except psycopg.Error as error:
             close(connection)

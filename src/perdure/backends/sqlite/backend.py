@@ -296,6 +296,7 @@ class SQLiteBackend(Audit):
         """
         if not self._more:
             with self._store.snapshot() as connection:
+                self._store.check_writer(connection)
                 now = self._now()
                 if not candidates(connection, request, now):
                     return ClaimBatch((), now, next_due(connection, request, now))

@@ -17,6 +17,7 @@ def _text(name: str) -> str:
 
 
 STORE_ID = _text("store_id")
+TOO_NEW = _text("too_new")
 READ_LATEST = _text("read_latest")
 READ_GENERATION = _text("read_generation")
 INSERT_INVOCATION = _text("insert_invocation")

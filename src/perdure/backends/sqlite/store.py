@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from perdure.backends.forks import watch_forks
 from perdure.backends.hints import Hint
-from perdure.backends.sqlite import schema
+from perdure.backends.sqlite import schema, sql
 from perdure.backends.sqlite.bell import Bell
 from perdure.backends.sqlite.connections import Readers, Settings, connect, create_file
 from perdure.backends.sqlite.failures import FAILURES, translate
@@ -131,11 +131,11 @@ class Store:
         self._gate = Gate()
         self._readers = Readers(self._open_reader)
         self.bell = Bell(lock_path(self.settings))
-        self._writer = Writer(self.settings, self.bell, checkpoints=True)
+        self._writer = Writer(self.settings, self.bell, self.check_writer, checkpoints=True)
         self._sharing = Sharing(
             self.settings.path, self.settings.timeout, self._writer.clock.forget
         )
-        self._renewer = Writer(self.settings, self.bell, checkpoints=False)
+        self._renewer = Writer(self.settings, self.bell, self.check_writer, checkpoints=False)
 
     # --- transactions ----------------------------------------------------------------------------
 
@@ -174,6 +174,7 @@ class Store:
             try:
                 connection = connect(self.settings, self.settings.clock, writes=True)
                 try:
+                    self.check_writer(connection)
                     yield connection
                 finally:
                     connection.close()
@@ -199,6 +200,19 @@ class Store:
     def tell(self, hint: Hint) -> None:
         """To others, when the open ordinary write transaction is committed."""
         self._writer.hint |= hint
+
+    def check_writer(self, connection: sqlite3.Connection) -> None:
+        """In each transaction that writes, or under the lock file: whether we still may.
+
+        A newer program may have migrated the file meanwhile, in its turn. What an older one writes
+        then could break what the newer one relies on.
+
+        Raises:
+            SchemaMismatch: we may not.
+        """
+        path, known = self.settings.path, len(self._migrations)
+        if connection.execute(sql.TOO_NEW, {"known": known}).fetchone() is not None:
+            schema.check_writable(schema.inspect(connection, path), path, known)
 
     def _refuse_if_read_only(self) -> None:
         if self.settings.read_only:

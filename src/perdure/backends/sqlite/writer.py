@@ -52,16 +52,25 @@ class Writer:
 
     Args:
         bell: told what others may wait for, as soon as it is committed.
+        check: raises, in each transaction, if this program must not write any more.
         checkpoints: False for the renewals: a lease must not wait for a checkpoint.
 
     Attributes:
         hint: for others, when this transaction is committed.
     """
 
-    def __init__(self, settings: Settings, bell: Bell, *, checkpoints: bool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        bell: Bell,
+        check: Callable[[sqlite3.Connection], None],
+        *,
+        checkpoints: bool,
+    ) -> None:
         self.lock = LockFile(lock_path(settings))
         self.hint: Hint = NOTHING
         self._bell = bell
+        self._check = check
         self.clock = TransactionClock(settings.clock)
         self.connection: sqlite3.Connection | None = None
         self._settings = settings
@@ -74,6 +83,7 @@ class Writer:
 
         Raises:
             BackendError: it did not begin.
+            SchemaMismatch: another program migrated the database, and this one is too old for it.
         """
         try:
             self.lock.acquire(self._settings.timeout)
@@ -81,6 +91,7 @@ class Writer:
             self.clock.forget()
             self.hint = NOTHING
             connection.execute("BEGIN IMMEDIATE")
+            self._check(connection)
         except BaseException as error:
             self.give_up()
             if isinstance(error, FAILURES):

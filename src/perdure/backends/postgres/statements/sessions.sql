@@ -1,9 +1,10 @@
 -- What surrounds a transaction.
 
 -- name: limits
--- Bounds of what a session waits for: for its whole life, or for one transaction (local) where a
--- pooler hands sessions around.
+-- Bounds of what a session waits for, and which schema its program knows (see migration 9): for its
+-- whole life, or for one transaction (local) where a pooler hands sessions around.
 SELECT
+    set_config('perdure.schema', %(schema)s, %(local)s),
     set_config('lock_timeout', %(lock_ms)s, %(local)s),
     set_config('statement_timeout', %(statement_ms)s, %(local)s),
     set_config('idle_in_transaction_session_timeout', %(idle_ms)s, %(local)s);
@@ -34,6 +35,11 @@ SELECT set_config('perdure.now', %(now)s, true);
 -- name: guard_migration
 -- One migration at a time, until the end of the transaction.
 SELECT pg_advisory_xact_lock(%(space)s, 0);
+
+-- name: hold_writers
+-- Nobody writes from here on until the migration is over; what writes now is waited for. Then each
+-- statement is checked against the new handshake (migration 9).
+LOCK TABLE perdure.invocation, perdure.register IN EXCLUSIVE MODE;
 
 -- name: make_schema
 -- Where everything of ours lives.

@@ -4,6 +4,10 @@
 -- The version handshake.
 SELECT schema_version, min_reader, min_writer FROM meta;
 
+-- name: too_new
+-- Says something if a program that knows no schema newer than :known must not write.
+SELECT 1 FROM meta WHERE min_writer > :known;
+
 -- name: counts
 -- How many invocations are in which state.
 SELECT state, count(*) FROM invocation GROUP BY state ORDER BY state;

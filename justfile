@@ -32,3 +32,8 @@ bench *args:
 # Calls, statements, commits and trips beside the baseline; `just counts --write` renews it.
 counts *args:
     {{bin}}/python -m benchmarks.counts {{args}}
+
+# Small faults that the tests next to the code must see. All of it takes an hour; by part:
+# `just mutation --group core`, `just mutation --file core/journal.py`.
+mutation *args:
+    {{bin}}/python -m tests.mutation {{args}}

@@ -27,7 +27,7 @@ import msgspec  # noqa: F401
 import psycopg  # noqa: F401
 import pydantic  # noqa: F401
 import pytest
-import xdist.plugin  # noqa: F401
+import xdist.plugin  # type: ignore[import-untyped] # noqa: F401
 
 from tests.mutation.mutants import SOURCE, Mutant
 

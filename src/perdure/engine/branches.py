@@ -54,7 +54,7 @@ class Branches:
         """Only the root, which runs, on this thread."""
         self._attempt = attempt
         self._env = attempt.runtime.env
-        self._root = Branch(attempt.journal.scope(""), _nothing, self._env.signal())
+        self._root = Branch(attempt.journal.scope(""), object, self._env.signal())  # runs already
         self._current = self._root
         self._is_roots_turn = False
         self._back = self._env.signal()
@@ -455,10 +455,6 @@ class Gate:
         waiting, self._waiting = self._waiting, []
         for pause in waiting:
             self._branches.fulfil(pause)
-
-
-def _nothing() -> None:
-    return None
 
 
 def _dropped() -> Suspended:

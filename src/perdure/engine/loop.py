@@ -15,7 +15,7 @@ import contextvars
 import sys
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeVarTuple
+from typing import Any, Protocol, TypeVarTuple, cast
 
 from perdure.engine.context import WorkflowContext, current_workflow, enter
 from perdure.engine.runtime import logger
@@ -198,9 +198,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         return task
 
     def _close(self, task: asyncio.Task[Any]) -> None:
-        if isinstance(task, ScopedTask):
-            self.forget(task)
-            self._port.close_branch(task.scope_context, task)
+        ended = cast("ScopedTask", task)  # this loop makes no others
+        self.forget(ended)
+        self._port.close_branch(ended.scope_context, ended)
 
     def create_future(self) -> asyncio.Future[Any]:
         """A future of this loop."""

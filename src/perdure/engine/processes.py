@@ -93,8 +93,8 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     while parent is not None and parent.is_alive() and os.getppid() == parent.pid:
         parent.join(PARENT_CHECK_SECONDS)
-    _kill_group(os.getpid())
-    os._exit(1)
+    _kill_group(os.getpid())  # pragma: no cover - who would tell is killed by it
+    os._exit(1)  # pragma: no cover - where there are no groups
 
 
 def _kill_group(pid: int) -> None:

@@ -107,7 +107,7 @@ class Judge:
         self._slower, self._patience = slower, patience
         self._limit = 600.0
         self._running: dict[int, _Running] = {}
-        os.environ |= {
+        self._environment = {
             "PERDURE_TEST_PG_URL": "postgresql://127.0.0.1:1/none",  # no server is started for it
             "PERDURE_TEST_UUIDS": "2000",
         }
@@ -164,10 +164,10 @@ class Judge:
             os.setpgid(0, 0)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-            if mutant is not None or "PERDURE_TEST_LOUD" not in os.environ:
-                nothing = os.open(os.devnull, os.O_RDWR)
-                for number in range(3):
-                    os.dup2(nothing, number)
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for number in range(3):
+                os.dup2(nothing, number)
+            os.environ |= self._environment
             if mutant is not None:
                 sys.meta_path.insert(0, _Finder(mutant))
             imported = "-Wignore::pytest.PytestAssertRewriteWarning"  # before the forks

@@ -25,6 +25,7 @@ from perdure.worker.standing import StandingWorker
 from perdure.worker.worker import Serving
 from tests.chaos.program import Log, build
 from tests.chaos.watched import Watched
+from tests.support import evict
 
 
 def make_app(
@@ -56,6 +57,7 @@ def beat(app: Perdure, seconds: float) -> None:
 
 def main(*arguments: str) -> None:
     url, log, gate, lease, concurrency, limit, seconds, name, go = arguments
+    evict.install_if_asked()
     if name:
         mock.patch("perdure.app.owner_name", return_value=name).start()
     app = make_app(

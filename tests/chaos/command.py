@@ -14,6 +14,7 @@ from typing import Any, cast
 from tests.chaos.child import make_app
 from tests.chaos.newer import Newer, become
 from tests.chaos.program import Log
+from tests.support import evict
 
 
 class Ending:
@@ -49,6 +50,7 @@ class Ending:
 
 
 become(cast(Newer, os.environ.get("CHAOS_NEWER", "")))
+evict.install_if_asked()
 where = os.environ.get("CHAOS_ENDS_AT", "")
 app = make_app(
     os.environ["CHAOS_URL"],

@@ -25,6 +25,7 @@ from perdure.testing.crash import WORKFLOW_ID
 from perdure.testing.executions import Execution, Executions
 from perdure.testing.faults import MortalEnv
 from tests.programs import patient, programs
+from tests.support import evict
 
 _talking = threading.RLock()
 
@@ -89,6 +90,7 @@ class Effects(Executions):
 
 
 def main(database: str, name: str, effects: str, seconds: str, life: str) -> None:
+    evict.install_if_asked()
     patient.life = int(life)
     env = Later(float(seconds))
     backend: Any = Lockstep(SQLiteBackend(database, now=env.now))

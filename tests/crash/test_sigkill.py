@@ -145,6 +145,7 @@ def steady(told: list[str]) -> list[str]:
 
 @pytest.mark.timeout(600)  # Dozens of processes, one after the other.
 @pytest.mark.parametrize(("program", "least", "most"), [("draws", 14, 14), ("acaught", 14, 18)])
+@pytest.mark.keeps_frames("it counts commits")
 def test_killed_at_every_point(program: str, least: int, most: int, tmp_path: Path) -> None:
     """A run tells `least` to `most` lines before its result.
 

@@ -163,6 +163,7 @@ def test_a_process_of_the_older_list_gives_back_what_it_may_not_go_on_with() -> 
     assert ran == {"own-0": 1, "own-1": 1}
 
 
+@pytest.mark.keeps_frames("it counts attempts")
 def test_timers_go_by_the_clock_of_their_own_server() -> None:
     """With one of them an hour ahead a timer is due once, and not again and again."""
     hour = 3_600_000_000

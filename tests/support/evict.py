@@ -8,10 +8,10 @@ than one new thing, and a test that passes so does not live on what frames happe
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
-
-import pytest
+from typing import TYPE_CHECKING
 
 from perdure.backends.base import Release
 from perdure.core.identity import InvocationKey
@@ -22,8 +22,11 @@ from perdure.engine.runtime import EngineSettings
 from perdure.engine.sync_attempt import SyncAttempt
 from perdure.errors import Suspended
 
+if TYPE_CHECKING:
+    import pytest
+
 VARIABLE = "PERDURE_TEST_EVICT"
-"""Set to anything: as the option `--evict`. Processes that tests start drop frames at waits."""
+"""Set to anything: as the option `--evict`. Processes that tests start inherit it."""
 EVICTIONS_MAX = 50
 """For one workflow. Each is a replay from the start, so the cost grows with the square of them."""
 
@@ -83,3 +86,11 @@ def install(patch: pytest.MonkeyPatch) -> Evictions:
     patch.setattr(SyncAttempt, "_came_next", evicting_came_next)
     patch.setattr("perdure.app.EngineSettings", settings)
     return evictions
+
+
+def install_if_asked() -> None:
+    """In a process that a test with `--evict` has started: until it ends. Others need no pytest."""
+    if VARIABLE in os.environ:
+        import pytest
+
+        install(pytest.MonkeyPatch())

@@ -22,7 +22,7 @@ def environment(**more: str) -> dict[str, str]:
     """The environment of a child: ours without settings of perdure, with our sources first."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("PERDURE_")}
     if evict.VARIABLE in os.environ:
-        kept["PERDURE_GRACE"] = "0"
+        kept |= {"PERDURE_GRACE": "0", evict.VARIABLE: "1"}
     return {**kept, "PYTHONPATH": SOURCES, **more}
 
 

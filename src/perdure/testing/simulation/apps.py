@@ -28,7 +28,7 @@ class SimulatedApp(Perdure):
     def rebind(
         self, backend: Backend, env: Env, watcher: Watcher, settings: dict[str, Any]
     ) -> None:
-        """Forget everything but the functions. Nothing of its former world may run any more.
+        """Enter a world. Nothing of its former one may run any more.
 
         Args:
                 settings: those of this world that differ.
@@ -37,13 +37,17 @@ class SimulatedApp(Perdure):
         self.client.runs_here = self.settings.local_worker
         self.bodies.watcher = watcher
         self._backend, self._env = backend, env
-        self.forget()
+        self._leave()
 
     def _claimer(self) -> str:
         return f"simulated:{self._env.entropy(4).hex()}"
 
     def forget(self) -> None:
-        """Nothing of the world it was in runs any more."""
+        """Let go of the world it was in: all but the functions."""
+        self._leave()
+        del self._backend, self._env, self.bodies.watcher
+
+    def _leave(self) -> None:
         self._runtime = self._local = None
         self._standing, self._schedulers, self._relays = [], [], []
 

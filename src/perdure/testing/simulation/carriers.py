@@ -48,6 +48,7 @@ class Carrier:
             if job is None:
                 raise AssertionError("woken without a job")
             job()
+            del job  # it holds a whole world
 
     def rest(self) -> None:
         """It has nothing to do from now on. Called by whoever runs at the moment."""

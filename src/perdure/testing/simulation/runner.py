@@ -48,7 +48,8 @@ def quiet() -> Generator[None]:
     """While a schedule is played nothing is logged, and tracebacks are one line.
 
     (Recorded failures hold the text of their traceback, which nobody reads here; to make it takes a
-    third of the time.) Its garbage is collected at its end, all at once.
+    third of the time.) Its garbage is collected once it is over: what is looked
+    at while it is used would count as old.
     """
     collects = gc.isenabled()
     gc.disable()
@@ -92,9 +93,12 @@ class Runner:
         Raises:
             Hung: a bug of the simulation.
         """
-        world = World(plan, self._apps, self._carriers, story)
         with quiet():
-            world.run()
+            return self._play(plan, story)
+
+    def _play(self, plan: Plan, story: Callable[[str], None] | None) -> Played:
+        world = World(plan, self._apps, self._carriers, story)
+        world.run()
         failure = world.failure
         invariant = failure.invariant if isinstance(failure, Broken) else type(failure).__name__
         return Played(

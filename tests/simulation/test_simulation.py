@@ -16,7 +16,7 @@ from perdure.testing.simulation.plan import Plan, Workflow, make_plan
 from perdure.testing.simulation.programs import Op
 from perdure.testing.simulation.runner import Runner, described
 
-SCHEDULES = int(os.environ.get("SIMULATED_SCHEDULES", "300"))
+SCHEDULES = int(os.environ.get("SIMULATED_SCHEDULES", "400"))
 """How many; a seed that fails names itself."""
 SOMETIMES = ("dies", "dies after", "unknown", "lost", "in flight", "rests", "refused: stale")
 """What must happen in that many schedules, or the simulation is too quiet to find anything."""

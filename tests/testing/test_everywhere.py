@@ -20,6 +20,7 @@ from tests.testing.planted import PLANTED
 
 pytestmark = pytest.mark.timeout(60)
 
+app_of_module = Perdure("memory://", name="of-the-module")
 SOURCE = Path(planted.__file__).read_text("utf-8").splitlines()
 
 
@@ -120,6 +121,69 @@ def test_a_driver_sends_what_the_workflow_waits_for(app: Perdure) -> None:
     report = crash_everywhere.options(drive=drive)(approval)
     assert set(seen) == {"['yes', 'nobody']"}
     assert report.runs > 8
+
+
+@app_of_module.workflow
+def countdown(number: int) -> list[int]:
+    """It names itself, as a global, also in a function of its own."""
+    rest = [countdown.start(number - 1).result for _ in range(number > 0)]
+    return [number, *(each for result in rest for each in result())]
+
+
+@app_of_module.workflow
+async def countdown_async(number: int) -> list[int]:
+    async def rest() -> list[int]:
+        return await countdown_async.start(number - 1)
+
+    return [number, *(await rest() if number else [])]
+
+
+def test_a_workflow_that_starts_itself_passes(app: Perdure) -> None:
+    @app.workflow
+    def local(number: int) -> list[int]:
+        return [number, *(local.start(number - 1).result() if number else [])]
+
+    ends: list[str] = []
+
+    def drive(handle: DistributedInvocation[Any]) -> None:
+        ends.append(str(handle.result()))
+
+    for workflow in (countdown, countdown_async, local):
+        report = crash_everywhere.options(drive=drive).report(workflow, 2)
+        assert not report.findings, str(report)
+    assert set(ends) == {"[2, 1, 0]"}
+
+
+def test_listeners_of_a_topic_whose_emit_is_late_pass(app: Perdure) -> None:
+    @app.workflow
+    def listening() -> list[str]:
+        def first() -> str:
+            return wf.receive_topic("news", str, timeout=3600, default="none")
+
+        def emitting() -> str:
+            wf.sleep(60)
+            wf.emit("news", "rain")
+            return "told"
+
+        never = wf.receive_topic("silence", str, timeout=60, default="none")
+        return [never, *wf.gather(first, first, emitting)]
+
+    @app.workflow
+    async def listening_async() -> list[str]:
+        async def first() -> str:
+            return await wf.receive_topic_async("news", str, timeout=3600, default="none")
+
+        async def emitting() -> str:
+            await wf.sleep(60)
+            wf.emit("news", "rain")
+            return "told"
+
+        never = await wf.receive_topic_async("silence", str, timeout=60, default="none")
+        return [never, *(await asyncio.gather(first(), first(), emitting()))]
+
+    for workflow in (listening, listening_async):
+        report = crash_everywhere.report(workflow)
+        assert not report.findings, str(report)
 
 
 def test_tasks_that_wait_for_each_other_can_be_tried(

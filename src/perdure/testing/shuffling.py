@@ -18,6 +18,7 @@ from typing import Any, cast
 
 _HELPER = "__perdure_in_any_order__"
 _OUTER = "__perdure_outer__"
+_COPY = "__perdure_copy__"
 _ORDERED_BY = frozenset({"list", "tuple", "enumerate", "iter", "zip", "map", "filter", "reversed"})
 """Builtins that keep the order of what they are given."""
 _METHODS = frozenset({"join", "extend", "chain", "from_iterable", "fromkeys"})
@@ -135,6 +136,7 @@ def _rewritten(function: FunctionType) -> CodeType:
     ast.increment_lineno(node, first - (2 if is_indented else 1))
     node.decorator_list = []
     _Rewriter().generic_visit(node)
+    node.name = _COPY  # its own name in its code means what it means there: the workflow
     names = [*old.co_freevars, _HELPER]
     outer = ast.parse(f"def {_OUTER}({', '.join(names)}): pass").body[0]
     if not isinstance(outer, ast.FunctionDef):
@@ -143,8 +145,8 @@ def _rewritten(function: FunctionType) -> CodeType:
     module = ast.fix_missing_locations(ast.Module([outer], []))
     flags = old.co_flags & __future__.annotations.compiler_flag
     code = compile(module, old.co_filename, "exec", flags=flags, dont_inherit=True)
-    inner = _nested(_nested(code, _OUTER), node.name)
-    return inner.replace(co_qualname=old.co_qualname)
+    inner = _nested(_nested(code, _OUTER), _COPY)
+    return inner.replace(co_name=old.co_name, co_qualname=old.co_qualname)
 
 
 def _nested(code: CodeType, name: str) -> CodeType:

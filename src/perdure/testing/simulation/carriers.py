@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import sys
 import threading
 from collections.abc import Callable, Generator
 from importlib.util import find_spec
@@ -97,8 +98,11 @@ class RealThreads:
 
 
 def best_carriers() -> Callable[[Course], Carriers]:
-    """Greenlets, or real threads where there are none."""
-    if find_spec("greenlet") is None:
+    """Greenlets, or real threads where there are none.
+
+    From Python 3.14 on asyncio keeps the current task for each real thread, which is not tried yet.
+    """
+    if sys.version_info >= (3, 14) or find_spec("greenlet") is None:
         return RealThreads
     from perdure.testing.simulation.greenlets import Greenlets  # noqa: PLC0415 - it may be missing
 

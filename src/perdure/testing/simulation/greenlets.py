@@ -2,8 +2,9 @@
 
 The engine's code is the same, so what it finds must be: a greenlet has context variables, a stack
 and an exception of its own, and what Python keeps for each real thread beyond that is changed at
-each hand-over: the asyncio loop that runs, its task, and the hooks for async generators. A scope
-belongs to a thread, so the engine is told of greenlets where it asks which thread it is on.
+each hand-over: the asyncio loop that runs and the hooks for async generators. (Before Python 3.14
+the current task hangs on its loop.) A scope belongs to a thread, so the engine is told of greenlets
+where it asks which thread it is on.
 
 Locks are safe as long as nobody hands over with one in hand, as on real threads: a lock that
 another simulated thread holds would hang both ways, and is found by the watchdog.
@@ -15,7 +16,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Generator
-from typing import Any, cast
+from typing import cast
 
 from greenlet import getcurrent, greenlet
 
@@ -25,8 +26,6 @@ from perdure.testing.simulation.threads import Course, SimulatedThread
 
 _running_loop = asyncio._get_running_loop  # noqa: SLF001 - how a loop finds that it is current
 _set_running_loop = asyncio._set_running_loop  # noqa: SLF001 - how it makes itself current
-_swap_task: Any = getattr(asyncio.tasks, "_swap_current_task", None)
-"""Before Python 3.12 the task hangs on its loop alone, and no two threads share a loop."""
 
 
 class Greenlets:
@@ -79,12 +78,9 @@ class Greenlets:
                 following.carrier = greenlet(self._course.begin, self._hub)
             following.carrier.switch(following)
             return
-        task = _swap_task(loop, None) if _swap_task else None
         hooks = sys.get_asyncgen_hooks()
         _set_running_loop(None)
         sys.set_asyncgen_hooks(None, None)
         self._let_go_on(following)
         sys.set_asyncgen_hooks(*hooks)
         _set_running_loop(loop)
-        if task is not None:
-            _swap_task(loop, task)

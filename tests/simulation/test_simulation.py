@@ -23,6 +23,8 @@ SOMETIMES = ("dies", "dies after", "unknown", "lost", "in flight", "rests", "ref
 _TRACES = """
 from perdure.testing.simulation.plan import make_plan
 from perdure.testing.simulation.runner import Runner
+from tests.support import evict
+evict.install_if_asked()
 runner = Runner()
 print(*(runner.play(make_plan(seed)).trace for seed in range({first}, {last})))
 """

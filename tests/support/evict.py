@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 VARIABLE = "PERDURE_TEST_EVICT"
 """Set to anything: as the option `--evict`. Processes that tests start inherit it."""
-EVICTIONS_MAX = 50
-"""For one workflow. Each is a replay from the start, so the cost grows with the square of them."""
+ATTEMPTS_MAX = 50
+"""Of one workflow; after those it keeps its frames. Each is a replay from the start, so the cost
+grows with the square of them."""
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Evictions:
         deliveries, record = attempt.journal.deliveries, attempt.record
         if attempt.halted or not deliveries or deliveries[0].position < record.head:
             return
-        if _bodies_running(attempt) or self.count[record.key] >= EVICTIONS_MAX:
+        if _bodies_running(attempt) or record.epoch > ATTEMPTS_MAX:
             return
         self.count[record.key] += 1
         attempt.flush()

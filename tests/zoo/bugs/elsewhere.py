@@ -64,7 +64,7 @@ def newer_entries_are_passed_over(patch: Patch) -> None:
 @bug(
     "F1",
     "A write begins as a read and becomes a write later",
-    test=f"{_SQLITE}_schema.py::test_a_commit_is_two_statements_in_an_immediate_transaction",
+    test=f"{_SQLITE}_schema.py::test_a_commit_is_two_statements_and_a_look_in_an_immediate_transaction",
 )
 def deferred_writes(patch: Patch) -> None:
     from perdure.backends.sqlite.writer import Writer

@@ -104,6 +104,7 @@ def test_an_unknown_database_and_an_unknown_user(postgres_url):
     [
         f"postgresql://me:{SECRET}@host/db?nonsense=1",
         f"postgresql://me:{SECRET}@host/db?pooler=session",
+        f"postgresql://me@host/db?pooler=transaction,postgresql://me:{SECRET}@other/db",
         f"postgresql://me:{SECRET}@host:five/db",
         f"postgresql://me:an@{SECRET}@host/db",
         f"postgresql://me:{SECRET}@[::1/db",

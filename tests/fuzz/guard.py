@@ -80,10 +80,20 @@ class Guard:
             path, mode, flags = args
             if isinstance(flags, int) and flags & _WRITES:
                 self.note(f"open {path!r} with mode {mode!r} for writing")
+        elif event == "compile" and _is_for_a_traceback():
+            return
         elif event in _FORBIDDEN_EVENTS or (
             event.partition(".")[0] in _FORBIDDEN and event not in _ALLOWED
         ):
             self.note(f"{event} {args!r:.200}")
+
+
+def _is_for_a_traceback() -> bool:
+    """Whether the standard library parses a line of source to point at a part of it."""
+    frame = sys._getframe(2)
+    while frame is not None and frame.f_globals.get("__name__") == "ast":
+        frame = frame.f_back
+    return frame is not None and frame.f_globals.get("__name__") == "traceback"
 
 
 class _Finder:

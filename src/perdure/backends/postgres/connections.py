@@ -129,8 +129,8 @@ def parse(url: str) -> Target:
         plain += "?" + "&".join(kept)
     if not poolers <= {_POOLED}:
         raise ConfigurationError(
-            f"The database URL has {', '.join(sorted(poolers))}; expected {_POOLED}, or leave it "
-            "out where no pooler is in between."
+            f"The database URL has another value of {POOLER_PARAMETER}= than 'transaction'. Write "
+            f"{_POOLED}, or leave it out where no pooler is in between."
         )
     try:
         found = conninfo_to_dict(plain)

@@ -90,7 +90,7 @@ class Guard:
 
 def _is_for_a_traceback() -> bool:
     """Whether the standard library parses a line of source to point at a part of it."""
-    frame = sys._getframe(2)
+    frame: types.FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_globals.get("__name__") == "ast":
         frame = frame.f_back
     return frame is not None and frame.f_globals.get("__name__") == "traceback"

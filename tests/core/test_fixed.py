@@ -24,6 +24,7 @@ from perdure.core.entries import (
     EntryKind,
     checksum,
     genesis,
+    verify_chain,
 )
 from perdure.core.identity import (
     GENERATION_MAX,
@@ -37,7 +38,7 @@ from perdure.core.journal import HELD_BYTES_MAX, HELD_MAX, Command, Draft
 from perdure.core.lifecycle import TRANSITIONS, InvocationState
 from perdure.core.reading import Meta
 from perdure.core.scope import BITS_MAX, DRAW_KINDS, NUMBER_BYTES, TICK, Scope
-from perdure.errors import InvalidIdentifier
+from perdure.errors import InvalidIdentifier, JournalCorrupted
 
 SEED = derive_seed(b"0123456789abcdef", "shop", "order", "42", 3)
 KEY = InvocationKey("w", 2)
@@ -86,6 +87,14 @@ def test_commands_are_told_apart_by_identity() -> None:
     one, other = (Command(EntryKind.TASK, scope, 1, ("", 1), "k", "n") for _ in range(2))
     assert one != other
     assert (one.meta, one.recorded, one.notes) == (b"", None, ())
+
+
+def test_a_journal_without_its_tail_says_how_much_there_is() -> None:
+    with pytest.raises(JournalCorrupted) as caught:
+        verify_chain(KEY, SEED, [], 3)
+    assert str(caught.value).startswith(
+        "Journal of 'w' (generation 2): the workflow row says 3 entries, 0 were found."
+    )
 
 
 # --- words and tables ----------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -26,8 +27,8 @@ from perdure.core.lifecycle import (
     InvocationState,
     may_move,
 )
-from perdure.core.retry import NO_RETRY, Retry, seconds
-from perdure.core.scope import BITS_MAX, TICK, Scope
+from perdure.core.retry import ATTEMPTS_MAX, NO_RETRY, SECONDS_MAX, Retry, seconds
+from perdure.core.scope import BITS_MAX, NUMBER_BYTES, TICK, Scope
 from perdure.errors import ConfigurationError, InvalidIdentifier, ValueTooLarge
 
 STORE = b"s" * 16
@@ -131,6 +132,27 @@ def test_a_scope_counts_each_kind_by_itself():
     assert Scope("/2", seed_of("a"), 0, ignore).next_branch() == "/2/1"
 
 
+def test_a_scope_tells_of_each_draw_once_and_how_long_it_is():
+    told = []
+    scope = Scope("/1", seed_of("a"), 5, lambda scope, size: told.append((scope.path, size)))
+    assert (scope.commands, scope.branches, scope.clock, scope.recorded) == (0, 0, 5, ())
+    assert (scope.numbers, scope.sequences) == ({}, {})
+    scope.sequence("uuid").recorded[:] = ["recorded"]
+    assert scope.uuid() == "recorded"
+    assert told == []
+    scope.random()
+    scope.utc_now()
+    assert scope.uuid() == scope.source.uuid(2)
+    scope.idempotency_key()
+    scope.bits(16)
+    width = len(str(scope.sequence("bits").fresh[0]))
+    sizes = [NUMBER_BYTES, NUMBER_BYTES, 36, 32, width]
+    assert told == [("/1", size) for size in sizes]
+    assert scope.sequence("uuid").fresh == [scope.source.uuid(2)]
+    assert scope.counts() == {"uuid": 2, "random": 1, "time": 1, "key": 1, "bits": 1}
+    assert scope.sequence("novel").count == 0
+
+
 def test_a_draw_of_more_bits_than_can_be_recorded_is_refused_and_not_counted():
     scope = Scope("", seed_of("a"), 0, ignore)
     with pytest.raises(ValueTooLarge, match=r"8,388,609 random bits.*at most 8,388,608"):
@@ -186,6 +208,45 @@ def test_a_policy_covers_what_it_names_and_by_default_no_signal():
     assert Retry(on=(OSError,)).covers(ConnectionError())
 
 
+def test_the_policies_that_are_given_without_any():
+    usual = Retry()
+    assert (usual.attempts, usual.wait_initial, usual.wait_max) == (3, 1.0, 300.0)
+    assert (usual.wait_factor, usual.jitter, usual.on) == (2.0, 0.5, (Exception,))
+    assert Retry(attempts=1) == NO_RETRY
+    assert [usual.delay_after(n, 0.0) for n in (1, 2, 3)] == [1.0, 2.0, None]
+
+
+@pytest.mark.parametrize(
+    "edge",
+    [
+        {"attempts": 1},
+        {"attempts": ATTEMPTS_MAX},
+        {"wait_factor": 1},
+        {"jitter": 0},
+        {"jitter": 1},
+        {"wait_initial": 0},
+        {"wait_max": SECONDS_MAX},
+    ],
+)
+def test_policies_at_the_edge(edge):
+    assert ATTEMPTS_MAX == 1_000_000
+    policy = Retry(**edge)
+    ((name, value),) = edge.items()
+    assert getattr(policy, name) == value
+
+
+def test_what_is_wrong_with_a_policy_is_told():
+    for wrong, told in (
+        ({"attempts": 0}, r"^Retry\(attempts=0\): expected 1 to 1000000"),
+        ({"wait_factor": 0.5}, r"^Retry\(wait_factor=0\.5\): at least 1"),
+        ({"jitter": 2}, r"^Retry\(jitter=2\): expected 0 to 1"),
+        ({"wait_initial": -1}, r"^Retry\(wait_initial=\.\.\.\) must be"),
+        ({"wait_max": -1}, r"^Retry\(wait_max=\.\.\.\) must be"),
+    ):
+        with pytest.raises(ConfigurationError, match=told):
+            Retry(**wrong)
+
+
 def test_a_growth_beyond_all_numbers_is_the_limit():
     retry = Retry(attempts=1_000_000, wait_initial=1, wait_factor=10, wait_max=7, jitter=0)
     assert retry.delay_after(999_999, 0.9) == 7
@@ -204,6 +265,20 @@ def test_a_delay_is_between_its_jittered_bounds(attempt, chance, jitter):
 def test_durations_that_mean_nothing(wrong):
     with pytest.raises(ConfigurationError, match="pause"):
         seconds(wrong, "pause")
+
+
+def test_durations_have_a_limit_and_an_error_says_what_was_given():
+    assert seconds(0, "pause") == 0.0
+    assert seconds(SECONDS_MAX, "pause") == SECONDS_MAX == 3_200_000_000
+    wrongs: list[tuple[Any, str]] = [
+        (SECONDS_MAX + 1, r"^pause must be at most a hundred years.*got 3200000001"),
+        (-1, r"^pause must be finite and not negative, got -1"),
+        (float("inf"), r"^pause must be finite.*got inf"),
+        ("1", r"^pause must be seconds \(float\) or a timedelta, got str"),
+    ]
+    for wrong, told in wrongs:
+        with pytest.raises(ConfigurationError, match=told):
+            seconds(wrong, "pause")
 
 
 def test_durations_that_do():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perdure.core.entries import Entry, EntryKind
-from perdure.core.reading import Meta, read_block, read_memo, read_meta
+from perdure.core.reading import Meta, is_json, read_block, read_memo, read_meta
 from perdure.errors import JournalCorrupted
 
 
@@ -43,3 +43,10 @@ def test_what_is_there_is_read_and_what_a_newer_version_adds_is_not_minded() -> 
         "uuid": (1, ["u"]),
     }
     assert read_memo(entry(EntryKind.MEMO, body=b'"child"')) == "child"
+
+
+def test_what_is_one_json_text() -> None:
+    for text in (b"1", b"null", b'{"a":[1,"b"]}', b' "x" '):
+        assert is_json(text)
+    for other in (b"", b"1 2", b'1},"x":{', b"\xff", b"[" * 100_000):
+        assert not is_json(other)

@@ -46,8 +46,9 @@ def test_what_comes_next_is_seen_before_it_is_asked_for() -> None:
     entries = recorded()
     run = Run(entries)
     first = run.journal.ahead(run.root)
+    assert first is not None
     assert first is entries[1]
-    assert run.journal.line_of(entries[1]) == "flow.py:7"
+    assert run.journal.line_of(first) == "flow.py:7"
     run.root.random()
     run.root.uuid()
     assert run.begin().recorded is first
@@ -156,6 +157,15 @@ def test_numbers_are_counted_as_so_many_bytes_each() -> None:
     entries = run.commit()
     assert len(entries) == 2
     assert not run.journal.full
+
+
+def test_so_many_bytes_are_held_back_and_no_more() -> None:
+    run = Run()
+    for size, full in ((HELD_BYTES_MAX - 1, False), (1, True)):
+        body = b"x" * size
+        held = Draft(EntryKind.TASK, "", 0, "", "pay", b"", body, b"", 5)
+        run.journal.stage(held, held=True)
+        assert run.journal.full is full
 
 
 def test_the_end_of_a_scope_is_an_entry_like_others() -> None:

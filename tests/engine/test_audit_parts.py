@@ -112,6 +112,9 @@ def test_an_outcome_that_cannot_be_read_is_another_than_the_one_on_record(
     (end,) = [each for each in top.entries if each.kind == "end"]
     failed = ended_as(top, state=S.FAILED, outcome=b"[")
     assert ("I2", f"an end {end.name!r} of another outcome") in told(failed)
+    entries = [replace(each, name="failed") if each is end else each for each in top.entries]
+    unreadable = failed._replace(entries=entries)
+    assert ("I2", "an end 'failed' of another outcome") in told(unreadable)
 
 
 def test_who_was_cancelled_before_anybody_began_it_has_no_end(subjects: list[Subject]) -> None:

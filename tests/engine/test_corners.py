@@ -238,6 +238,13 @@ def test_who_finds_another_owner_as_it_gives_back_leaves_it_alone(
     app.workflow(name="main")(lambda: wf.sleep(1)).options(id="w").start()
     (record,) = claim(app).records
     told: list[Refusal] = []
+    read, locks = backend.read, list[bool]()
+
+    def locking(*given: Any, locked: bool = False) -> Any:
+        locks.append(locked)
+        return read(*given, locked=locked)
+
+    backend.read = locking  # type: ignore[method-assign, assignment]
 
     def refuse(transition: Transition) -> CommitResult:
         told.append(Refusal.WRONG_HEAD)
@@ -252,7 +259,20 @@ def test_who_finds_another_owner_as_it_gives_back_leaves_it_alone(
     with pytest.raises(LeaseLost):
         settle(app.runtime, record, None, Release())
     assert len(told) == 3, "what another owner has is not asked for again"
+    assert locks == [True, True], "a look that waits for the writes in flight"
+    del backend.read
     assert state(app) is S.RUNNING
+
+
+def test_a_row_names_the_seal_of_its_last_entry(app: Perdure) -> None:
+    run(app, lambda: [wf.record("note", lambda: 1), wf.sleep(3600)])
+    record = app.runtime.backend.read("w")
+    assert record is not None
+    entries = app.runtime.backend.read_journal(KEY)
+    assert (record.head, record.head_hash) == (len(entries), entries[-1].checksum)
+    assert {entry.epoch for entry in entries} == {record.epoch} == {1}
+    assert {len(entry.token) for entry in entries} == {16}
+    assert record.state is S.WAITING, "it was given back where the journal stands"
 
 
 # --- what the colours refuse ---------------------------------------------------------------------

@@ -154,6 +154,27 @@ def test_one_bad_transition_fails_alone(backend: Scripted, committer: Committer)
     assert isinstance(bad, BackendUnavailable)
     assert isinstance(good, Committed)
     assert backend.batches[2:] == [["a"], ["b"]]
+    assert backend.looks == 0, "what is known is not looked for"
+
+
+def test_what_did_not_happen_is_told_and_not_sent_again(
+    backend: Scripted, committer: Committer
+) -> None:
+    mine = claimed(backend, "mine")
+    backend.script = [away]
+    with pytest.raises(BackendUnavailable):
+        committer.submit(mine)
+    assert (len(backend.batches), backend.looks) == (1, 0)
+
+
+def test_what_is_found_to_have_happened_is_told_with_its_state(
+    backend: Scripted, committer: Committer
+) -> None:
+    mine = claimed(backend, "mine")
+    backend.really([mine])
+    told = committer.submit_again(mine)
+    assert told == Committed(InvocationState.RUNNING, (mine.key,))
+    assert backend.batches == []
 
 
 def test_alone_after_a_failed_batch_an_open_outcome_is_settled(

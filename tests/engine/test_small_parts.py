@@ -218,6 +218,37 @@ def test_a_lease_that_nobody_goes_on_with_may_be_expected_again() -> None:
     assert not leases.expect(mine), "what was held before is known"
 
 
+def test_what_is_lost_is_lost_at_every_time_of_the_clock() -> None:
+    clock = Clock()
+    leases = LeaseTable(clock, 30.0)
+    for key in (ONE, TWO):
+        leases.add(key, 1, asked_at=0.0, lease=30.0)
+    clock.moment = 0.0
+    one, two, other = Holding(ONE, 1), Holding(TWO, 1), Holding(THREE, 1)
+    assert leases.is_live(one)
+    leases.lose(one)
+    leases.lose(other)
+    leases.renewed([two, other], frozenset(), until=90.0)
+    assert not any(map(leases.is_live, (one, two, other)))
+    assert set(leases.held()) == {one, two}, "they are asked for again"
+    leases.renewed([one, two], frozenset([one]), until=90.0)
+    clock.moment = 86.9
+    assert leases.is_live(one)
+    assert not leases.is_live(two)
+    clock.moment = 87.0  # a tenth of a lease before its end
+    assert not leases.is_live(one)
+
+
+def test_what_was_granted_is_expected_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perdure.engine.runtime.PAST_MAX", 1)
+    leases = LeaseTable(Clock(), 30.0)
+    assert leases.expect(Holding(ONE, 1))
+    leases.add(ONE, 1, asked_at=100.0, lease=30.0)
+    leases.remove(ONE, 1)
+    leases.remove(TWO, 1)
+    assert leases.known() == {Holding(TWO, 1)}, "the older one is forgotten"
+
+
 def test_as_many_past_leases_are_remembered_as_the_limit_says() -> None:
     leases = LeaseTable(Clock(), 30.0)
     for number in range(PAST_MAX + 2):

@@ -40,20 +40,31 @@ class Group(NamedTuple):
 GROUPS = {
     "core": Group({"core/*.py": WHOLE}, ("tests/core",)),
     "values": Group({"values/*.py": WHOLE}, ("tests/values",)),
-    "fencing": Group(
+    # What fences off who lost a lease: epochs and heads in the store, and leases in the process.
+    "store": Group(
         {
             "backends/memory.py": (
                 r"MemoryBackend\.(claim|renew|resume|commit|seize|_refusal|_apply|_append|_dispose"
                 r"|_end|_put|_due_at|_grant|_matching)$"
             ),
             "backends/memory_rows.py": r"(holds|is_abandoned|is_ready|seized_row)$",
+        },
+        (
+            *("tests/contract/test_contract.py", "tests/backends/test_memory.py"),
+            *("-k", "(TestMemory and not Server) or test_memory"),
+        ),
+    ),
+    "leases": Group(
+        {
             "engine/runtime.py": r"LeaseTable",
             "engine/ledger.py": r"(Ledger\.(hold|commit)|settle|_settle_at)$",
             "engine/committer.py": r"(until_known|Committer\._(settle|read_back|commit\w*))$",
         },
         (
-            *("tests/contract/test_contract.py", "tests/backends/test_memory.py", "tests/engine"),
-            *("tests/worker/test_leases.py", "-k", "not SQLite and not Postgres and not sqlite"),
+            *("tests/engine/test_pieces.py", "tests/engine/test_small_parts.py"),
+            *("tests/engine/test_settling.py", "tests/engine/test_committer.py"),
+            *("tests/engine/test_corners.py", "tests/engine/test_unlikely.py"),
+            *("tests/engine/test_ledger.py", "tests/worker/test_leases.py"),
         ),
     ),
 }

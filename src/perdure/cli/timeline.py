@@ -180,7 +180,8 @@ def _told(entry: Entry) -> tuple[str, str, bool]:
 
 def _sequence(entry: Entry) -> str:
     """The operation that a command counts as, from its key."""
-    return entry.key.rsplit(":", 2)[-2]
+    *_, sequence, _ = ("", *entry.key.rsplit(":", 2))
+    return sequence or entry.key
 
 
 def _until(entry: Entry, members: Body) -> str:

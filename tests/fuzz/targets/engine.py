@@ -217,7 +217,10 @@ def _show_entries(entries: list[Entry] | None) -> None:
 
 def timeline() -> Target:
     """The same for people: what cannot be read is shown as it is."""
-    return replace(entries(), name="timeline", read=_show_entries, typed=())
+    plain = entries()
+    odd = msgspec.json.encode([_Line("send", key="a key without a colon")])
+    examples = [*plain.examples, odd]
+    return replace(plain, name="timeline", examples=examples, read=_show_entries, typed=())
 
 
 # --- tokens, ticks, outcomes --------------------------------------------------------------------

@@ -50,8 +50,12 @@ def _read_url(url: str) -> None:
         if hidden and SECRET in str(error):
             raise AssertionError(f"a message with a password: {error}") from error
         raise
-    is_in_a_path = any(SECRET in each for each in settings.urls if each.startswith("sqlite:"))
-    assert is_in_a_path or not hidden or SECRET not in shown, shown
+    # What stands in a path, or as the name of a user, is no password.
+    is_shown = any(
+        SECRET in each and (each.startswith("sqlite:") or f":{SECRET}@" not in each)
+        for each in settings.urls
+    )
+    assert is_shown or not hidden or SECRET not in shown, shown
     for each in settings.urls:
         if each.startswith("postgres"):
             target = parse(each)

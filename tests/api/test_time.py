@@ -45,6 +45,38 @@ def test_it_sleeps_until_the_moment(store, is_async):
     assert handle.result(LONG) == moment
 
 
+def test_what_a_sleep_gives_can_be_a_result(memory_store):
+    app = memory_store.app(virtual=True)
+
+    @app.workflow
+    def both() -> Any:
+        ended = wf.select(slept=lambda: wf.sleep(5), never=lambda: wf.receive("never"))
+        return [ended.value, *wf.gather(lambda: wf.sleep(1), lambda: wf.sleep_until(START))]
+
+    @app.workflow
+    async def both_async() -> Any:
+        ended = await wf.select_async(
+            slept=lambda: wf.sleep(5), never=lambda: wf.receive_async("never")
+        )
+        return [ended.value, *await asyncio.gather(wf.sleep(1), wf.sleep_until(START))]
+
+    @app.workflow
+    def in_a_loop() -> Any:
+        async def both() -> Any:
+            steps: list[Any] = [wf.sleep(1), wf.sleep_until(START)]
+            return [await each for each in steps]
+
+        return [None, *asyncio.run(both())]
+
+    for workflow in (both, both_async, in_a_loop):
+        handle = workflow.start()
+        run_until_idle(app)
+        while handle.status is InvocationState.WAITING:
+            memory_store.env.advance(10)
+            run_until_idle(app)
+        assert handle.result(LONG) == [None, None, None]
+
+
 @pytest.mark.parametrize("past", [START, datetime.min.replace(tzinfo=UTC)])
 def test_a_moment_that_is_past_has_come(memory_store, past):
     app = memory_store.app(virtual=True)

@@ -17,6 +17,7 @@ from perdure.api.functions import Registered
 from perdure.api.invocation import DistributedInvocation
 from perdure.api.loose import encode_message
 from perdure.api.moments import aware, from_datetime, to_datetime
+from perdure.api.outside import loop_is_running
 from perdure.core.identity import InvocationKey, validate_identifier
 from perdure.core.retry import seconds
 from perdure.engine import flows
@@ -255,7 +256,7 @@ def sleep(duration: float | timedelta) -> Awaitable[None]:
     Args:
         duration: seconds or timedelta, by the state backend's clock.
 
-    In an async workflow: `await wf.sleep(...)`. In a sync one it has slept when it returns.
+    In an async workflow: `await wf.sleep(...)`. In a sync one it has slept when it returns, None.
     """
     microseconds = int(seconds(duration, "wf.sleep") * flows.MICROSECONDS)
     return _slept("wf.sleep", flows.sleep, microseconds)
@@ -282,7 +283,8 @@ def _slept(what: str, flow: _Waiting, microseconds: int) -> Awaitable[None]:
     if context.is_async:
         return _sleep_async(what, flow, microseconds)
     context.perform(flow(context, microseconds))
-    return _Slept()
+    # A branch may give it, and so a result may hold it: a plain None can be recorded.
+    return _Slept() if loop_is_running() else cast("Awaitable[None]", None)
 
 
 async def _sleep_async(what: str, flow: _Waiting, microseconds: int) -> None:
@@ -292,7 +294,7 @@ async def _sleep_async(what: str, flow: _Waiting, microseconds: int) -> None:
 
 
 class _Slept:
-    """What a sync `sleep` gives: nothing left to wait for, and no warning if it is dropped."""
+    """What a sync `sleep` gives where a loop runs: nothing left to wait for, and no warning."""
 
     def __await__(self) -> Any:
         return _nothing().__await__()

@@ -25,6 +25,10 @@ cover:
     {{bin}}/coverage combine --quiet
     {{bin}}/coverage report
 
+# Fails unless all of the core and the engine runs in the tests next to them.
+cover-engine:
+    BIN={{bin}} scripts/cover.sh
+
 # All of it takes about an hour; `just bench --quick` a few minutes.
 bench *args:
     {{bin}}/python -m benchmarks {{args}}

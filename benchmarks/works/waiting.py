@@ -1,4 +1,8 @@
-"""Workflows that wait for a long time: memory of the worker that ran them, and bytes on disk."""
+"""Workflows that wait for a long time: memory of the worker that ran them, and bytes on disk.
+
+A worker remembers a bounded number of what it met last (leases, rows, slots of ids, pages of the
+file), so it grows with the first ones, whatever they do. What one more takes shows behind them.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,10 @@ from benchmarks.processes import Workers, resident_bytes, until
 from benchmarks.program import Program
 
 DAY_SECONDS = 86_400.0
-WARM_UP = 200
-"""Workflows after which a worker has all its threads, statements and caches."""
 
 
 def run(bench: Bench) -> Figures:
-    """Start the sleepers, let one worker take each to its sleep, and look what that left."""
+    """One worker takes as many to their sleep, and then so many more: what did the latter leave?"""
     figures: Figures = {}
     for count in bench.sizes.sleepers:
         with bench.place() as place:
@@ -20,10 +22,9 @@ def run(bench: Bench) -> Figures:
             program = place.program(local_worker=False)
             program.app.queues()  # makes the schema
             with Workers(1, place.environment(grace=0.0), place.folder) as workers:
-                asleep = min(WARM_UP, count)
-                _put_to_sleep(program, asleep, asleep)
+                _put_to_sleep(program, count, count)
                 memory, disk = resident_bytes(workers.pids[0]), place.stored_bytes()
-                _put_to_sleep(program, count, asleep + count)
+                _put_to_sleep(program, count, 2 * count)
                 grown = resident_bytes(workers.pids[0]) - memory
                 figures[f"worker_bytes_each_{count}"] = grown / count
                 after = place.stored_bytes()

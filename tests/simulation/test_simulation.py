@@ -11,9 +11,10 @@ import msgspec
 import pytest
 
 from perdure.engine.mailbox import Mailbox
-from perdure.testing.simulation.carriers import RealThreads, best_carriers
+from perdure.testing.simulation.carriers import best_carriers
 from perdure.testing.simulation.plan import Plan, Workflow, make_plan
 from perdure.testing.simulation.programs import Op
+from perdure.testing.simulation.real_threads import RealThreads
 from perdure.testing.simulation.runner import Runner, described
 
 SCHEDULES = int(os.environ.get("SIMULATED_SCHEDULES", "400"))

@@ -12,8 +12,9 @@ from pathlib import Path
 import msgspec
 
 from perdure._version import __version__
-from perdure.testing.simulation.carriers import RealThreads, best_carriers
+from perdure.testing.simulation.carriers import best_carriers
 from perdure.testing.simulation.plan import Plan, make_plan
+from perdure.testing.simulation.real_threads import RealThreads
 from perdure.testing.simulation.runner import Played, Runner, described
 
 EVERY_SECONDS = 10.0

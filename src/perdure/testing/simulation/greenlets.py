@@ -21,7 +21,7 @@ from typing import cast
 from greenlet import getcurrent, greenlet
 
 from perdure.engine import context
-from perdure.testing.simulation.carriers import Carrier
+from perdure.testing.simulation.real_threads import Carrier
 from perdure.testing.simulation.threads import Course, SimulatedThread
 
 _running_loop = asyncio._get_running_loop  # noqa: SLF001 - how a loop finds that it is current

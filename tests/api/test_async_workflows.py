@@ -396,6 +396,7 @@ def test_a_long_wait_outside_does_not_block_the_loop(program):
     assert ticks > 1
 
 
+@pytest.mark.keeps_frames("it counts what each attempt compares")
 def test_a_workflow_is_not_compared_with_those_that_have_ended(program, monkeypatch):
     """The first tasks of all workflows have one hash, and asyncio keeps tasks in a set."""
     compared = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tests.chaos.fleet import Fleet, until
+from tests.chaos.fleet import PATIENCE, Fleet, until
 from tests.chaos.wire import TROUBLES, Wire
 
 LEASE = 2.0
@@ -13,30 +13,48 @@ SECONDS = (0.3, 1.5 * LEASE)
 BEHIND = 2
 """Workers behind the wire."""
 JOBS = 4
-EXPECTED = (*TROUBLES, "renewal lost", "unknown")
-"""What must have happened: each kind has bitten, leases were lost, outcomes left open."""
+OUTCOMES = ("renewal lost", "unknown")
+"""What must come of them: leases were lost, outcomes left open."""
+EXPECTED = (*TROUBLES, *OUTCOMES)
+"""What must have happened."""
+MORE = 20
+"""Troubles beyond those that were asked for, at most, until all of it did."""
 
 
 def partition(fleet: Fleet, count: int) -> None:
-    """So many troubles, each kind in turn; after each all that was started comes to its end."""
+    """So many troubles, each kind in turn; after each all that was started comes to its end.
+
+    There are more of them while nothing came of them that must: how long one lasts is chance.
+    """
     fleet.gate.touch()
     with Wire(fleet.url, fleet.seed) as wire:
         fleet.workers(BEHIND, wire.url)
         fleet.workers(1)
-        for number in range(count):
-            trouble_once(fleet, wire, TROUBLES[number % len(TROUBLES)])
+        done = 0
+        while done < count or (done < count + MORE and not _all_came(fleet)):
+            trouble_once(fleet, wire, TROUBLES[done % len(TROUBLES)])
+            done += 1
         fleet.counters.update(wire.counts)
-    fleet.counters["troubles"] = count
+    fleet.counters["troubles"] = done
+
+
+def _all_came(fleet: Fleet) -> bool:
+    return {line[0] for line in fleet.events(*OUTCOMES)} == set(OUTCOMES)
 
 
 def trouble_once(fleet: Fleet, wire: Wire, trouble: str) -> None:
-    """Under load: some is under way when it begins, and some is started meanwhile."""
+    """Under load: some is under way when it begins, and some is started until it is over.
+
+    It is not over before it met something.
+    """
     began = len(fleet.events("body"))
     fleet.start_jobs(JOBS)
     fleet.await_bodies(began + fleet.chance.randint(1, JOBS))
-    until_over = time.monotonic() + fleet.chance.uniform(*SECONDS)
+    least = time.monotonic() + fleet.chance.uniform(*SECONDS)
+    most = least + PATIENCE
     wire.become(trouble)
-    while time.monotonic() < until_over:
+    while time.monotonic() < least or not wire.bites(trouble):
+        assert time.monotonic() < most, f"nothing met {trouble!r} within {PATIENCE} s"
         fleet.start_jobs(1)
         time.sleep(0.1)  # a steady load, not a wait
     wire.heal()

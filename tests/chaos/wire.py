@@ -71,6 +71,12 @@ class Wire:
         if trouble == "refuse":
             self.counts["refuse"] += self._reset_all()
 
+    def bites(self, trouble: str) -> bool:
+        """Whether something met this trouble, now or before."""
+        with self._changed:
+            waits = trouble == "lost" and any(link.waits for link in self._links)
+            return waits or self.counts[trouble] > 0
+
     def heal(self) -> None:
         """Let all be well from now on."""
         with self._changed:

@@ -54,7 +54,7 @@ def test_a_waiting_workflow_cleans_up(store):
     assert handle.status is S.CANCELLED
     assert handle.get_data("why") == "enough"
     assert seen == ["undo"]
-    with pytest.raises(InvocationCancelled, match="was cancelled"):
+    with pytest.raises(InvocationCancelled, match=r"has no result\. Reason: enough$"):
         handle.result(1)
     handle.cancel()  # it is what was asked for
     assert app.verify(handle.invocation_id).finished
@@ -395,6 +395,27 @@ def test_tasks_are_not_paused(store):
 def test_cancelled_is_no_exception():
     assert not issubclass(Cancelled, Exception)
     assert wf.Cancelled is Cancelled
+
+
+@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize("how", ["cancel", "terminate"])
+@pytest.mark.parametrize(
+    ("reason", "told"), [("", r"no result\.$"), ("out of stock", r"result\. Reason: out of stock$")]
+)
+def test_the_reason_reaches_who_asks(store, how, begun, reason, told):
+    app = store.app(virtual=True, local_worker=False)
+
+    @app.workflow(name="flow")
+    def flow() -> None:
+        wf.sleep(3600)
+
+    handle = flow.start()
+    if begun:
+        run_until_idle(app)
+    getattr(handle, how)(reason)
+    run_until_idle(app)
+    with pytest.raises(InvocationCancelled, match=told):
+        handle.result(1)
 
 
 def test_who_waits_is_told(store):

@@ -228,7 +228,9 @@ def test_work_is_paused_cancelled_and_terminated(shop: Shop) -> None:
         assert done.code == 1
         assert "terminated" in done.err
         assert shop("workflow", command, "nope", "-A", "shop").code == 3
-    assert shop("workflow", "result", "c1", "-A", "shop").code == 1
+    result = shop("workflow", "result", "c1", "-A", "shop")
+    assert result.code == 1
+    assert "was terminated, so it has no result. Reason: no use" in result.err
 
 
 def park(shop: Shop) -> None:

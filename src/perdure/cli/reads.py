@@ -20,7 +20,8 @@ from perdure.cli.text import clock, iso, raw, shorten, span
 from perdure.cli.timeline import entry_json, read_failure, table_rows, timeline
 from perdure.core.entries import Entry, verify_chain
 from perdure.core.lifecycle import STOPPED, TERMINAL, InvocationState
-from perdure.errors import BackendError, DeadlinePassed, InvocationNotFound, JournalCorrupted
+from perdure.engine.outcome import reason_of
+from perdure.errors import BackendError, DeadlinePassed, DeserializationError, InvocationNotFound, JournalCorrupted
 from perdure.values import stable_name
 
 POLL_FIRST_SECONDS = 0.05
@@ -289,9 +290,7 @@ def report_outcome(
         out.error("\n".join(lines))
         return Exit.FAILED
     if state in TERMINAL:
-        failure = read_failure(record.outcome or b"{}")
-        late = failure.type == stable_name(DeadlinePassed)
-        why = f" {failure.message}" if late else ""
+        why = _why(record)
         out.error(f"{shown} was {state}, so it has no result.{why}")
         return Exit.FAILED
     if state in STOPPED:
@@ -302,6 +301,18 @@ def report_outcome(
     else:
         out.error(f"{shown} is {state}, it has no result yet. --wait waits for it.")
     return Exit.TIMEOUT
+
+
+def _why(record: InvocationRecord) -> str:
+    """What is recorded of why it was cancelled or terminated, behind a space; "" for nothing."""
+    failure = read_failure(record.outcome or b"{}")
+    if failure.type == stable_name(DeadlinePassed):
+        return f" {failure.message}"
+    try:
+        reason = reason_of(record, record.outcome or b"{}")
+    except DeserializationError:  # the state is what was asked for; its damage is told by verify
+        return ""
+    return f" Reason: {reason}" if reason else ""
 
 
 # --- doctor -------------------------------------------------------------------------------------

@@ -13,6 +13,9 @@ from perdure.errors import Cancelled, DeadlinePassed, JournalCorrupted
 ControlName = Literal["cancel", "terminate"]
 """What one invocation may do to another."""
 
+UNEXPLAINED = "The workflow was cancelled."
+"""What a cancellation says whose sender gave no reason."""
+
 
 class Cancellation(msgspec.Struct, frozen=True, omit_defaults=True):
     """Who cancels says why, and whether what was started and has not ended is cancelled with it.
@@ -29,7 +32,7 @@ class Cancellation(msgspec.Struct, frozen=True, omit_defaults=True):
         """What a sync workflow raises, and the outcome of one that lets it pass."""
         if self.deadline:
             return DeadlinePassed(self.reason, self.deadline)
-        return Cancelled(self.reason or "The workflow was cancelled.")
+        return Cancelled(self.reason or UNEXPLAINED)
 
     def for_children(self) -> Cancellation:
         """What those are told whom it is passed on to; the deadline was not theirs."""

@@ -21,7 +21,7 @@ from perdure.core.lifecycle import RESUMABLE, TERMINAL, InvocationState
 from perdure.engine import letters
 from perdure.engine.cancellation import Cancellation, ControlName, at_deadline
 from perdure.engine.committer import until_known
-from perdure.engine.outcome import outcome_token
+from perdure.engine.outcome import ended_as, outcome_token
 from perdure.engine.runtime import Runtime
 from perdure.errors import (
     Cancelled,
@@ -158,8 +158,7 @@ def end(
     Args:
         as_it_is: only if nobody has claimed or settled it since `record` was read.
     """
-    key = record.key
-    text = f"Invocation {key.invocation_id!r} was {state.value}{f': {reason}' if reason else '.'}"
+    text = ended_as(record.key, state, reason)
     finish = Finish(state, runtime.bodies.raised(Cancelled(text)).body)
     return _settle(runtime, record, finish, as_it_is=as_it_is)
 

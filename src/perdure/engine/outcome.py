@@ -13,9 +13,11 @@ import msgspec
 from perdure.backends.base import Finish, InvocationRecord, Transition
 from perdure.backends.endings import deadline_of, told
 from perdure.core.identity import InvocationKey
+from perdure.core.lifecycle import InvocationState
 from perdure.core.reading import UNREADABLE
 from perdure.errors import (
     BodyDied,
+    Cancelled,
     DeadlinePassed,
     DeadlineReached,
     DeserializationError,
@@ -24,7 +26,8 @@ from perdure.errors import (
     InvocationCancelled,
     JournalCorrupted,
 )
-from perdure.values import fingerprint, is_record_of, notes_of, without_traceback
+from perdure.engine.cancellation import UNEXPLAINED
+from perdure.values import fingerprint, is_record_of, message_of, notes_of, without_traceback
 
 _NOTHING = msgspec.Raw(b"")
 
@@ -199,6 +202,26 @@ def recorded_arguments(record: InvocationRecord) -> bytes:
     return record.arguments
 
 
+def ended_as(key: InvocationKey, state: InvocationState, reason: str) -> str:
+    """What the outcome of an invocation says that was ended from outside of it."""
+    return f"Invocation {key.invocation_id!r} was {state.value}{f': {reason}' if reason else '.'}"
+
+
+def reason_of(record: InvocationRecord, outcome: bytes) -> str:
+    """Why it was cancelled or terminated, as whoever did it said; "" if they did not say.
+
+    Raises:
+        DeserializationError: the bytes are damaged.
+    """
+    if not is_record_of(outcome, Cancelled):
+        return ""
+    message = message_of(outcome)
+    nothing = ended_as(record.key, record.state, "")
+    if message in {UNEXPLAINED, nothing}:
+        return ""
+    return message.removeprefix(f"{nothing.removesuffix('.')}: ")
+
+
 def ended_early(record: InvocationRecord) -> InvocationCancelled:
     """What is raised for who wants the result of a cancelled or terminated invocation.
 
@@ -216,8 +239,10 @@ def ended_early(record: InvocationRecord) -> InvocationCancelled:
             "has no result."
         )
     else:
+        reason = reason_of(record, outcome) if outcome else ""
         error = InvocationCancelled(
             f"Invocation {record.key.invocation_id!r} was {record.state}, so it has no result."
+            f"{f' Reason: {reason}' if reason else ''}"
         )
     for note in notes_of(outcome) if outcome else []:
         error.add_note(note)

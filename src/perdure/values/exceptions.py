@@ -148,6 +148,15 @@ def notes_of(body: bytes) -> list[str]:
     return _read(body).notes
 
 
+def message_of(body: bytes) -> str:
+    """The message of a recorded exception.
+
+    Raises:
+        DeserializationError: the bytes are damaged.
+    """
+    return _read(body).message
+
+
 def is_record_of(body: bytes, cls: type[BaseException]) -> bool:
     """Whether a recorded exception was one of this very class.
 

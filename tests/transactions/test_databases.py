@@ -142,11 +142,31 @@ def test_a_body_that_ends_its_transaction_fails(app: Perdure, orders: Orders, ho
             return str(error)
         return ""
 
-    assert buy() != ""
+    told = buy()
     # A COMMIT that is sent as text psycopg cannot see before it happened; the others do.
     by_psycopg = type(orders.database.place.door).__name__ == "PostgresDoor"
+    ends_here = "Call neither commit nor rollback in it: return to commit, raise to roll back"
+    assert ends_here in told or (by_psycopg and "within a Transaction context" in told), told
     expected = ["pen"] if how == "COMMIT" and by_psycopg else []
     assert orders.committed() == expected
+
+
+@pytest.mark.parametrize("how", ["commit", "rollback", "COMMIT", "close"])
+def test_a_block_that_ends_its_transaction_is_refused(orders: Orders, how: str) -> None:
+    def pay(tx: Any) -> None:
+        orders.write(tx, "pen")
+        if how == "COMMIT":
+            run(tx, how)
+        else:
+            getattr(tx, how)()
+
+    with (
+        pytest.raises(Exception, match=r"neither commit nor|within a Transaction context"),
+        orders.database.transaction() as tx,
+    ):
+        pay(tx)
+    by_psycopg = type(orders.database.place.door).__name__ == "PostgresDoor"
+    assert orders.committed() == (["pen"] if how == "COMMIT" and by_psycopg else [])
 
 
 def test_savepoints_are_the_body_s_own(app: Perdure, orders: Orders) -> None:

@@ -13,8 +13,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from perdure.errors import ConfigurationError, OperationRefused
-from perdure.transactions.ports import Door, Rows, Values, Verdict
-from perdure.transactions.sqlite import BUSY, PRIMARY, away, refuse_if_ended
+from perdure.transactions.ports import Door, Rows, Values, Verdict, refuse_if_ended
+from perdure.transactions.sqlite import BUSY, PRIMARY, away
 from perdure.transactions.statements import MAKING, POSTGRES, SQLITE
 
 _DIALECTS = {"sqlite": SQLITE, "postgresql": POSTGRES}

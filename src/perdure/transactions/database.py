@@ -18,7 +18,7 @@ from perdure.errors import ConfigurationError, RegistrationError
 from perdure.transactions import carrying, forgetting
 from perdure.transactions.around import Place
 from perdure.transactions.carrying import SetAside
-from perdure.transactions.ports import Door
+from perdure.transactions.ports import Door, Verdict, ended_by_body
 from perdure.transactions.registering import refuse_nested
 from perdure.transactions.sessions import open_session
 
@@ -87,13 +87,18 @@ class Database:
         nothing of it is kept: for that, write a task with `@app.transaction`.
 
         Raises:
-            OperationRefused: in the body of a transaction task.
+            OperationRefused: in the body of a transaction task; or the block wants to end it.
             DatabaseUnavailable: the database cannot be reached.
         """
         refuse_nested("database.transaction()")
         with open_session(self.place.sync_door()) as session:
             session.begin()
-            yield session.tx
+            try:
+                yield session.tx
+            except Exception as error:
+                if session.verdict(error) is Verdict.ENDED:
+                    raise ended_by_body() from error
+                raise
             session.seal()
             session.commit()
 

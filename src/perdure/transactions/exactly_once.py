@@ -15,7 +15,7 @@ import msgspec
 
 from perdure.engine.outcome import Outcome, Raised, Unfinished
 from perdure.errors import DatabaseUnavailable
-from perdure.transactions.ports import Door, Kept, Kind, Row, Rows, Session, Verdict
+from perdure.transactions.ports import Door, Kept, Kind, Row, Rows, Session, Verdict, ended_by_body
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class Memo(Protocol):
 
 
 class _Again(Exception):
-    """This try came to nothing. `lost`: the connection did, or what became of its COMMIT."""
+    """This try ended to nothing. `lost`: the connection did, or what became of its COMMIT."""
 
     def __init__(self, cause: BaseException, *, lost: bool) -> None:
         super().__init__(cause)
@@ -63,7 +63,7 @@ class _Again(Exception):
 
 
 class _End(NamedTuple):
-    """What a try came to, and whether it is kept already."""
+    """What a try ended to, and whether it is kept already."""
 
     outcome: Outcome
     is_kept: bool
@@ -110,7 +110,7 @@ def _repeated(
     pause: Callable[[float], Any],
     attempt: Callable[[Session], Steps[_End]],
 ) -> Steps[_End | _Again | Unfinished]:
-    """Try in one session after the other; gives the last `_Again` if none came to an end."""
+    """Try in one session after the other; gives the last `_Again` if none ended to an end."""
     last: _Again | None = None
     for number in range(TRIES_MAX):
         if number:
@@ -154,6 +154,10 @@ def _try(session: Session, memo: Memo, body: Callable[[Any], Any]) -> Steps[_End
         verdict = session.verdict(outcome.error)
         if verdict in {Verdict.CONFLICT, Verdict.LOST}:
             raise _Again(outcome.error, lost=verdict is Verdict.LOST)
+        if verdict is Verdict.ENDED:
+            refused = ended_by_body()
+            refused.__cause__ = outcome.error
+            outcome = memo.raised(refused)
         return _End(outcome, is_kept=False)
     yield session.seal
     yield from _keep(session, memo.row("returned", outcome.body))

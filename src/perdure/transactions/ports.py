@@ -8,6 +8,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
+from perdure.errors import OperationRefused
+
 Kind = Literal["returned", "failed", "final"]
 """What became of an attempt: a result; a failure; a failure that no other attempt may follow."""
 
@@ -55,8 +57,29 @@ class Verdict(Enum):
     """The database has said no, and nothing of it is there."""
     LOST = "lost"
     """The connection is gone. Before a COMMIT nothing is there; after it nobody knows."""
+    ENDED = "ended"
+    """The body wanted to end its transaction, and was not let."""
     FOREIGN = "foreign"
     """It is not the database's error."""
+
+
+def ended_by_body() -> OperationRefused:
+    """What is said to a body that ends its transaction, or wants to."""
+    return OperationRefused(
+        "The body of a transaction has ended its transaction itself, so its outcome cannot be "
+        "kept with its rows. Call neither commit nor rollback in it: return to commit, raise "
+        "to roll back."
+    )
+
+
+def refuse_if_ended(*, is_open: bool) -> None:
+    """Whether the transaction of a body is still its own.
+
+    Raises:
+        OperationRefused: it is not.
+    """
+    if not is_open:
+        raise ended_by_body()
 
 
 class Session(Protocol):

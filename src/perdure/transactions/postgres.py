@@ -15,8 +15,8 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from perdure.errors import ConfigurationError, OperationRefused
-from perdure.transactions.ports import Door, Rows, Values, Verdict
-from perdure.transactions.sqlite import away, refuse_if_ended
+from perdure.transactions.ports import Door, Rows, Values, Verdict, refuse_if_ended
+from perdure.transactions.sqlite import away
 from perdure.transactions.statements import MAKING, POSTGRES, for_psycopg
 
 CONNECT_SECONDS = 10

@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
-from perdure.transactions.ports import Door, Rows, Values
+from perdure.transactions.ports import Door, Rows, Values, Verdict
 
 
 class SyncSession(Protocol):
@@ -19,6 +19,7 @@ class SyncSession(Protocol):
     def fetch(self, name: str, values: Values) -> Rows: ...
     def change(self, name: str, values: Values) -> int: ...
     def commit(self) -> None: ...
+    def verdict(self, error: BaseException) -> Verdict: ...
     def close(self) -> None: ...
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 
 from perdure.errors import BackendError, DatabaseUnavailable, OperationRefused
-from perdure.transactions.ports import Rows, Values, Verdict
+from perdure.transactions.ports import Rows, Values, Verdict, ended_by_body, refuse_if_ended
 from perdure.transactions.statements import MAKING, SQLITE
 
 BUSY_SECONDS = 5.0
@@ -36,7 +36,10 @@ class SQLiteSession:
 
     def seal(self) -> None:
         """See `Session.seal`."""
-        self.tx.set_authorizer(None)
+        try:
+            self.tx.set_authorizer(None)
+        except sqlite3.ProgrammingError as error:  # it has closed the connection
+            raise ended_by_body() from error
         refuse_if_ended(is_open=self.tx.in_transaction)
 
     def fetch(self, name: str, values: Values) -> Rows:
@@ -72,6 +75,8 @@ class SQLiteSession:
         code = getattr(error, "sqlite_errorcode", 0) & PRIMARY
         if code in BUSY:
             return Verdict.CONFLICT
+        if code == sqlite3.SQLITE_AUTH:  # by `_refuse_ends`
+            return Verdict.ENDED
         return Verdict.LOST if code in _DOUBTFUL else Verdict.REFUSED
 
     def _done(self, name: str, values: Values) -> sqlite3.Cursor:
@@ -83,20 +88,6 @@ class SQLiteSession:
 def _refuse_ends(action: int, *_: object) -> int:
     """Let no statement of a body end its transaction; savepoints in it are its own."""
     return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_TRANSACTION else sqlite3.SQLITE_OK
-
-
-def refuse_if_ended(*, is_open: bool) -> None:
-    """Whether the transaction of a body is still its own.
-
-    Raises:
-        OperationRefused: it is not.
-    """
-    if not is_open:
-        raise OperationRefused(
-            "The body of a transaction has ended its transaction itself, so its outcome cannot be "
-            "kept with its rows. Call neither commit nor rollback in it: return to commit, raise "
-            "to roll back."
-        )
 
 
 class SQLiteDoor:

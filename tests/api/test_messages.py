@@ -318,6 +318,18 @@ def test_bad_input_sends_nothing(store):
     assert app.runtime.backend.read_inbox(handle.key) == []
 
 
+@pytest.mark.parametrize("message", ["paid", (), ("paid",), ("paid", 1, 2), ("paid", 1, "i", 2), 5])
+def test_a_message_that_is_none_starts_nothing(store, message):
+    app = store.app(local_worker=False)
+
+    @app.workflow(name="flow")
+    def flow() -> None: ...
+
+    with pytest.raises(ConfigurationError, match=r"expected \(name, value\), such as"):
+        flow.options(id="f", message=message).start()
+    assert app.workflows() == []
+
+
 def test_where_it_cannot_be_received(store):
     app = store.app()
 

@@ -26,10 +26,10 @@ from perdure.api.endings import (
     refuse_late,
 )
 from perdure.api.invocation import DistributedInvocation
-from perdure.api.outside import loop_is_running, refuse_undurable
+from perdure.api.outside import refuse_running_loop, refuse_undurable
 from perdure.api.queries import Query, add_query
-from perdure.api.queues import Queue, key_text, queue_name
-from perdure.api.sending import new_letter
+from perdure.api.queues import Queue, check_priority, key_text, queue_name
+from perdure.api.sending import letter_with_start
 from perdure.api.updating import add_validator
 from perdure.backends.base import DEFAULT_QUEUE, NewInvocation, OnExisting
 from perdure.backends.letters import Letter
@@ -44,10 +44,6 @@ P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
 T = TypeVar("T")
-
-
-PRIORITY_MAX = 2**31 - 1
-"""The highest priority, and with a minus sign the lowest."""
 
 
 class StartOptions(msgspec.Struct, frozen=True):
@@ -127,7 +123,7 @@ class Registered(Generic[P, R]):
             raise ConfigurationError(
                 f"on_existing={on_existing!r}: expected one of {', '.join(_ON_EXISTING)}."
             )
-        _check_priority(priority)
+        check_priority(priority)
         ends = read_ends(timeout, deadline, self.definition.kind)
         refuse_late(seconds(delay, "delay"), merged(ends, self.definition.ends))
         changed = copy.copy(self)
@@ -147,13 +143,12 @@ class Registered(Generic[P, R]):
         )
         return changed
 
-    def _letter(self, message: tuple[str, object] | tuple[str, object, str]) -> Letter:
+    def _letter(self, message: object) -> Letter:
         if self.definition.kind != "workflow":
             raise ConfigurationError(
                 f"message={message!r}: {self.name!r} is a task; only workflows receive messages."
             )
-        name, value, *id_ = message
-        return new_letter(self._client, name, value, id_[0] if id_ else "")
+        return letter_with_start(self._client, message)
 
     def start(self, *args: P.args, **kwargs: P.kwargs) -> DistributedInvocation[R]:
         """Start it for any worker and give the handle at once.
@@ -289,19 +284,6 @@ class Registered(Generic[P, R]):
 _ON_EXISTING = ("return", "raise", "new_generation_if_failed")
 
 
-def _check_priority(given: object) -> None:
-    """Refuse what a state backend could not store, or not in order."""
-    if (
-        not isinstance(given, int)
-        or isinstance(given, bool)
-        or not -PRIORITY_MAX <= given <= PRIORITY_MAX
-    ):
-        raise ConfigurationError(
-            f"priority={given!r}: expected a whole number of at most {PRIORITY_MAX:,}, such as 5. "
-            "Higher ones are claimed first; 0 is the default."
-        )
-
-
 def _short_name(registered: Registered[..., Any]) -> str:
     return registered.name.rpartition(".")[2]
 
@@ -314,16 +296,6 @@ def _await_spelling(registered: Registered[..., Any]) -> str:
 def _sync_spelling(registered: Registered[..., Any]) -> str:
     short = _short_name(registered)
     return f"{short}.call(...)" if registered.definition.is_async else f"{short}(...)"
-
-
-def refuse_running_loop(what: str, spelling: str) -> None:
-    """Refuse to block a running event loop.
-
-    Raises:
-        WrongColour: there is one on this thread.
-    """
-    if loop_is_running():
-        raise WrongColour(f"{what} would block the running event loop. Write: {spelling}")
 
 
 # --- tasks --------------------------------------------------------------------------------------

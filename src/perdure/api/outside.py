@@ -5,13 +5,23 @@ from __future__ import annotations
 import sys
 
 from perdure.engine.context import WorkflowContext, current
-from perdure.errors import OperationRefused
+from perdure.errors import OperationRefused, WrongColour
 
 
 def loop_is_running() -> bool:
     """Whether an event loop runs on this thread, which nothing may block."""
     asyncio = sys.modules.get("asyncio")  # not imported: no loop runs, and it costs 50 ms
     return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 - it exists for callers like this
+
+
+def refuse_running_loop(what: str, spelling: str) -> None:
+    """Refuse to block a running event loop.
+
+    Raises:
+        WrongColour: there is one on this thread.
+    """
+    if loop_is_running():
+        raise WrongColour(f"{what} would block the running event loop. Write: {spelling}")
 
 
 def refuse_undurable(what: str) -> None:

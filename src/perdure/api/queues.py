@@ -18,6 +18,9 @@ from perdure.errors import ConfigurationError, InvalidIdentifier
 KEY_MAX = 255
 """Characters of a limit key; a longer one is stored as its digest."""
 
+PRIORITY_MAX = 2**31 - 1
+"""The highest priority, and with a minus sign the lowest."""
+
 Key = Callable[..., object] | str | Sequence[str]
 """What calls share a limit: a function of the arguments, or the names of some of them."""
 
@@ -154,6 +157,23 @@ def key_text(value: object) -> str:
         octets = text.encode("utf-8", "surrogatepass")
         return "blake2b:" + hashlib.blake2b(octets, digest_size=16).hexdigest()
     return text
+
+
+def check_priority(given: object) -> None:
+    """Refuse what a state backend could not store, or not in order.
+
+    Raises:
+        ConfigurationError: it is no whole number, or too large.
+    """
+    if (
+        not isinstance(given, int)
+        or isinstance(given, bool)
+        or not -PRIORITY_MAX <= given <= PRIORITY_MAX
+    ):
+        raise ConfigurationError(
+            f"priority={given!r}: expected a whole number of at most {PRIORITY_MAX:,}, such as 5. "
+            "Higher ones are claimed first; 0 is the default."
+        )
 
 
 def _rate(name: str, rate: tuple[int, float | timedelta]) -> Rate:

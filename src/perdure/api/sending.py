@@ -9,7 +9,7 @@ from perdure.core.identity import InvocationKey, validate_identifier
 from perdure.engine import flows, letters
 from perdure.engine.context import TaskContext, WorkflowContext, current
 from perdure.engine.letters import OWN_IDS
-from perdure.errors import InvalidIdentifier
+from perdure.errors import ConfigurationError, InvalidIdentifier
 
 
 def new_letter(
@@ -25,6 +25,25 @@ def new_letter(
     body = encode_message(client, value, f"{kind} {name!r}")
     letter_id = check_message_id(id_) if id_ else _fresh_id(client)
     return Letter(kind=kind, name=name, letter_id=letter_id, body=body)
+
+
+def letter_with_start(client: Client, message: object) -> Letter:
+    """The message that a start brings with it, as `message=` gave it.
+
+    Raises:
+        ConfigurationError: it is neither (name, value) nor (name, value, id).
+        InvalidIdentifier, SerializationError: as `new_letter`.
+    """
+    match message:
+        case (str() as name, value):
+            return new_letter(client, name, value, "")
+        case (str() as name, value, str() as id_):
+            return new_letter(client, name, value, id_)
+        case _:
+            raise ConfigurationError(
+                f"message={message!r}: expected (name, value), such as ('paid', 5), or "
+                "(name, value, id)."
+            )
 
 
 def check_message_id(id_: object) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar
 
-from perdure.api.functions import Registered, refuse_running_loop
+from perdure.api.functions import Registered
+from perdure.api.outside import refuse_running_loop
 from perdure.core.entries import EntryKind
 from perdure.errors import PerdureError
 from perdure.testing.apps import IN_A_THREAD, app_of, workflow_of

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ParamSpec
 
-from perdure.api.functions import refuse_running_loop
+from perdure.api.outside import refuse_running_loop
 from perdure.app import Perdure
 from perdure.core.entries import COMMANDS, Entry, EntryKind
 from perdure.core.identity import InvocationKey

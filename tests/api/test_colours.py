@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 
 import pytest
@@ -115,6 +116,26 @@ def test_async_spellings_outside(it, spelling):
 def test_async_spellings_in_async_workflows(it, spelling):
     call, result = ASYNC_SPELLINGS[spelling]
     assert it.in_async(lambda: call(it)) == result
+
+
+@pytest.mark.parametrize(
+    ("name", "spelling", "right"),
+    [
+        ("charge", "call", ["await charge.acall(...)", "charge(...)", "a def"]),
+        ("order", "call", ["await order.acall(...)", "order(...)", "a def"]),
+        ("fetch", "acall", ["await fetch(...)", "fetch.call(...)", "an async def"]),
+        ("refund", "acall", ["await refund(...)", "refund.call(...)", "an async def"]),
+    ],
+)
+def test_the_spelling_of_the_other_colour_says_which_is_right(it, name, spelling, right):
+    with pytest.raises(AttributeError, match=f"'m.{name}' has no {spelling}") as caught:
+        getattr(getattr(it, name), spelling)
+    assert all(each in str(caught.value) for each in right)
+
+
+def test_what_is_not_there_is_not_there(it):
+    assert not hasattr(it.charge, "nothing")
+    assert copy.copy(it.charge).name == "m.charge"
 
 
 def message(call):

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
+from typing import Annotated, Any, Literal, NewType, TypeVar
 
 import msgspec
 import pytest
@@ -316,6 +316,49 @@ def test_bad_input_sends_nothing(store):
     with pytest.raises(SerializationError):
         handle.send("m", object())
     assert app.runtime.backend.read_inbox(handle.key) == []
+
+
+@pytest.mark.parametrize("given", ["str", 5, ["int"], lambda: int])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_type_that_is_none_takes_nothing(store, given, is_async):
+    app = store.app()
+
+    @app.workflow(name="sync")
+    def sync() -> list[str]:
+        try:
+            wf.receive("m", given)
+        except ConfigurationError as error:
+            return [str(error), wf.receive("m", str)]
+        return []
+
+    @app.workflow(name="awaits")
+    async def awaits() -> list[str]:
+        try:
+            await wf.receive_async("m", given)
+        except ConfigurationError as error:
+            return [str(error), await wf.receive_async("m", str)]
+        return []
+
+    handle = (awaits if is_async else sync).options(message=("m", "kept")).start()
+    told, value = handle.result(LONG)
+    assert "is no type. Give the type itself" in told
+    assert value == "kept"
+
+
+def test_types_that_are_no_classes(store):
+    app = store.app()
+    number = TypeVar("number")
+
+    @app.workflow(name="flow")
+    def flow() -> list[object]:
+        types: tuple[Any, ...] = (int | None, list[int], Literal[1], Annotated[int, "n"], None, Any)
+        return [wf.receive("m", each, default="") for each in (*types, number, NewType("N", int))]
+
+    handle = flow.start()
+    sent = [1, [3], 1, 4, None, {"a": 5}, "free", 6]
+    for value in sent:
+        handle.send("m", value)
+    assert handle.result(LONG) == sent
 
 
 @pytest.mark.parametrize("message", ["paid", (), ("paid",), ("paid", 1, 2), ("paid", 1, "i", 2), 5])

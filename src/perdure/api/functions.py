@@ -10,7 +10,18 @@ import copy
 import functools
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeVar,
+    cast,
+    overload,
+)
 
 import msgspec
 
@@ -280,7 +291,24 @@ class Registered(Generic[P, R]):
         """Kind and name."""
         return f"<{self.definition.kind} {self.name!r}>"
 
+    if not TYPE_CHECKING:  # a type checker says itself that there is none
 
+        def __getattr__(self, name: str) -> object:
+            """Say how the spelling that belongs to the other colour is written here.
+
+            Raises:
+                AttributeError: always; it is asked only for what is not there.
+            """
+            if name not in _SPELLINGS:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            is_async = self.definition.is_async
+            raise AttributeError(
+                f"{self.name!r} has no {name}(): it is {'an async def' if is_async else 'a def'}. "
+                f"Write {_await_spelling(self)} in async code, {_sync_spelling(self)} in sync code."
+            )
+
+
+_SPELLINGS = ("call", "acall")
 _ON_EXISTING = ("return", "raise", "new_generation_if_failed")
 
 

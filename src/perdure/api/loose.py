@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from perdure.api.client import Client
-from perdure.errors import DeserializationError
+from perdure.errors import ConfigurationError, DeserializationError
 
 
 def encode_message(client: Client, value: object, where: str) -> bytes:
@@ -30,13 +30,31 @@ def _is_model(value: object) -> bool:
 
 
 def decoder(client: Client, annotation: Any, where: str) -> Callable[[bytes], object]:
-    """What reads such a value as one of this type; it raises `DeserializationError`."""
+    """What reads such a value as one of this type; it raises `DeserializationError`.
+
+    Raises:
+        ConfigurationError: the annotation is no type.
+    """
+    if not _is_type(annotation):
+        raise ConfigurationError(
+            f"{where}: {annotation!r} is no type. Give the type itself, such as str or list[Item], "
+            "or leave it out to take the value as it is. Options have names: timeout=5."
+        )
     codec = client.codec(annotation)
 
     def decode(body: bytes) -> object:
         return fitting(codec.decode(body, where), annotation, where)
 
     return decode
+
+
+_TYPES_OF_TYPES = ("types", "typing", "typing_extensions")
+"""Modules whose classes stand for types that are no classes: `int | None`, `list[int]`, `Any`."""
+
+
+def _is_type(given: object) -> bool:
+    is_class = given is None or isinstance(given, type)
+    return is_class or type(given).__module__ in _TYPES_OF_TYPES
 
 
 def fitting(value: object, annotation: Any, where: str) -> object:

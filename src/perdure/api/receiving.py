@@ -50,6 +50,7 @@ def receive(
 
     Raises:
         ReceiveTimeout: no message came in time, and there is no default.
+        ConfigurationError: `type_` is no type; no message is taken.
         MessageInvalid: the value is no `type_`. That message is taken; the next is still there.
         WrongColour: in an async workflow; `await wf.receive_async(...)`.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from perdure.api.client import Client
 from perdure.api.loose import encode_message
 from perdure.backends.letters import Letter
@@ -34,16 +36,15 @@ def letter_with_start(client: Client, message: object) -> Letter:
         ConfigurationError: it is neither (name, value) nor (name, value, id).
         InvalidIdentifier, SerializationError: as `new_letter`.
     """
-    match message:
-        case (str() as name, value):
-            return new_letter(client, name, value, "")
-        case (str() as name, value, str() as id_):
-            return new_letter(client, name, value, id_)
-        case _:
-            raise ConfigurationError(
-                f"message={message!r}: expected (name, value), such as ('paid', 5), or "
-                "(name, value, id)."
-            )
+    given = cast("tuple[Any, ...]", message) if isinstance(message, tuple) else ()
+    texts = (*given[:1], *given[2:])  # name and id
+    if len(given) not in (2, 3) or not all(isinstance(each, str) for each in texts):
+        raise ConfigurationError(
+            f"message={message!r}: expected (name, value), such as ('paid', 5), or "
+            "(name, value, id)."
+        )
+    name, value, *id_ = given
+    return new_letter(client, name, value, id_[0] if id_ else "")
 
 
 def check_message_id(id_: object) -> str:

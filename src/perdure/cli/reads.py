@@ -21,7 +21,13 @@ from perdure.cli.timeline import entry_json, read_failure, table_rows, timeline
 from perdure.core.entries import Entry, verify_chain
 from perdure.core.lifecycle import STOPPED, TERMINAL, InvocationState
 from perdure.engine.outcome import reason_of
-from perdure.errors import BackendError, DeadlinePassed, DeserializationError, InvocationNotFound, JournalCorrupted
+from perdure.errors import (
+    BackendError,
+    DeadlinePassed,
+    DeserializationError,
+    InvocationNotFound,
+    JournalCorrupted,
+)
 from perdure.values import stable_name
 
 POLL_FIRST_SECONDS = 0.05

@@ -15,6 +15,7 @@ from perdure.backends.endings import deadline_of, told
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState
 from perdure.core.reading import UNREADABLE
+from perdure.engine.cancellation import UNEXPLAINED
 from perdure.errors import (
     BodyDied,
     Cancelled,
@@ -26,7 +27,6 @@ from perdure.errors import (
     InvocationCancelled,
     JournalCorrupted,
 )
-from perdure.engine.cancellation import UNEXPLAINED
 from perdure.values import fingerprint, is_record_of, message_of, notes_of, without_traceback
 
 _NOTHING = msgspec.Raw(b"")

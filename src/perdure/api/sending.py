@@ -36,7 +36,7 @@ def letter_with_start(client: Client, message: object) -> Letter:
         ConfigurationError: it is neither (name, value) nor (name, value, id).
         InvalidIdentifier, SerializationError: as `new_letter`.
     """
-    given = cast("tuple[Any, ...]", message) if isinstance(message, tuple) else ()
+    given: tuple[Any, ...] = cast("Any", message) if isinstance(message, tuple) else ()
     texts = (*given[:1], *given[2:])  # name and id
     if len(given) not in (2, 3) or not all(isinstance(each, str) for each in texts):
         raise ConfigurationError(

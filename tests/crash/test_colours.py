@@ -9,6 +9,7 @@ from perdure.backends.memory import MemoryBackend
 from perdure.core.entries import EntryKind
 from perdure.core.identity import InvocationKey
 from tests.programs import MODULES, Program, programs
+from tests.programs.transacting import forget_files
 from tests.support.schedules import Schedule
 
 PROGRAMS = programs(*MODULES)
@@ -22,6 +23,7 @@ BRANCHING = [each for each in PAIRS if each.id in programs("branching", "ending"
 
 def journal(program: Program) -> list[tuple[str, str, str]]:
     """Kind, key and name of each entry. Equal store, app, name and id give equal derived ids."""
+    forget_files()
     backend = MemoryBackend(store_id=bytes(16))
     # One thing at a time, or the order in which children end would be that of the threads.
     with Perdure(backend=backend, name="colours", grace=0.0, concurrency=1) as app:

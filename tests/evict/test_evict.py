@@ -15,14 +15,18 @@ from perdure.core.entries import COMMANDS, Entry, EntryKind
 from perdure.core.identity import InvocationKey
 from perdure.errors import InvocationParked
 from tests.programs import MODULES, Program, programs
+from tests.programs.transacting import forget_files
 from tests.support import evict
 from tests.support.stores import LONG
 
 PROGRAMS = programs(*MODULES)
 KEY = InvocationKey("evicted", 1)
+LOSING = {"raced": "/1", "araced": "/1"}
+"""Branches that are cancelled while they run: how far they get is chance, also with frames."""
 
 
 def journal(program: Program) -> list[Entry]:
+    forget_files()
     backend = MemoryBackend(store_id=bytes(16))
     with Perdure(backend=backend, name="evict", concurrency=8) as app:
         program.build(app)
@@ -35,9 +39,10 @@ def journal(program: Program) -> list[Entry]:
         return backend.read_journal(KEY)
 
 
-def asked(entries: list[Entry]) -> set[tuple[str, str, str]]:
+def asked(program: Program, entries: list[Entry]) -> set[tuple[str, str, str]]:
     """What the code asked for, at which place."""
-    return {(e.kind, e.key, e.name) for e in entries if e.kind in COMMANDS}
+    losing = LOSING.get(program.name)
+    return {(e.kind, e.key, e.name) for e in entries if e.kind in COMMANDS and e.scope != losing}
 
 
 @pytest.mark.parametrize(
@@ -49,7 +54,7 @@ def test_the_same_journal(program: Program, monkeypatch: pytest.MonkeyPatch) -> 
     with monkeypatch.context() as patch:
         evictions = evict.install(patch)
         dropped = journal(program)
-    assert asked(kept) == asked(dropped)
+    assert asked(program, kept) == asked(program, dropped)
     waits = sum(entry.kind in {EntryKind.TASK, EntryKind.FIRED, EntryKind.DONE} for entry in kept)
     assert evictions.count[KEY] > 0 or waits == 0
     # Each claim has an epoch of its own: what was appended under many was replayed as often.

@@ -98,6 +98,12 @@ def file_of(app: Perdure) -> Callable[[], sqlite3.Connection]:
     return connect
 
 
+def forget_files() -> None:
+    """Let a state backend that has the id of an earlier one begin with no file of a user."""
+    for path in Path(_folder.name).iterdir():
+        path.unlink()
+
+
 class Charging:
     """The tasks of these programs, on the database of the state backend or on one of a user."""
 

@@ -39,12 +39,12 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=50_000)
     parser.add_argument("--seconds", type=float, default=60.0)
     asked = parser.parse_args()
-    runner = Runner()
     found = finds() if FOUND.exists() else {}
     for name, each in bugs().items():
         if each.test or (name in found if not asked.names else name not in asked.names):
             continue
-        find = hunt(each, runner, asked.first, asked.most, asked.seconds)
+        # A runner of its own: what it keeps between schedules was made with the bug.
+        find = hunt(each, Runner(), asked.first, asked.most, asked.seconds)
         sys.stdout.write(f"{name}: {find or 'NOT FOUND'}\n")
         sys.stdout.flush()
         if find is not None:

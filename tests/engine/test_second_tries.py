@@ -30,17 +30,6 @@ KEY = InvocationKey("w", 1)
 S = InvocationState
 
 
-@pytest.fixture
-def backend() -> MemoryBackend:
-    return MemoryBackend()
-
-
-@pytest.fixture
-def app(backend: MemoryBackend) -> Any:
-    with Perdure(backend=backend, local_worker=False, grace=0.0) as made:
-        yield made
-
-
 # --- bodies --------------------------------------------------------------------------------------
 
 

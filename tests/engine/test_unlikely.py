@@ -40,17 +40,6 @@ def kinds(app: Perdure) -> list[str]:
     return [entry.kind for entry in app.runtime.backend.read_journal(KEY)]
 
 
-@pytest.fixture
-def backend() -> MemoryBackend:
-    return MemoryBackend()
-
-
-@pytest.fixture
-def app(backend: MemoryBackend) -> Any:
-    with Perdure(backend=backend, local_worker=False, grace=0.0) as made:
-        yield made
-
-
 # --- ids that are taken --------------------------------------------------------------------------
 
 

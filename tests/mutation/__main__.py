@@ -24,19 +24,9 @@ from tests.mutation.explained import Explanations
 from tests.mutation.groups import GROUPS
 from tests.mutation.mutants import SOURCE, Mutant
 from tests.mutation.run import Judge, Verdict
+from tests.support.ledger import commit
 
 ROOT = SOURCE.parents[1]
-
-
-def commit() -> str:
-    """The commit of this tree, with a mark if the tree differs from it."""
-    told = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return told.stdout.strip() or "unknown"
 
 
 def changed() -> set[str] | None:

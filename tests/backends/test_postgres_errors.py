@@ -18,7 +18,7 @@ from psycopg import errors
 
 from perdure import Perdure
 from perdure.backends.base import Committed, Finish
-from perdure.backends.postgres import PostgresBackend, schema, sql, store
+from perdure.backends.postgres import PostgresBackend, connections, schema, sql, store
 from perdure.backends.postgres.connections import Session, parse
 from perdure.backends.postgres.failures import masked, translate
 from perdure.core.lifecycle import InvocationState
@@ -33,6 +33,7 @@ from perdure.errors import (
     SchemaMismatch,
 )
 from perdure.testing.contract.world import Clock, World
+from tests.chaos.wire import Wire
 from tests.support.postgres import free_port
 from tests.support.proxy import CommitCutter
 from tests.support.stores import in_threads
@@ -400,6 +401,31 @@ def test_a_process_that_is_stopped_in_any_trip_holds_nobody_up_for_long(
         assert world.step(record, b"1").head == 1
     thread.join(30)
     other.close()
+
+
+@pytest.mark.parametrize("what", ["read", "called", "transaction"])
+def test_who_gets_no_answer_gives_up(postgres_url, monkeypatch, what):
+    """A pooler that hangs: its machine lives, so that no keepalive would ever notice it."""
+    with Wire(postgres_url, seed=1) as wire:
+        silent = PostgresBackend(wire.url)
+        world = World(silent, Clock())
+        record = world.running("a")
+        monkeypatch.setattr(connections, "ANSWER_SECONDS", 0.2)
+        monkeypatch.setattr(connections, "CONNECT_SECONDS", 2)  # libpq takes no less
+        wire.become("hole")
+        no_answer = "no answer within 0.2 seconds"
+        ask, error, told = {
+            # Asked again on a new connection, as after any that died while it was idle.
+            "read": (lambda: silent.read("a", 1), BackendUnavailable, "timeout expired"),
+            "called": (lambda: world.step(record, b"1"), CommitUnknown, no_answer),
+            "transaction": (lambda: world.start("b"), CommitUnknown, no_answer),
+        }[what]
+        with pytest.raises(error, match=told):
+            ask()
+        wire.heal()
+        monkeypatch.undo()
+        assert silent.read("a", 1) is not None, "it has connected anew"
+        silent.close()
 
 
 def suppressed(work):

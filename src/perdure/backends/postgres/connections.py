@@ -7,11 +7,13 @@ closes, what its parent opened: closing would end the parent's session.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import error_from_result
 from psycopg.generators import execute
@@ -23,11 +25,18 @@ from perdure.backends.postgres.failures import translate_connect
 from perdure.backends.rows import Row
 from perdure.errors import BackendUnavailable, ConfigurationError
 
+T = TypeVar("T")
+
 CONNECTIONS_MAX = 8
 """Connections for statements of one process; one more is for renewals. Transactions are short."""
 
 CONNECT_SECONDS = 10
 """How long one try to connect may take."""
+
+ANSWER_SECONDS = 90.0
+"""How long a sent statement waits for an answer: longer than the server lets it run. A pooler that
+hangs, or a wire that swallows what it acknowledged, would be waited for without end; no keepalive
+notices it, for the machine at the other end lives."""
 
 POOLER_PARAMETER = "pooler"
 """Our own parameter in the URL: `?pooler=transaction` says that PgBouncer or the like is between us
@@ -80,6 +89,30 @@ class Session(psycopg.Connection[Row]):
             tuple(_text(result.get_value(row, column)) for column in across)
             for row in range(result.ntuples)
         ]
+
+    def wait(self, gen: PQGen[T], *arguments: Any, **named: Any) -> T:
+        """As the driver does, for so long as there may be an answer.
+
+        Raises:
+            psycopg.OperationalError: there was none; the connection is closed.
+        """
+        answer: T = super().wait(self._answered(gen), *arguments, **named)
+        return answer
+
+    def _answered(self, gen: PQGen[T]) -> PQGen[T]:
+        """The same steps, until it is too late. The driver takes one from time to time (0.1 s)."""
+        deadline = time.monotonic() + ANSWER_SECONDS
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if not ready and time.monotonic() > deadline:
+                    self.pgconn.finish()
+                    raise psycopg.OperationalError(f"no answer within {ANSWER_SECONDS:g} seconds")
+                wanted = gen.send(ready)
+        except StopIteration as end:
+            found: T = end.value
+            return found
 
     def _results(self) -> list[PGresult]:
         """Of what was sent, when all of it is over: also what comes behind the rows, the commit."""

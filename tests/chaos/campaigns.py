@@ -21,6 +21,7 @@ from tests.chaos import (
     kills,
     outages,
     partitions,
+    rolling,
     zombies,
 )
 from tests.chaos.fleet import Fleet
@@ -74,6 +75,12 @@ def all_campaigns() -> dict[str, Campaign]:
             lease=endings.LEASE,
         ),
         "forks": _of_fleets(forks.fork, (*forks.EXPECTED, "stolen"), each=40),
+        "rolling": _of_fleets(
+            rolling.replace, ("replaced",), each=3, command=True, lease=rolling.LEASE
+        ),
+        "outdated": _of_fleets(
+            rolling.stop, ("refused", "stolen"), each=3, command=True, lease=rolling.LEASE
+        ),
         "cuts": _of_fleets(
             outages.cut,
             ("unknown", "claim unknown", "resolved committed", "resolved not committed"),

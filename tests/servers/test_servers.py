@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 
 from perdure import Perdure
 from perdure.backends.base import (
+    ClaimBatch,
+    ClaimRequest,
     CommitResult,
     NewInvocation,
     OnExisting,
@@ -21,7 +24,13 @@ from perdure.backends.base import (
 from perdure.backends.memory_server import MemoryServer
 from perdure.backends.server import Outbox, Server
 from perdure.backends.sqlite import SQLiteBackend
-from perdure.errors import BackendUnavailable, ServerListMismatch, StartConflict
+from perdure.errors import (
+    BackendUnavailable,
+    PerdureError,
+    SchemaMismatch,
+    ServerListMismatch,
+    StartConflict,
+)
 from tests.servers.apps import id_on, make_app, spread
 from tests.support.stores import run_until_idle
 
@@ -205,6 +214,32 @@ def test_a_new_list_needs_every_server_once_and_then_each_may_be_down(caplog):
     assert [handle.result() for handle in handles] == [f"N{n}" for n in range(8)]
     assert "server 2 (s2) failed" in caplog.text
     assert any("server 2 (s2) does not answer" in each for each in app.health().problems)
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_who_is_too_old_for_one_server_stops(position):
+    """A newer program has migrated it; the others will follow, and it takes nothing from them."""
+    shared = [MemoryServer(), MemoryServer()]
+    backend = spread(*shared)
+    app, ran, (child, _) = make_app(backend)
+    for _ in range(8):
+        child.start("n")
+    stopped: list[PerdureError] = []
+    over = threading.Event()
+
+    def on_stop(error: PerdureError) -> None:
+        stopped.append(error)
+        over.set()
+
+    def refuse(request: ClaimRequest) -> ClaimBatch:
+        raise SchemaMismatch("The database has schema 99. Upgrade perdure.")
+
+    shared[position].claim = refuse
+    app.start_worker(on_stop=on_stop)
+    assert over.wait(30)
+    assert [type(error) for error in stopped] == [SchemaMismatch]
+    assert not ran
+    app.close()
 
 
 def test_a_crash_before_the_parents_record_starts_the_child_once(servers, monkeypatch):

@@ -53,7 +53,7 @@ from perdure.backends.sharded.renewing import renew
 from perdure.backends.sharded.servers import Member, Members
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
-from perdure.errors import BackendError, CommitUnknown
+from perdure.errors import BackendError, CommitUnknown, SchemaMismatch
 
 T = TypeVar("T")
 
@@ -332,6 +332,7 @@ class ShardedBackend(Audit):
         Raises:
             BackendError: none does.
             CommitUnknown: one does not know.
+            SchemaMismatch: we are too old for one. That does not pass, as an outage does.
         """
         willing = self._members.willing()
         first = next(self._turns) % len(willing)
@@ -340,7 +341,7 @@ class ShardedBackend(Audit):
         for member in [*willing[first:], *willing[:first]]:
             try:
                 answers.append((member, member.attempt(ask)))
-            except CommitUnknown:
+            except (CommitUnknown, SchemaMismatch):
                 raise
             except BackendError as error:
                 errors.append(error)

@@ -9,7 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from perdure.backends.server import Server, ServerList
-from perdure.errors import BackendError, BackendUnavailable, CommitUnknown, ServerListMismatch
+from perdure.errors import (
+    BackendError,
+    BackendUnavailable,
+    CommitUnknown,
+    SchemaMismatch,
+    ServerListMismatch,
+)
 
 BACKOFF_MAX_SECONDS = 10.0
 """How long a server that failed is left alone at most, before a poll looks at it again."""
@@ -48,7 +54,7 @@ class Member:
         """
         try:
             answer = run(self.server)
-        except CommitUnknown:
+        except (CommitUnknown, SchemaMismatch):
             raise
         except BackendError as error:
             self._failures += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -242,6 +243,7 @@ WRONG_SPANS: list[tuple[Any, Any, str]] = [
     (START - timedelta(days=8), START, "more than 10,000"),
     (datetime(2026, 3, 1), START, "no time zone"),
     (date(2026, 3, 1), START, "aware datetime"),
+    (START, START - timedelta(hours=1), "ends before it starts"),
 ]
 
 
@@ -270,6 +272,13 @@ def test_jitter_follows_from_the_tick(memory_store: Store) -> None:
     assert delays == [139561581, 240549485, 77917079, 92595690], (
         "the same in every process and version"
     )
+
+
+def test_a_zone_is_named_or_given(memory_store: Store) -> None:
+    app = memory_store.app(virtual=True)
+    for name, zone in (("named", "Europe/Berlin"), ("given", ZoneInfo("Europe/Berlin"))):
+        app.schedule("0 0 * * *", timezone=zone, name=name)(app.task(name=name)(lambda: None))
+    assert [app.schedules[each].timezone for each in ("named", "given")] == ["Europe/Berlin"] * 2
 
 
 def test_arguments(memory_store: Store) -> None:

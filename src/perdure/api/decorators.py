@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar, cast, overload
+from zoneinfo import ZoneInfo
 
 from perdure.api.client import Client
 from perdure.api.definition import Definition, Policy, default_name, refuse_unusable, unwrap_static
@@ -321,7 +322,7 @@ class Decorators:
         /,
         *,
         every: timedelta | None = None,
-        timezone: str = "UTC",
+        timezone: str | ZoneInfo = "UTC",
         name: str | None = None,
         arguments: ScheduleArguments | None = None,
         catch_up: CatchUp = "last",
@@ -340,9 +341,9 @@ class Decorators:
             cron: minute, hour, day of month, month, day of week: "*/5 * * * *". Also with seconds
                 as the first of six fields.
             every: instead of cron: each whole multiple of this span since 1970-01-01T00:00Z.
-            timezone: whose clock cron goes by, as an IANA name. A time that the clock skips fires
-                right after the gap, one that it shows twice fires once; where minute or hour
-                begins with a star, real time counts.
+            timezone: whose clock cron goes by, as an IANA name or a `ZoneInfo`. A time that the
+                clock skips fires right after the gap, one that it shows twice fires once; where
+                minute or hour begins with a star, real time counts.
             name: of the schedule; default: the function's. It must not change, for it is part of
                 the runs' ids and names what is durable of the schedule.
             arguments: of each run, by name; or a function that gives them, of the tick as an aware

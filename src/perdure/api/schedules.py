@@ -10,8 +10,9 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, timedelta
 from typing import Any, Literal, cast
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -83,7 +84,7 @@ class Schedule:
         self,
         name: str,
         ticks: Ticks,
-        timezone: tuple[str, tzinfo],
+        timezone: ZoneInfo,
         target: tuple[Registered[..., Any], ScheduleArguments],
         policy: Policy,
         client: Client,
@@ -92,7 +93,7 @@ class Schedule:
         self.name = name
         self.ticks = ticks
         self.policy = policy
-        self.timezone, self._zone = timezone
+        self.timezone, self._zone = timezone.key, timezone
         self.function, self._arguments = target
         self._client = client
 
@@ -214,10 +215,15 @@ class Schedule:
         jitter and whatever the overlap policy says. Repeated after a crash it goes on.
 
         Raises:
-            ConfigurationError: `end` lies in the future, or there are more than 10,000 ticks.
+            ConfigurationError: `end` lies in the future or before `start`, or there are more than
+                10,000 ticks.
         """
         refuse_undurable("schedule.backfill(...)")
         first, last = (from_datetime(aware(each, "backfill")) - 1 for each in (start, end))
+        if first > last:
+            raise ConfigurationError(
+                f"backfill({start!r}, {end!r}) ends before it starts. Give the earlier one first."
+            )
         if last >= self._client.runtime.backend.now():
             raise ConfigurationError(
                 f"backfill(..., {end!r}) ends in the future, whose ticks come by themselves. End "
@@ -278,7 +284,7 @@ class Schedules(Mapping[str, Schedule]):
         self,
         target: object,
         rule: str | timedelta,
-        timezone: str,
+        timezone: str | ZoneInfo,
         name: str | None,
         arguments: ScheduleArguments,
         policy: Policy,
@@ -293,9 +299,7 @@ class Schedules(Mapping[str, Schedule]):
         zone = read_zone(timezone)
         ticks = Cron(rule, zone) if isinstance(rule, str) else Every(rule)
         chosen = _check_name(function.name if name is None else name)
-        schedule = Schedule(
-            chosen, ticks, (timezone, zone), (function, arguments), policy, self._client
-        )
+        schedule = Schedule(chosen, ticks, zone, (function, arguments), policy, self._client)
         if not callable(arguments):
             _check_arguments(function, arguments)
         if self._by_name.setdefault(chosen, schedule) is not schedule:

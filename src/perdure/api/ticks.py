@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta, tzinfo
 from typing import Protocol
+from zoneinfo import ZoneInfo
 
 from perdure.api.moments import from_datetime, to_datetime
 from perdure.core.retry import seconds
@@ -116,14 +117,14 @@ def latest(ticks: Ticks, after: int, until: int, count: int) -> list[int]:
         span *= 4
 
 
-def read_zone(timezone: str) -> tzinfo:
-    """The time zone of this name.
+def read_zone(timezone: str | ZoneInfo) -> ZoneInfo:
+    """The time zone of this name, which is what is shown of it.
 
     Raises:
         ConfigurationError: there is none.
     """
     try:
-        return find_zone(timezone)
+        return find_zone(timezone.key if isinstance(timezone, ZoneInfo) else timezone)
     except (ValueError, TypeError, OSError) as error:
         raise ConfigurationError(
             f"timezone={timezone!r} is not known here. Expected a name of the IANA database, such "

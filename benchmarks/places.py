@@ -11,7 +11,7 @@ from benchmarks.program import NAME, Program
 from perdure import Perdure
 from perdure.core.draws import derive_seed
 
-CONCURRENCY = 16
+CONCURRENCY = 64
 """Attempts at a time in one process, everywhere: perdure's default."""
 Rows = Literal["finished", "waiting", "delayed"]
 

@@ -7,6 +7,9 @@ from benchmarks.processes import Workers, cpu_seconds
 from benchmarks.program import TASKS_EACH
 from benchmarks.works.throughput import seconds_until_last, wait_for_all
 
+EACH = 16
+"""Workflows that each process has at a time: so few that one cannot have all that wait."""
+
 
 def fleet(bench: Bench, processes: int, *, pauses: bool) -> tuple[float, float]:
     """Results per second, and CPU seconds of workers and server per result."""
@@ -15,7 +18,7 @@ def fleet(bench: Bench, processes: int, *, pauses: bool) -> tuple[float, float]:
     with bench.place() as place:
         program = place.program(local_worker=False)
         program.app.queues()  # makes the schema
-        with Workers(processes, place.environment(), place.folder) as workers:
+        with Workers(processes, place.environment(concurrency=EACH), place.folder) as workers:
             workers.hold(place.is_held)
             for _ in range(count):
                 if pauses:

@@ -11,7 +11,9 @@ import pytest
 from perdure import Perdure, Retry
 from perdure.backends.base import CommitResult, Transition
 from perdure.backends.memory import MemoryBackend
-from perdure.errors import BackendError, BackendUnavailable, CommitUnknown
+from perdure.core.identity import InvocationKey
+from perdure.engine.outcomes import commit_outcome
+from perdure.errors import BackendError, BackendUnavailable, CommitUnknown, SchemaMismatch
 from tests.support.stores import LONG
 
 
@@ -87,3 +89,19 @@ def test_a_failed_attempt_is_kept_too() -> None:
 
         assert main.start().result(LONG) == 2
     assert next(numbers) == 3
+
+
+def test_a_program_that_is_too_old_does_not_try_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time would not change that; what the body gave is not there, and it runs again elsewhere."""
+    tried: list[Transition] = []
+
+    def submit(transition: Transition) -> CommitResult:
+        tried.append(transition)
+        raise SchemaMismatch("has schema 99. Upgrade perdure.")
+
+    with Perdure("memory://") as app:
+        monkeypatch.setattr(app.runtime.committer, "submit", submit)
+        outcome = Transition(key=InvocationKey("w", 1), epoch=1, head=0, token=bytes(16))
+        with pytest.raises(SchemaMismatch, match="Upgrade perdure"):
+            commit_outcome(app.runtime, outcome)
+    assert tried == [outcome]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import threading
 from typing import Any
 
@@ -15,10 +16,12 @@ from perdure.backends.base import Holding, Refusal, Transition
 from perdure.backends.memory import MemoryBackend
 from perdure.core.draws import derive_id
 from perdure.core.identity import InvocationKey
-from perdure.engine import stuck
+from perdure.engine import heartbeats, stuck
 from perdure.engine.branch import Pause
 from perdure.engine.context import current_workflow
+from perdure.engine.hearing import Hearing
 from perdure.engine.heartbeats import HEARTBEAT, LEASE_LOST, CallKeeper, TaskKeeper
+from perdure.engine.hub import Hub
 from perdure.engine.ledger import Ledger
 from perdure.engine.outside import LEFT_OPEN
 from perdure.errors import (
@@ -569,3 +572,63 @@ def test_an_interrupt_while_a_branch_has_control_waits_until_it_gives_it_back(
     step(app)
     assert ended == ["branch"]
     assert app.invocation("w").status is S.RUNNING
+
+
+# --- heartbeats ----------------------------------------------------------------------------------
+
+
+def test_a_heartbeat_that_others_are_always_before_is_left_to_the_next_one(
+    app: Perdure, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[object] = []
+
+    def late(*given: object) -> Refusal:
+        tries.append(given)
+        return Refusal.WRONG_HEAD
+
+    @app.task(name="pay")
+    def pay() -> str:
+        with monkeypatch.context() as patch:
+            patch.setattr(heartbeats, "_put", late)
+            wf.heartbeat("at the till")
+        assert app.runtime.backend.read_data(KEY) == {}
+        return "paid"
+
+    @app.workflow(name="main")
+    def main() -> str:
+        return pay()
+
+    handle = main.options(id="w").start()
+    with caplog.at_level(logging.INFO, "perdure.engine"):
+        run_until_idle(app)
+    assert handle.result(LONG) == "paid"
+    assert len(tries) == heartbeats.TRIES_MAX
+    assert "was not recorded: 10 commits of its workflow came in between" in caplog.text
+
+
+# --- what several threads do at once -------------------------------------------------------------
+
+
+def test_two_that_begin_to_listen_at_once_have_one_ear() -> None:
+    asked: list[object] = []
+
+    class Listened(MemoryBackend):
+        def hints(self, heard: Any) -> None:
+            asked.append(heard)
+
+    hearing = Hearing(Listened(), Hub())
+
+    class Slow:
+        """A lock that another one has until it has begun."""
+
+        def __enter__(self) -> None:
+            hearing._lock = lock
+            hearing.begin()
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    lock = hearing._lock
+    hearing._lock = Slow()  # type: ignore[assignment]
+    hearing.begin()
+    assert len(asked) == 1

@@ -16,9 +16,9 @@ from perdure.backends.base import Holding, Refusal, Transition
 from perdure.backends.memory import MemoryBackend
 from perdure.core.draws import derive_id
 from perdure.core.identity import InvocationKey
-from perdure.engine import heartbeats, stuck
+from perdure.engine import bodies, heartbeats, stuck
 from perdure.engine.branch import Pause
-from perdure.engine.context import current_workflow
+from perdure.engine.context import TaskContext, current_workflow
 from perdure.engine.hearing import Hearing
 from perdure.engine.heartbeats import HEARTBEAT, LEASE_LOST, CallKeeper, TaskKeeper
 from perdure.engine.hub import Hub
@@ -604,6 +604,30 @@ def test_a_heartbeat_that_others_are_always_before_is_left_to_the_next_one(
     assert handle.result(LONG) == "paid"
     assert len(tries) == heartbeats.TRIES_MAX
     assert "was not recorded: 10 commits of its workflow came in between" in caplog.text
+
+
+def test_what_goes_wrong_behind_an_async_body_is_its_outcome(
+    app: Perdure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it is, the workflow hears of it and does not wait for ever."""
+
+    def fail(_: object) -> None:
+        raise ZeroDivisionError("behind the body")
+
+    monkeypatch.setattr(TaskContext, "has_untold", True)
+    monkeypatch.setattr(bodies, "tell", fail)
+
+    @app.task(name="pay")
+    async def pay() -> None:
+        raise ValueError("no money")
+
+    @app.workflow(name="main")
+    async def main() -> None:
+        await pay()
+
+    app.start_worker()
+    with pytest.raises(ZeroDivisionError, match="behind the body"):
+        main.options(id="w").start().result(LONG)
 
 
 # --- what several threads do at once -------------------------------------------------------------

@@ -320,6 +320,7 @@ def test_what_is_held_back_is_delivered_first_and_appended_later_as_if_it_had_be
     assert [(e.position, e.key, e.body, e.at) for e in early] == [
         (e.position, e.key, e.body, e.at) for e in seen
     ]
+    assert {(e.epoch, e.token, e.checksum) for e in early} == {(0, b"", b"")}, "not sealed yet"
     assert held.journal.head == 0
     assert held.commit() == plain
     assert list(held.journal.deliveries) == early, "each is delivered once"
@@ -339,6 +340,17 @@ def test_what_may_be_held_back_and_what_may_not():
     assert run.journal.firm
     run.commit()
     assert (run.journal.firm, run.journal.deferred, run.journal.dirty) == (False, False, False)
+
+
+def test_the_end_of_a_branch_may_be_held_back_and_that_of_the_root_not():
+    run = Run()
+    branch = run.journal.open_scope(run.root.next_branch(), run.root.clock)
+    assert run.journal.end_scope(branch, "returned", b"null", CLOCK)
+    assert run.journal.dirty
+    assert not run.journal.firm
+    run.commit()
+    assert run.journal.end_scope(run.root, "completed", b"null", CLOCK)
+    assert run.journal.firm
 
 
 def test_what_is_held_back_is_bounded_in_count_and_bytes():
@@ -372,6 +384,8 @@ def test_draws_are_buffered_and_flushed_when_they_are_many():
     run.root.random()
     assert run.journal.full
     (block,) = run.commit()
+    assert (block.kind, block.scope, block.ordinal, block.key) == (EntryKind.DRAWS, "", 0, "draws")
+    assert (block.name, block.digest, block.meta, block.at) == ("", b"", b"{}", CLOCK)
     assert not run.journal.full
     assert not run.journal.dirty
     run.root.random()
@@ -396,7 +410,8 @@ def test_values_are_found_by_key():
     assert find_value(entries, "time:1") is None
     assert find_value(entries, "task:1") == entries[1]
     assert find_value(entries, "/1:seen:1") == entries[3]
-    assert find_value(entries, "/1:random:1") != values[0]
+    branch = run.journal.open_scope(run.root.next_branch(), run.root.clock)
+    assert find_value(entries, "/1:random:1") == branch.random() != values[0]
     assert find_value(entries, "task_invocation:pay:00") == entries[4]
     assert find_value(entries, "seen:1") is None
     assert find_value(entries, "random:x") is None

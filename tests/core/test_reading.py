@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from perdure.core.entries import Entry, EntryKind
@@ -27,7 +28,7 @@ def test_what_cannot_be_read_is_named_with_its_place(bad: bytes) -> None:
             read(damaged)
         told = str(caught.value)
         assert told.startswith("Position 7 of a journal (")
-        assert f"{damaged.kind!r}, 'task:1') cannot be read (" in told
+        assert f"{damaged.kind!r}, 'task:1') cannot be read ({caught.value.__cause__})" in told
         assert f"{bad[:200]!r}. Restore a backup" in told
         assert len(told) < 1_200, "the bytes are shown in part"
         assert caught.value.__cause__ is not None
@@ -50,3 +51,8 @@ def test_what_is_one_json_text() -> None:
         assert is_json(text)
     for other in (b"", b"1 2", b'1},"x":{', b"\xff", b"[" * 100_000):
         assert not is_json(other)
+
+
+def test_members_that_say_nothing_take_no_bytes() -> None:
+    assert msgspec.json.encode(Meta()) == b"{}"
+    assert msgspec.json.encode(Meta(line="flow.py:7")) == b'{"line":"flow.py:7"}'

@@ -17,7 +17,7 @@ from perdure.testing.simulation.programs import Op
 from perdure.testing.simulation.real_threads import RealThreads
 from perdure.testing.simulation.runner import Runner, described
 
-SCHEDULES = int(os.environ.get("SIMULATED_SCHEDULES", "400"))
+SCHEDULES = int(os.environ.get("SIMULATED_SCHEDULES", "2000"))
 """How many; a seed that fails names itself."""
 SOMETIMES = ("dies", "dies after", "unknown", "lost", "in flight", "rests", "refused: stale")
 """What must happen in that many schedules, or the simulation is too quiet to find anything."""
@@ -36,6 +36,7 @@ def runner() -> Runner:
     return Runner()
 
 
+@pytest.mark.timeout(900)
 def test_schedules(runner: Runner) -> None:
     seen: dict[str, int] = {}
     for seed in range(SCHEDULES):

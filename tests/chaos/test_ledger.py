@@ -17,7 +17,10 @@ LEDGER = Path(__file__).parents[2] / "docs" / "proof" / "ledger.jsonl"
 MEMBERS = {
     "chaos": {"campaign", "store", "count", "seed", "seconds", "counts", "failures"},
     "fuzz": {"target", "seed", "inputs", "accepted", "refused", "seconds", "failures"},
+    "simulation": {"seeds", "store", "schedules", "events", "seconds", "counts", "failures"},
 }
+NAMED = {"chaos": "campaign", "fuzz": "target", "simulation": "store"}
+"""The member that says what of its kind a line is about."""
 
 
 def lines() -> list[dict[str, Any]]:
@@ -25,11 +28,11 @@ def lines() -> list[dict[str, Any]]:
 
 
 def test_each_line_says_what_was_run_and_what_came_of_it() -> None:
-    known = {"chaos": set(all_campaigns()), "fuzz": set(names())}
+    known = {"chaos": set(all_campaigns()), "fuzz": set(names()), "simulation": {"memory"}}
     assert lines()
     for line in lines():
         assert MEMBERS[line["what"]] <= line.keys(), line
-        assert line["campaign" if line["what"] == "chaos" else "target"] in known[line["what"]]
+        assert line[NAMED[line["what"]]] in known[line["what"]]
         assert len(line["commit"].partition("-")[0]) == 40, line
         # What failed is named with what became of it, or it is nothing to be proud of.
         assert not line["failures"] or line.get("mended"), line
@@ -45,14 +48,17 @@ def test_the_page_tells_the_sums_that_are_in_it() -> None:
     chaos: Counter[tuple[str, str]] = Counter()
     runs: Counter[tuple[str, str]] = Counter()
     fed: Counter[str] = Counter()
+    rows: list[str] = []
     for line in lines():
         if line["what"] == "fuzz":
             fed[line["target"]] += line["inputs"]
+        elif line["what"] == "simulation":
+            rows.append(f"| {line['seeds']} | {line['schedules']:,} | {line['events']:,} |")
         else:
             place = line["campaign"], line["store"]
             chaos[place] += line["count"]
             runs[place] += 1
-    rows = [
+    rows += [
         f"| `{name}` | {store} | {n:,} | {runs[name, store]} |"
         for (name, store), n in chaos.items()
     ]

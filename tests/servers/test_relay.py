@@ -94,7 +94,8 @@ class Away(MemoryServer):
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
-        if name.startswith("_") or name in ("refused", "go_by", "close"):
+        # A fork in a later test calls the hooks of each server that is not collected yet.
+        if name.startswith("_") or "_fork" in name or name in ("refused", "go_by", "close"):
             return found
         refused = super().__getattribute__("refused")
         if refused is None or name in refused:

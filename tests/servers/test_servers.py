@@ -53,8 +53,9 @@ class Flaky(MemoryServer):
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
-        hidden = name.startswith("_") or name in ("down", "before_start", "go_by", "close")
-        if not hidden and super().__getattribute__("down"):
+        # A fork in a later test calls the hooks of each server that is not collected yet.
+        own = name.startswith("_") or name in ("down", "before_start", "go_by", "close")
+        if not (own or "_fork" in name) and super().__getattribute__("down"):
             raise BackendUnavailable("down for a while")
         return found
 

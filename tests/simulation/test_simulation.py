@@ -17,7 +17,7 @@ from perdure.testing.simulation.programs import Op
 from perdure.testing.simulation.real_threads import RealThreads
 from perdure.testing.simulation.runner import Runner, described
 
-SCHEDULES = int(os.environ.get("SIMULATED_SCHEDULES", "2000"))
+SCHEDULES = int(os.environ.get("SIMULATED_SCHEDULES", "400"))
 """How many; a seed that fails names itself."""
 SOMETIMES = ("dies", "dies after", "unknown", "lost", "in flight", "rests", "refused: stale")
 """What must happen in that many schedules, or the simulation is too quiet to find anything."""

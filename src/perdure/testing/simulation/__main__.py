@@ -6,14 +6,14 @@ import argparse
 import os
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import msgspec
 
 from perdure._version import __version__
 from perdure.testing.simulation.carriers import best_carriers
-from perdure.testing.simulation.plan import Plan, make_plan
+from perdure.testing.simulation.many import Setting, Tally, play_all
+from perdure.testing.simulation.plan import Plan
 from perdure.testing.simulation.real_threads import RealThreads
 from perdure.testing.simulation.runner import Played, Runner, described
 
@@ -27,10 +27,14 @@ def _arguments(given: list[str]) -> argparse.Namespace:
         description="Play simulated schedules and check the invariants after every event.",
     )
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--seeds", metavar="A:B", help="the schedules A, A+1, ..., B-1")
+    which.add_argument("--seeds", metavar="A:B", type=_seeds, help="the schedules A, A+1, ..., B-1")
     which.add_argument("--seed", type=int, help="this one")
     which.add_argument(
         "--plan", type=Path, help="the one in this file, as it was written by --save"
+    )
+    parser.add_argument("--jobs", type=_count, default=1, help="play --seeds in so many processes")
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="begin none of --seeds after that time"
     )
     parser.add_argument("--store", choices=("memory", "sqlite"), default="memory")
     parser.add_argument(
@@ -43,52 +47,70 @@ def _arguments(given: list[str]) -> argparse.Namespace:
     return parser.parse_args(given)
 
 
+def _seeds(text: str) -> range:
+    first, _, last = text.partition(":")
+    if not (first.isdecimal() and last.isdecimal() and int(first) < int(last)):
+        told = f"{text!r} is not of the form A:B, two whole numbers, the second one greater"
+        raise argparse.ArgumentTypeError(told)
+    return range(int(first), int(last))
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
 def main(given: list[str]) -> int:
     """Play; gives the exit code: 0 if all went well, 1 if something broke."""
     asked = _arguments(given)
-    carriers = RealThreads if asked.real_threads else best_carriers()
-    runner = Runner(carriers)
-    if carriers is RealThreads:
+    setting = Setting(asked.store, asked.real_threads or best_carriers() is RealThreads)
+    runner = setting.runner()
+    if asked.seeds is not None:
+        return _play_all(runner, setting, asked)
+    if setting.real_threads:
         _stay_on_one_core()
-    if asked.seeds is None:
-        plan = _plan(asked.seed, asked) if asked.plan is None else _read(asked.plan)
-        played = runner.play(plan, _say if asked.trace else None)
-        return _tell(played, runner, asked)
-    first, _, last = asked.seeds.partition(":")
-    return _play_all(runner, range(int(first), int(last)), asked)
+    plan = setting.plan(asked.seed) if asked.plan is None else _read(asked.plan)
+    return _tell(runner.play(plan, _say if asked.trace else None), runner, asked)
 
 
-def _play_all(runner: Runner, seeds: range, asked: argparse.Namespace) -> int:
-    began = told = time.monotonic()
-    events, schedules, kinds = 0, 0, Counter[str]()
-    played: Played | None = None
-    for seed in seeds:
-        played = runner.play(_plan(seed, asked))
-        schedules, events = schedules + 1, events + played.events
-        kinds.update(played.kinds)
-        if played.broken:
-            break
-        if time.monotonic() - told > EVERY_SECONDS:
-            told = time.monotonic()
-            _say(f"{schedules} schedules, {schedules / (told - began):.0f}/s")
-    seconds = time.monotonic() - began
-    _say(f"{schedules} schedules, {events} events in {seconds:.1f} s")
-    _say(", ".join(f"{kind}: {count}" for kind, count in sorted(kinds.items())))
+def _play_all(runner: Runner, setting: Setting, asked: argparse.Namespace) -> int:
+    if setting.real_threads and asked.jobs == 1:
+        _stay_on_one_core()
+    seeds: range = asked.seeds
+    progress = _Progress()
+    tally = play_all(seeds, setting, asked.jobs, asked.seconds, progress.tell)
+    seconds = time.monotonic() - progress.began
+    _say(f"{tally.schedules} schedules, {tally.events} events in {seconds:.1f} s")
+    _say(", ".join(f"{kind}: {count}" for kind, count in sorted(tally.kinds.items())))
     if asked.ledger is not None:
         line = {
             "at": int(time.time()),
             "version": __version__,
-            "seeds": asked.seeds,
+            "seeds": f"{seeds.start}:{seeds.start + tally.schedules}",
             "store": asked.store,
-            "schedules": schedules,
-            "events": events,
+            "schedules": tally.schedules,
+            "events": tally.events,
             "seconds": round(seconds, 1),
-            "broken": played.broken if played else "",
-            "kinds": dict(sorted(kinds.items())),
+            "broken": tally.broken.broken if tally.broken else "",
+            "kinds": dict(sorted(tally.kinds.items())),
         }
         with asked.ledger.open("a", encoding="utf-8") as ledger:
             ledger.write(msgspec.json.encode(line).decode() + "\n")
-    return 0 if played is None or not played.broken else _tell(played, runner, asked)
+    return 0 if tally.broken is None else _tell(tally.broken, runner, asked)
+
+
+class _Progress:
+    """Says now and then how far it is."""
+
+    def __init__(self) -> None:
+        self.began = self._told = time.monotonic()
+
+    def tell(self, tally: Tally) -> None:
+        now = time.monotonic()
+        if now - self._told > EVERY_SECONDS:
+            self._told = now
+            _say(f"{tally.schedules} schedules, {tally.schedules / (now - self.began):.0f}/s")
 
 
 def _tell(played: Played, runner: Runner, asked: argparse.Namespace) -> int:
@@ -109,10 +131,6 @@ def _tell(played: Played, runner: Runner, asked: argparse.Namespace) -> int:
 def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
-
-
-def _plan(seed: int, asked: argparse.Namespace) -> Plan:
-    return msgspec.structs.replace(make_plan(seed), store=asked.store)
 
 
 def _read(path: Path) -> Plan:

@@ -9,7 +9,9 @@ import argparse
 import json
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from tests.fuzz.processes import Died, fuzz
 from tests.fuzz.targets import names
@@ -24,21 +26,27 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="for each target")
     parser.add_argument("--count", type=int, default=COUNT_MAX, help="inputs for each target")
     parser.add_argument("--seed", default=str(time.time_ns()))
+    parser.add_argument("--jobs", type=int, default=1, help="targets that are fed at once")
     parser.add_argument("--ledger", type=Path, help="append a line of JSON for each target")
-    chosen = parser.parse_args()
+    asked = parser.parse_args()
     bad = 0
-    for name in chosen.target or names():
-        begun = time.monotonic()
-        try:
-            report = fuzz(name, chosen.seed, count=chosen.count, seconds=chosen.seconds)
-        except Died as died:
-            report = {"target": name, "seed": chosen.seed, "failures": [str(died)]}
-        bad += bool(report["failures"])
-        line = {"seconds": round(time.monotonic() - begun, 1), **report}
-        print(json.dumps(line), flush=True)
-        if chosen.ledger is not None:
-            append(chosen.ledger, "fuzz", line)
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        for line in pool.map(lambda name: feed(name, asked), asked.target or names()):
+            bad += bool(line["failures"])
+            print(json.dumps(line), flush=True)
+            if asked.ledger is not None:
+                append(asked.ledger, "fuzz", line)
     return min(bad, 1)
+
+
+def feed(name: str, asked: argparse.Namespace) -> dict[str, Any]:
+    """Feed one target; the line that says what came of it."""
+    begun = time.monotonic()
+    try:
+        report = fuzz(name, asked.seed, count=asked.count, seconds=asked.seconds)
+    except Died as died:
+        report = {"target": name, "seed": asked.seed, "failures": [str(died)]}
+    return {"seconds": round(time.monotonic() - begun, 1), **report}
 
 
 if __name__ == "__main__":

@@ -94,11 +94,14 @@ def test_one_that_fails_holds_up_no_other(caplog: pytest.LogCaptureFixture) -> N
         app.schedules["tick"].resume()
         scheduler = Scheduler(app.runtime, app.schedules)
         env.advance(60)
-        scheduler.look()
-        assert "'broken'" in caplog.text
+        assert [scheduler.look() for _ in range(7)] == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+        assert "'broken' could not go on. It is tried again within 16 s." in caplog.text
         assert [info.invocation_id for info in app.workflows()] == ["tick@2026-03-02T12:01:00Z"]
         backend.failing = False
         scheduler.look()
         env.advance(60)
-        scheduler.look()
-        assert len(app.workflows()) == 3
+        assert scheduler.look() == 30.0
+        backend.failing = True
+        env.advance(60)
+        assert scheduler.look() == 1.0, "it went well meanwhile"
+        assert len(app.workflows()) == 4

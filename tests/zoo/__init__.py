@@ -18,7 +18,15 @@ from perdure.testing.simulation.plan import Plan, make_plan
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
-MODULES = ("ownership", "losing", "doubling", "journals", "running", "elsewhere")
+MODULES = (
+    "ownership",
+    "losing",
+    "doubling",
+    "journals",
+    "running",
+    "schedules",
+    "elsewhere",
+)
 FOUND = Path(__file__).with_name("found.json")
 
 

@@ -18,7 +18,9 @@ servers or calendars, which a simulation does not have.
 A simulated schedule is known by its seed; the number says how many schedules were played, one seed
 after the other from the first one on, until a check failed. The median is {median}, the most
 {most}. The seeds are kept in `tests/zoo/found.json` and played again by the tests, with the bug and
-without it. `python -m tests.zoo.hunt` looks for the bugs anew.
+without it; `python -m tests.zoo.hunt` looks for the bugs anew. They were chosen after they had
+found something, so `python -m tests.zoo.fresh` goes through all of the bugs with seeds of which
+nobody knows anything, and fails if one of them stays hidden.
 
 The classes are those of failures that are known from systems of this kind: A ownership, B work that
 is lost, C what happens twice, D journals that are not true, E crashes and storms, F storage,

@@ -13,8 +13,10 @@ from perdure.engine.runtime import Runtime
 logger = logging.getLogger("perdure.schedules")
 
 LOOK_SECONDS = 30.0
-"""At least so often it looks, however far the next tick is: clocks jump, pauses end, and what
-failed is tried again."""
+"""At least so often it looks, however far the next tick is: clocks jump, and pauses end."""
+RETRY_SECONDS = 1.0
+"""So soon it looks again after a failure: ticks are not to be late by a whole look because the
+state backend was away for a moment. After the next failure twice as long, and so on."""
 
 
 class Scheduler:
@@ -26,6 +28,7 @@ class Scheduler:
         self._schedules = schedules
         self._stopped = runtime.env.signal()
         self._ended = runtime.env.signal()
+        self._retry = RETRY_SECONDS
 
     def start(self) -> None:
         """Decide ticks from here on, on a thread of its own."""
@@ -47,19 +50,24 @@ class Scheduler:
         """Decide what is due, and give the seconds until something is.
 
         A schedule that fails (its arguments cannot be made, the state backend is away) is logged
-        and tried again at the next look; the others go on.
+        and tried again soon; the others go on.
         """
-        wait = LOOK_SECONDS
+        wait, failed = LOOK_SECONDS, False
         for schedule in list(self._schedules.values()):
             try:
                 schedule.run_due()
                 wait = min(wait, self._seconds_to(schedule))
             except Exception:
+                failed = True
                 logger.exception(
                     "schedule %r could not go on. It is tried again within %g s.",
                     schedule.name,
-                    LOOK_SECONDS,
+                    self._retry,
                 )
+        if not failed:
+            self._retry = RETRY_SECONDS
+            return wait
+        wait, self._retry = min(wait, self._retry), min(2.0 * self._retry, LOOK_SECONDS)
         return wait
 
     def _seconds_to(self, schedule: Schedule) -> float:

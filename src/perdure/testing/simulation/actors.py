@@ -7,10 +7,11 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from perdure import DistributedInvocation
+from perdure.api.schedules import ScheduleInfo
 from perdure.backends.base import InvocationRecord
 from perdure.errors import BackendError, InvocationEnded, OperationRefused
-from perdure.testing.simulation.apps import SimulatedApp
-from perdure.testing.simulation.plan import SECOND, Workflow
+from perdure.testing.simulation.apps import TIMETABLE, SimulatedApp
+from perdure.testing.simulation.plan import SECOND, Timetable, Workflow
 from perdure.testing.simulation.process import Process
 
 T = TypeVar("T")
@@ -52,6 +53,14 @@ class Ground(Protocol):
 
     def client_ended(self) -> None:
         """One client has all it wanted."""
+        ...
+
+    def ticks_on(self, look: Callable[[], ScheduleInfo]) -> None:
+        """Let the current thread wait until a tick was decided that is still to come."""
+        ...
+
+    def timetable_ended(self) -> None:
+        """The schedule of the app is paused for good."""
         ...
 
 
@@ -170,6 +179,46 @@ class Client:
             return
 
 
+class Timekeeper:
+    """Pauses the schedule of the app and lets it go on, as planned, and ends it at last."""
+
+    def __init__(self, ground: Ground, timetable: Timetable, until: int) -> None:
+        """It begins with `run`.
+
+        Args:
+            until: when the faults are over.
+        """
+        self._ground = ground
+        self._timetable = timetable
+        self._until = until
+        self._is_done = False
+
+    def run(self) -> None:
+        """On a thread of the world; it works in processes of its own."""
+        lives = 0
+        while not self._is_done:
+            lives += 1
+            process = self._ground.process(f"timekeeper.{lives}")
+            process.spawn("main", partial(self._main, process))
+            self._ground.outlive(process)
+        self._ground.timetable_ended()
+
+    def _main(self, process: Process) -> None:
+        """Whatever an earlier life has done is done once more, which changes nothing."""
+        schedule = self._ground.app(process, local_worker=False).schedules[TIMETABLE]
+        timetable, began = self._timetable, process.scheduler.started_at
+        if timetable.pause_at is not None:
+            _sleep_until(process, began + int(timetable.pause_at * SECOND))
+            _stubborn(process, schedule.pause)
+            _sleep_until(process, began + int(timetable.resume_at * SECOND))
+            _stubborn(process, schedule.resume)
+        _sleep_until(process, self._until)
+        self._ground.ticks_on(lambda: _stubborn(process, schedule.info))
+        _stubborn(process, schedule.pause)
+        self._is_done = True
+        self._ground.linger(process)
+
+
 class Operator:
     """Lets go on what is paused, and what stopped for a reason that is no more."""
 
@@ -205,6 +254,12 @@ def _wait_for(handle: DistributedInvocation[list[str]]) -> None:
         raise
     except Exception:  # noqa: BLE001 - how it ends is not its concern
         return
+
+
+def _sleep_until(process: Process, moment: int) -> None:
+    scheduler = process.scheduler
+    scheduler.sleep(max(1, moment - scheduler.now))
+    process.check()
 
 
 def _stubborn(process: Process, call: Callable[[], T]) -> T:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 
+from perdure.api.schedules import Schedules
 from perdure.app import Perdure
 from perdure.backends.base import Backend
 from perdure.engine.env import Env
 from perdure.testing.simulation.awaiting import AwaitingPrograms
 from perdure.testing.simulation.interpreter import Programs
+from perdure.testing.simulation.plan import Timetable
 from perdure.testing.simulation.tasks import Tasks, Watcher
+
+TIMETABLE = "timetable"
+"""The name of the schedule that an app may have."""
 
 
 class SimulatedApp(Perdure):
@@ -38,6 +44,21 @@ class SimulatedApp(Perdure):
         self.bodies.watcher = watcher
         self._backend, self._env = backend, env
         self._leave()
+
+    def follow(self, timetable: Timetable | None) -> None:
+        """Have this schedule, or none."""
+        if timetable is None and not self.schedules:
+            return
+        self.schedules = Schedules(self.client)
+        if timetable is not None:
+            main = self.awaiting.main if timetable.awaits else self.programs.main
+            self.schedule(
+                every=timedelta(seconds=timetable.every),
+                name=TIMETABLE,
+                arguments={"number": 0},
+                overlap=timetable.overlap,
+                jitter=timetable.jitter,
+            )(main)
 
     def _claimer(self) -> str:
         return f"simulated:{self._env.entropy(4).hex()}"

@@ -15,6 +15,8 @@ from perdure.backends.base import (
     Holding,
     InvocationRecord,
     NewInvocation,
+    RegisterPut,
+    RegisterResult,
     Started,
     Transition,
 )
@@ -28,6 +30,8 @@ from perdure.testing.simulation.checks.inboxes import Inboxes
 from perdure.testing.simulation.checks.journals import VALUE, Journals
 from perdure.testing.simulation.checks.rows import Rows
 from perdure.testing.simulation.checks.sights import Sights
+from perdure.testing.simulation.checks.ticks import Ticks
+from perdure.testing.simulation.plan import Timetable
 from perdure.testing.simulation.store import Store
 
 T = TypeVar("T")
@@ -38,11 +42,17 @@ LIMITS = {"narrow": 1}
 class Oracle:
     """Every check, over one store."""
 
-    def __init__(self, store: Store, may_stop: Callable[[InvocationRecord], bool]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        may_stop: Callable[[InvocationRecord], bool],
+        timetable: Timetable | None,
+    ) -> None:
         """The store is empty.
 
         Args:
             may_stop: whether this row has a reason to be parked or dead.
+            timetable: the schedule of the app.
         """
         self._store = store
         self.rows = Rows(may_stop)
@@ -50,6 +60,12 @@ class Oracle:
         self.journals = Journals(self.bodies.gave)
         self.inboxes = Inboxes()
         self.sights = Sights()
+        self.ticks = Ticks(timetable)
+
+    def shown(self, clock: int) -> None:
+        """The store has shown this time, maybe to nobody but who looked for what is due."""
+        self.journals.shown(clock)
+        self.ticks.shown(clock)
 
     def watch(self, call: Call, run: Callable[[], T], moment: Moment) -> T:
         """Make a call and check what it did.
@@ -114,7 +130,11 @@ class Oracle:
                 key, letter = cast("tuple[InvocationKey, Letter]", request)
                 self.inboxes.sent(key, letter, cast("Sent", result))
             case _:
-                pass
+                self._put(request, result, moment)
+
+    def _put(self, request: object, result: object, moment: Moment) -> None:
+        if isinstance(request, RegisterPut) and cast("RegisterResult", result).won:
+            self.ticks.put(request, self._store.rows(), moment.clock)
 
     def _committed(
         self, transitions: tuple[Transition, ...], results: list[CommitResult], moment: Moment
@@ -155,6 +175,7 @@ class Oracle:
                 raise Broken("I1", f"{key} is {row.state} and does not end: {row.reason or row}")
             self._outcome(row)
         self.rows.complete(rows)
+        self.ticks.complete(rows)
         self.journals.complete(rows)
         self.bodies.complete(self.journals.outcomes, self.journals.dropped, rows)
 

@@ -10,6 +10,8 @@ import msgspec
 
 from perdure.testing.simulation.programs import Block, Maker, Op
 
+TIMETABLES = 0.15
+"""In so many schedules there is one."""
 SECOND = 1_000_000
 """In microseconds."""
 
@@ -47,6 +49,26 @@ class Workflow(msgspec.Struct, frozen=True):
     awaits: bool = False
 
 
+class Timetable(msgspec.Struct, frozen=True):
+    """A schedule of the app, which starts a workflow again and again until the faults are over.
+
+    Attributes:
+        block: the program of each run.
+        every: seconds between two ticks.
+        overlap, jitter: as in `Perdure.schedule`.
+        pause_at, resume_at: in seconds after the beginning; None for never.
+        awaits: the workflow is an async one.
+    """
+
+    block: Block
+    every: int = 1
+    overlap: Literal["allow", "skip"] = "allow"
+    jitter: float = 0.0
+    pause_at: float | None = None
+    resume_at: float = 0.0
+    awaits: bool = False
+
+
 class Plan(msgspec.Struct, frozen=True):
     """All that is chosen before a schedule begins; the faults are chosen as it goes.
 
@@ -56,6 +78,7 @@ class Plan(msgspec.Struct, frozen=True):
         workers: how many processes run workflows.
         crash_limit: as in the settings of an app.
         change_seconds: after so long what was changed is as it was before.
+        timetable: the schedule, if there is one.
         lease, grace: seconds; concurrency: attempts at a time in each worker.
     """
 
@@ -69,11 +92,14 @@ class Plan(msgspec.Struct, frozen=True):
     store: Literal["memory", "sqlite"] = "memory"
     change_seconds: float = 3.0
     spared: tuple[int, ...] = ()
+    timetable: Timetable | None = None
 
     def operations(self) -> Iterator[Op]:
         """Every operation of every program."""
         for workflow in self.workflows:
             yield from _nested(workflow.block)
+        if self.timetable is not None:
+            yield from _nested(self.timetable.block)
 
 
 def _nested(block: Block) -> Iterator[Op]:
@@ -97,7 +123,7 @@ def make_plan(seed: int) -> Plan:
     workflows = [_workflow(chance, maker) for _ in range(count)]
     if chance.random() < 0.15:
         workflows.append(Workflow(maker.program(), 0.0, app="other", by_script=True))
-    return Plan(
+    plan = Plan(
         seed=seed,
         workflows=tuple(workflows),
         crash_limit=crash_limit,
@@ -105,6 +131,24 @@ def make_plan(seed: int) -> Plan:
         lease=chance.choice((0.5, 1.0, 3.0)),
         grace=chance.choice((0.0, 0.1)),
         concurrency=chance.choice((1, 2, 4)),
+    )
+    return msgspec.structs.replace(plan, timetable=_timetable(seed, maker))
+
+
+def _timetable(seed: int, maker: Maker) -> Timetable | None:
+    """Has a source of chance of its own: the rest of a plan is the same with and without it."""
+    chance = chance_of(seed, "timetable")
+    if chance.random() >= TIMETABLES:
+        return None
+    pause_at = _seldom(chance, 0.4)
+    return Timetable(
+        block=maker.program(2),
+        every=chance.choice((1, 2)),
+        overlap=chance.choice(("allow", "skip")),
+        jitter=chance.choice((0.0, 0.0, 1.5)),
+        pause_at=pause_at,
+        resume_at=(pause_at or 0.0) + chance.random() * 4,
+        awaits=chance.random() < 0.4,
     )
 
 

@@ -120,9 +120,9 @@ class Maker:
             self._simple = [kind for kind in self._simple if kind != "poison"]
         self._nested = [kind for kind in kinds if kind in NESTED]
 
-    def program(self) -> Block:
-        """One program."""
-        self._left = self._size
+    def program(self, size: int | None = None) -> Block:
+        """One program, of about so many operations."""
+        self._left = size or self._size
         block = self._block(0)
         if self._chance.random() < 0.2:
             block = (*block, self._op("fail", 0))

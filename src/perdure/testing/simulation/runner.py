@@ -143,6 +143,10 @@ def _smaller(played: Played) -> Iterator[Plan]:
             yield replace(plan, workflows=workflows[:index] + workflows[index + 1 :])
         for less in _simpler(workflow):
             yield replace(plan, workflows=(*workflows[:index], less, *workflows[index + 1 :]))
+    if plan.timetable is not None:
+        yield replace(plan, timetable=None)
+        for block in smaller(plan.timetable.block):
+            yield replace(plan, timetable=replace(plan.timetable, block=block))
     if plan.workers > 1:
         yield replace(plan, workers=plan.workers - 1)
 
@@ -173,6 +177,9 @@ def described(played: Played) -> str:
         rest = msgspec.to_builtins(msgspec.structs.replace(workflow, block=()))
         about = ", ".join(f"{name} {value}" for name, value in rest.items() if value)
         lines.append(f"  main{number} ({about}): {block}")
+    if (timetable := plan.timetable) is not None:
+        often = f"every {timetable.every} s, overlap {timetable.overlap}"
+        lines.append(f"  timetable ({often}): {shown(timetable.block)}")
     faults = ", ".join(f"{number} {fault}" for number, fault in played.faults)
     lines.append(f"  {plan.workers} workers, lease {plan.lease:g} s; faults: {faults or 'none'}")
     lines.append(f"  {played.events} events, trace {played.trace}")

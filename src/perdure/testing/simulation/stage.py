@@ -53,6 +53,8 @@ class Stage:
         self._sights: dict[object, int] = {}
         self._kills: Counter[object] = Counter()
         self._blocks = {op.number: op.blocks[0] for op in plan.operations() if op.blocks}
+        if plan.timetable is not None:
+            self._blocks[0] = plan.timetable.block
         self._blocks |= {-at: each.block for at, each in enumerate(plan.workflows, 1)}
 
     def block(self, number: int) -> Block:

@@ -8,6 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar, cast
 
+from perdure.api.moments import from_datetime
+from perdure.api.schedules import ScheduleInfo
 from perdure.backends.base import (
     ClaimBatch,
     CommitResult,
@@ -19,7 +21,7 @@ from perdure.backends.base import (
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import RESUMABLE, TERMINAL, InvocationState
 from perdure.errors import PerdureError
-from perdure.testing.simulation.actors import APP, Client, Operator, Worker
+from perdure.testing.simulation.actors import APP, Client, Operator, Timekeeper, Worker
 from perdure.testing.simulation.apps import Apps, SimulatedApp
 from perdure.testing.simulation.backend import Call, SimulatedBackend
 from perdure.testing.simulation.checks.broken import Broken, Moment
@@ -38,6 +40,8 @@ BEGINNING = 1_700_000_000_000_000
 """When every schedule begins."""
 FAULTS_SECONDS = 8
 """After so long no fault happens any more, and all must come to its end."""
+TICK_SECONDS = 20
+"""So long after the faults a tick is decided at the latest: what failed is tried again by then."""
 END_SECONDS = 600
 """So long after that at the latest."""
 EVENTS_MAX = 100_000
@@ -71,7 +75,7 @@ class World:
         self.luck = Luck(chance_of(plan.seed, "faults"), plan.spared)
         self._folder = TemporaryDirectory() if plan.store == "sqlite" else None
         self.store = self._make_store()
-        self.oracle = Oracle(self.store, self._may_stop)
+        self.oracle = Oracle(self.store, self._may_stop, plan.timetable)
         self._apps = apps
         self._chance = chance_of(plan.seed, "delays")
         self._entropy = chance_of(plan.seed, "entropy")
@@ -80,6 +84,7 @@ class World:
         self._late: list[tuple[Call, Callable[[], object]]] = []
         self._dead: frozenset[str] = frozenset()
         self._clients = 0
+        self._ticks = False
         self._failed: dict[Process, deque[int]] = {}
         self.kinds: Counter[str] = Counter()
         self.ground = Process(self.scheduler, "world")
@@ -134,6 +139,10 @@ class World:
                     self.ground.spawn(name, Client(self, name, -number, workflow).run)
             self.ground.spawn("operator", Operator(self).run)
             until = BEGINNING + FAULTS_SECONDS * SECOND
+            if self.plan.timetable is not None:
+                self._ticks = True
+                keeper = Timekeeper(self, self.plan.timetable, until)
+                self.ground.spawn("timekeeper", keeper.run)
             self.trouble.make(self._workers, until, self._is_over)
             self._until_all_is_over()
             if self.failure is None:
@@ -149,7 +158,7 @@ class World:
     def _is_over(self) -> bool:
         if self.failure is not None:
             return True
-        if self._clients or self.store.damaged or self._is_changed():
+        if self._clients or self._ticks or self.store.damaged or self._is_changed():
             return False
         return all(row.state in TERMINAL for row in self.store.rows().values())
 
@@ -226,6 +235,7 @@ class World:
             "local_worker": local_worker,
         }
         app = self._apps.take(backend, env, self.stage, settings)
+        app.follow(plan.timetable if name == APP else None)
         hub = app.runtime.hub
         touched = hub.touched
 
@@ -290,6 +300,19 @@ class World:
         """One client has all it wanted."""
         self._clients -= 1
 
+    def ticks_on(self, look: Callable[[], ScheduleInfo]) -> None:
+        """See `Ground.ticks_on`."""
+        since, until = self._clock(), self.scheduler.now + TICK_SECONDS * SECOND
+        while (tick := look().last_tick) is None or from_datetime(tick) <= since:
+            if self.scheduler.now > until:
+                self.fail(Broken("I14", f"after {TICK_SECONDS} s no tick is decided: {tick}"))
+                raise Crashed
+            self.scheduler.sleep(SECOND // 2)
+
+    def timetable_ended(self) -> None:
+        """See `Ground.timetable_ended`."""
+        self._ticks = False
+
     # --- the line to the store (perdure.testing.simulation.backend) ------------------------------
 
     def _clock(self) -> int:
@@ -311,7 +334,7 @@ class World:
         """See `Line.apply`."""
         if self.failure is not None:
             raise Crashed
-        self.oracle.journals.shown(self.trouble.before_jump)
+        self.oracle.shown(self.trouble.before_jump)
         moment = Moment(self._clock(), call.process.name, self._dead)
         try:
             result = self.oracle.watch(call, run, moment)

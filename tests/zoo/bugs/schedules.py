@@ -1,0 +1,89 @@
+"""Schedules: ticks that are decided twice, too early, too late, or by halves (class H)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from perdure.api import schedule_state
+from perdure.api.schedule_state import Became, ScheduleState
+from perdure.api.schedules import Schedule
+from perdure.api.ticks import name_of
+from perdure.backends.base import NewInvocation
+from perdure.worker import scheduling
+from tests.zoo import bug
+
+Patch = pytest.MonkeyPatch
+
+
+@bug("H2", "A schedule that failed once is not looked at again for a minute")
+def failed_schedules_rest(patch: Patch) -> None:
+    patch.setattr(scheduling, "LOOK_SECONDS", 60.0)
+    patch.setattr(scheduling, "RETRY_SECONDS", 60.0)
+
+
+@bug("H2", "What is due while nobody looks is forgotten: each look begins with the present")
+def only_the_present_counts(patch: Patch) -> None:
+    since = ScheduleState.since
+
+    def from_now(self: ScheduleState, now: int) -> int | None:
+        known = since(self, now)
+        return None if known is None else max(known, now - 1_500_000)
+
+    patch.setattr(ScheduleState, "since", from_now)
+
+
+@bug("H3", "Ticks are due a little before their time")
+def ticks_come_early(patch: Patch) -> None:
+    due = Schedule._due
+
+    def early(self: Schedule, since: int, now: int) -> Any:
+        return due(self, since, now + 500_000)
+
+    patch.setattr(Schedule, "_due", early)
+
+
+@bug("H4", "A tick is noted first, and its run is started after that")
+def runs_follow_their_ticks(patch: Patch) -> None:
+    decide = ScheduleState.decide
+
+    def in_two_steps(
+        self: ScheduleState, tick: int, became: Became, at: int, new: NewInvocation | None = None
+    ) -> bool:
+        won = decide(self, tick, became, at)
+        if won and new is not None:
+            self._backend.start(new, "return")
+        return won
+
+    patch.setattr(ScheduleState, "decide", in_two_steps)
+
+
+@bug("H4", "A tick is known by the moment of the decision, so each scheduler has its own")
+def ticks_are_named_by_the_look(patch: Patch) -> None:
+    decide = ScheduleState.decide
+
+    def at_the_look(
+        self: ScheduleState, tick: int, became: Became, at: int, new: NewInvocation | None = None
+    ) -> bool:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(schedule_state, "name_of", lambda tick: f"{name_of(tick)}/{at}")
+            return decide(self, tick, became, at, new)
+
+    patch.setattr(ScheduleState, "decide", at_the_look)
+
+
+@bug("H4", "A run is started beside one that has not ended, although it is to be skipped")
+def overlap_is_not_looked_for(patch: Patch) -> None:
+    patch.setattr(Schedule, "_running", lambda self, backend: None)
+
+
+@bug("H5", "A look begins with the newest tick, so one that crashes leaves the older ones out")
+def the_newest_tick_comes_first(patch: Patch) -> None:
+    due = Schedule._due
+
+    def newest_first(self: Schedule, since: int, now: int) -> Any:
+        found, missed = due(self, since, now)
+        return found[::-1], missed
+
+    patch.setattr(Schedule, "_due", newest_first)

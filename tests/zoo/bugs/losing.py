@@ -8,11 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from perdure.api.client import Client
+from perdure.api.streams import Tail
 from perdure.backends.base import Disposition, InvocationRecord, RetryLater, Suspend
 from perdure.backends.memory import MemoryBackend
 from perdure.backends.memory_inbox import Inboxes
+from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
-from perdure.core.lifecycle import InvocationState
+from perdure.core.lifecycle import TERMINAL, InvocationState
 from perdure.engine.attempt import Attempt
 from perdure.engine.ledger import Ledger
 from perdure.worker.worker import Worker
@@ -173,3 +176,23 @@ def failed_attempts_are_forgotten(patch: Patch) -> None:
         return None if row.state is _S.RUNNING and not row.crashes else due_at(self, row)
 
     patch.setattr(MemoryBackend, "_due_at", never)
+
+
+@bug("B3", "What was published last is not read any more once its workflow has ended")
+def the_end_hides_the_rest(patch: Patch) -> None:
+    more = Tail.more
+
+    def none_at_the_end(self: Tail, record: InvocationRecord) -> list[Entry]:
+        return [] if record.state in TERMINAL else more(self, record)
+
+    patch.setattr(Tail, "more", none_at_the_end)
+
+
+@bug("B3", "An update that is asked again looks for its answer only in what is still to come")
+def answers_are_told_once(patch: Patch) -> None:
+    init = Tail.__init__
+
+    def ahead(self: Tail, client: Client, record: InvocationRecord, *, from_start: bool) -> None:
+        init(self, client, record, from_start=False)
+
+    patch.setattr(Tail, "__init__", ahead)

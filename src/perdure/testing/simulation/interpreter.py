@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from perdure import DistributedInvocation, Perdure, wf
-from perdure.errors import InvocationCancelled, InvocationEnded
+from perdure.errors import InvocationCancelled, InvocationEnded, ReceiveTimeout
 from perdure.testing.simulation.programs import Block, Op
 from perdure.testing.simulation.tasks import Tasks
 
@@ -61,6 +61,8 @@ class Programs:
             "sleep": self._sleep,
             "receive": self._receive,
             "tell": self._tell,
+            "answer": self._answer,
+            "publish": self._publish,
             "data": self._data,
             "undo": self._register_undo,
             "fail": self._fail,
@@ -137,6 +139,22 @@ class Programs:
         del frame
         wf.invocation().send("word", f"self{op.number}")
         return "told"
+
+    def _answer(self, op: Op, frame: Frame) -> object:
+        del frame
+        try:
+            with wf.receive_update("ask", str, timeout=op.amount) as update:
+                text = f"{update.value} {wf.uuid()}"
+                update.answer(text)
+                return text
+        except ReceiveTimeout:
+            return "nobody asked"
+
+    def _publish(self, op: Op, frame: Frame) -> object:
+        del frame
+        value = f"news{op.number} {wf.uuid()}"
+        wf.publish("news", value)
+        return value
 
     def _data(self, op: Op, frame: Frame) -> object:
         del op, frame

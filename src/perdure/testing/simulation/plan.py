@@ -23,6 +23,8 @@ class Workflow(msgspec.Struct, frozen=True):
         block: its program.
         at: seconds after the beginning at which it is started.
         letters: when messages are sent to it, in seconds after its start.
+        asks: when updates are sent to it, in seconds after the one before was answered.
+        is_read: somebody reads what it publishes.
         cancel_at: when it is cancelled, likewise; None for never.
         terminate_at, pause_at: when it is terminated, or paused, likewise.
         changed_at: when its code becomes another one, in seconds after the beginning.
@@ -47,6 +49,8 @@ class Workflow(msgspec.Struct, frozen=True):
     app: str = "simulated"
     by_script: bool = False
     awaits: bool = False
+    asks: tuple[float, ...] = ()
+    is_read: bool = False
 
 
 class Timetable(msgspec.Struct, frozen=True):
@@ -169,6 +173,8 @@ def _workflow(chance: random.Random, maker: Maker) -> Workflow:
         starts=chance.choice((1, 1, 1, 2)),
         by_script=chance.random() < 0.25,
         awaits=chance.random() < 0.4,
+        asks=tuple(chance.random() for _ in range(chance.choice((0, 0, 0, 1, 2)))),
+        is_read=chance.random() < 0.15,
     )
 
 

@@ -52,6 +52,8 @@ SIMPLE = {
     "draw": 2,
     "sleep": 3,
     "receive": 3,
+    "answer": 2,
+    "publish": 2,
     "data": 1,
     "queued": 1,
     "memo": 1,
@@ -88,6 +90,7 @@ number: a task that gives a whole number where a fraction is asked for.
 hostile: a task that raises what cannot even be shown. poison: a task that kills its process.
 record, draw, data: `wf.record`, draws of chance and time, `wf.set_data`.
 sleep; receive: a message, for so long at most; tell: a message to itself.
+answer: an update, for so long at most. publish: a value of the output stream.
 undo: registers a task to be called if the workflow fails.
 gather, select: branches. loop: so many rounds. child: started and waited for.
 begin: a child that is waited for at the end. cancelled: a child that is started and cancelled.
@@ -96,7 +99,9 @@ cleanup: a block with a task in its `finally`.
 """
 
 
-_COMMANDS = frozenset({"task", "flaky", "sleep", "record", "receive", "data", "tell", "undo"})
+_COMMANDS = frozenset(
+    {"task", "flaky", "sleep", "record", "receive", "answer", "publish", "data", "tell", "undo"}
+)
 
 
 class Maker:
@@ -153,7 +158,7 @@ class Maker:
             case "child" | "begin" | "cancelled" | "deadline" | "attempt" | "cleanup":
                 awaits = chance.random() < 0.5
                 return Op(kind, self._seconds(), (self._block(depth + 1),), number, awaits)
-            case "sleep" | "receive":
+            case "sleep" | "receive" | "answer":
                 return Op(kind, self._seconds(), (), number)
             case _:
                 return Op(kind, 0.0, (), number)

@@ -157,6 +157,10 @@ def _simpler(workflow: Workflow) -> Iterator[Workflow]:
         yield replace(workflow, starts=1)
     if workflow.letters:
         yield replace(workflow, letters=workflow.letters[:-1])
+    if workflow.asks:
+        yield replace(workflow, asks=workflow.asks[:-1])
+    if workflow.is_read:
+        yield replace(workflow, is_read=False)
     for name in ("cancel_at", "terminate_at", "pause_at", "changed_at", "timeout"):
         if getattr(workflow, name) is not None:
             yield replace(workflow, **{name: None})

@@ -22,6 +22,8 @@ from typing import Any, Protocol
 
 LOOKS_MAX = 20_000
 """Looks at a clock without any wait between them, after which a thread is held to loop for ever."""
+TURNS_MAX = 5_000
+"""Of threads at one moment. A hundred are many: what takes no time is done by few of them."""
 WATCHDOG_SECONDS = 20.0
 """Real seconds without a hand-over after which a simulated thread is held to hang in a real wait,
 which would be a bug of the simulation or a lock held across a call of the state backend."""
@@ -119,6 +121,7 @@ class Scheduler:
         story: told of everything that is noted, if it is given.
         looks: how often a clock was looked at since anything last waited.
         ended_by: told of an error that ends a thread.
+        stuck: told when threads wake each other for ever and time does not go on.
     """
 
     def __init__(
@@ -137,6 +140,10 @@ class Scheduler:
         self.current: SimulatedThread | None = None
         self.looks = 0
         self.ended_by: Callable[[BaseException], None] = lambda _: None
+        self.stuck: Callable[[], None] = lambda: None
+        self._moment = start
+        self._before = 0
+        """Events before this moment."""
         self._chance = chance
         self._ready: list[SimulatedThread] = []
         self._timers: list[tuple[int, int, int, SimulatedThread]] = []
@@ -275,7 +282,7 @@ class Scheduler:
             if len(ready) > 1:
                 index = int(self._chance.random() * len(ready))
                 ready[index], ready[-1] = ready[-1], ready[index]
-            thread = ready.pop() if ready else self._due()
+            thread = ready.pop() if ready and not self._is_stuck() else self._due()
             owner = thread.owner
             if (held := owner.stopped_until) > self.now and not owner.dead:
                 thread.waits = True
@@ -283,6 +290,18 @@ class Scheduler:
                 continue
             self.events += 1
             return thread
+
+    def _is_stuck(self) -> bool:
+        """Whether so much happens at this moment that it will never be over.
+
+        Time is made to go on then, so that somebody can put an end to it.
+        """
+        if self.now != self._moment:
+            self._moment, self._before = self.now, self.events
+        elif self.events - self._before > TURNS_MAX:
+            self.stuck()
+            return True
+        return False
 
     def _due(self) -> SimulatedThread:
         """Go to the time of the next timer, and end the wait of whoever waits for it."""

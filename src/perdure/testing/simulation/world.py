@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar, cast
@@ -21,10 +22,12 @@ from perdure.backends.base import (
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import RESUMABLE, TERMINAL, InvocationState
 from perdure.errors import PerdureError
-from perdure.testing.simulation.actors import APP, Client, Operator, Timekeeper, Worker
+from perdure.testing.simulation.actors import APP, Operator, Worker
 from perdure.testing.simulation.apps import Apps, SimulatedApp
 from perdure.testing.simulation.backend import Call, SimulatedBackend
 from perdure.testing.simulation.checks.broken import Broken, Moment
+from perdure.testing.simulation.checks.outside import Outside
+from perdure.testing.simulation.clients import Asker, Client, Errand, Reader, Timekeeper, run
 from perdure.testing.simulation.luck import Fault, Luck
 from perdure.testing.simulation.oracle import Oracle
 from perdure.testing.simulation.plan import SECOND, Plan, chance_of
@@ -72,10 +75,12 @@ class World:
         self.failure: BaseException | None = None
         self.scheduler = Scheduler(chance_of(plan.seed, "turns"), BEGINNING, carriers, story)
         self.scheduler.ended_by = self.fail
+        self.scheduler.stuck = self._stuck
         self.luck = Luck(chance_of(plan.seed, "faults"), plan.spared)
         self._folder = TemporaryDirectory() if plan.store == "sqlite" else None
         self.store = self._make_store()
         self.oracle = Oracle(self.store, self._may_stop, plan.timetable)
+        self.outside = Outside(self.store, self.fail)
         self._apps = apps
         self._chance = chance_of(plan.seed, "delays")
         self._entropy = chance_of(plan.seed, "entropy")
@@ -83,8 +88,7 @@ class World:
         self._processes: list[Process] = []
         self._late: list[tuple[Call, Callable[[], object]]] = []
         self._dead: frozenset[str] = frozenset()
-        self._clients = 0
-        self._ticks = False
+        self._errands = 0
         self._failed: dict[Process, deque[int]] = {}
         self.kinds: Counter[str] = Counter()
         self.ground = Process(self.scheduler, "world")
@@ -134,19 +138,23 @@ class World:
                 self.ground.spawn(f"init {worker.name}", worker.keep_alive)
             for number, workflow in enumerate(self.plan.workflows, 1):
                 for copy in range(workflow.starts):
-                    self._clients += 1
                     name = f"c{number}{'abcdef'[copy]}"
-                    self.ground.spawn(name, Client(self, name, -number, workflow).run)
+                    self._send_off(name, Client(self, name, -number, workflow), workflow.at)
+                if workflow.asks:
+                    asker = Asker(self, f"main{number}", workflow)
+                    self._send_off(f"asker{number}", asker, workflow.at)
+                if workflow.is_read:
+                    reader = Reader(self, f"main{number}", workflow.app)
+                    self._send_off(f"reader{number}", reader, workflow.at)
             self.ground.spawn("operator", Operator(self).run)
             until = BEGINNING + FAULTS_SECONDS * SECOND
             if self.plan.timetable is not None:
-                self._ticks = True
-                keeper = Timekeeper(self, self.plan.timetable, until)
-                self.ground.spawn("timekeeper", keeper.run)
+                self._send_off("timekeeper", Timekeeper(self, self.plan.timetable, until))
             self.trouble.make(self._workers, until, self._is_over)
             self._until_all_is_over()
             if self.failure is None:
                 self.oracle.complete()
+                self.outside.complete()
                 self._replay_all()
         except Broken as broken:
             self.fail(broken)
@@ -155,10 +163,14 @@ class World:
         finally:
             self._end()
 
+    def _send_off(self, name: str, errand: Errand, at: float = 0.0) -> None:
+        self._errands += 1
+        self.ground.spawn(name, partial(run, self, name, errand, at))
+
     def _is_over(self) -> bool:
         if self.failure is not None:
             return True
-        if self._clients or self._ticks or self.store.damaged or self._is_changed():
+        if self._errands or self.store.damaged or self._is_changed():
             return False
         return all(row.state in TERMINAL for row in self.store.rows().values())
 
@@ -168,7 +180,7 @@ class World:
             if self.scheduler.now > until or self.scheduler.events > EVENTS_MAX:
                 rows = self.store.rows().values()
                 live = [row for row in rows if row.state not in TERMINAL]
-                text = f"{self._clients} clients wait, and these do not end: {live}"
+                text = f"{self._errands} clients wait, and these do not end: {live}"
                 raise Broken("I16", text)
             self.scheduler.sleep(SECOND)
 
@@ -199,6 +211,9 @@ class World:
         thread = self.scheduler.current
         name = "a thread" if thread is None else thread.name
         self.fail(Broken("G1", f"{name} looks at its clock again and again and never waits"))
+
+    def _stuck(self) -> None:
+        self.fail(Broken("G1", "threads wake each other again and again, and no time passes"))
 
     def _end(self) -> None:
         for process in self._processes:
@@ -296,9 +311,9 @@ class World:
         self.scheduler.sleep(self._chance.randrange(1, SOON))
         process.kill()
 
-    def client_ended(self) -> None:
-        """One client has all it wanted."""
-        self._clients -= 1
+    def errand_ended(self) -> None:
+        """See `Ground.errand_ended`."""
+        self._errands -= 1
 
     def ticks_on(self, look: Callable[[], ScheduleInfo]) -> None:
         """See `Ground.ticks_on`."""
@@ -308,10 +323,6 @@ class World:
                 self.fail(Broken("I14", f"after {TICK_SECONDS} s no tick is decided: {tick}"))
                 raise Crashed
             self.scheduler.sleep(SECOND // 2)
-
-    def timetable_ended(self) -> None:
-        """See `Ground.timetable_ended`."""
-        self._ticks = False
 
     # --- the line to the store (perdure.testing.simulation.backend) ------------------------------
 

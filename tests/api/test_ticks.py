@@ -72,6 +72,58 @@ CHANGES: list[tuple[str, str, int, list[str]]] = [
         utc(2026, 3, 28),
         ["2026-03-28T02:30:00Z", "2026-03-29T02:30:00Z", "2026-03-30T02:30:00Z"],
     ),
+    # A field of seconds in front changes nothing of it.
+    (
+        "0 30 2 * * *",
+        "Europe/Berlin",
+        utc(2026, 3, 28),
+        ["2026-03-28T01:30:00Z", "2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"],
+    ),
+    (
+        "0 30 2 * * *",
+        "Europe/Berlin",
+        utc(2026, 10, 24),
+        ["2026-10-24T00:30:00Z", "2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"],
+    ),
+    # Santiago: 24:00 -> 01:00 on 2026-09-06 at 04:00Z, a Sunday.
+    (
+        "*/30 1 * * SUN",
+        "America/Santiago",
+        utc(2026, 9, 5),
+        ["2026-09-06T04:00:00Z", "2026-09-06T04:30:00Z", "2026-09-13T04:00:00Z"],
+    ),
+    (
+        "*/30 0 * * SUN",
+        "America/Santiago",
+        utc(2026, 9, 5),
+        ["2026-09-13T03:00:00Z", "2026-09-13T03:30:00Z", "2026-09-20T03:00:00Z"],
+    ),
+    (
+        "0 0 * * SUN",
+        "America/Santiago",
+        utc(2026, 9, 5),
+        ["2026-09-06T04:00:00Z", "2026-09-13T03:00:00Z", "2026-09-20T03:00:00Z"],
+    ),
+    # Lord Howe: 02:00 -> 02:30 on 2026-10-04 at 15:30Z; 02:00 -> 01:30 on 2026-04-05 at 15:00Z.
+    (
+        "*/10 23 4 10 *",
+        "Australia/Lord_Howe",
+        utc(2026, 10, 3),
+        ["2026-10-04T12:00:00Z", "2026-10-04T12:10:00Z", "2026-10-04T12:20:00Z"],
+    ),
+    (
+        "*/15 1 5 4 *",
+        "Australia/Lord_Howe",
+        utc(2026, 4, 4, 14, 30),
+        ["2026-04-04T14:45:00Z", "2026-04-04T15:00:00Z", "2026-04-04T15:15:00Z"],
+    ),
+    # Apia had no 2011-12-30.
+    (
+        "0 12 30 * *",
+        "Pacific/Apia",
+        utc(2011, 12, 1),
+        ["2011-12-30T10:00:00Z", "2012-01-29T22:00:00Z", "2012-03-29T22:00:00Z"],
+    ),
 ]
 
 
@@ -87,11 +139,25 @@ RULES: list[tuple[str, str]] = [
     ("10 * * * *", "America/New_York"),
     ("0,30 1,2 * * *", "America/New_York"),
     ("0 */2 * * *", "Australia/Lord_Howe"),
+    ("*/5 2-4 * * *", "Australia/Lord_Howe"),
+    ("*/20 23 * * *", "Australia/Lord_Howe"),
+    ("*/15 * * * SUN", "America/Santiago"),
 ]
 
 
 @pytest.mark.parametrize(("rule", "zone"), RULES)
-@pytest.mark.parametrize("day", [(2026, 3, 7), (2026, 3, 28), (2026, 10, 24), (2026, 10, 31)])
+@pytest.mark.parametrize(
+    "day",
+    [
+        (2026, 3, 7),
+        (2026, 3, 28),
+        (2026, 4, 4),
+        (2026, 9, 5),
+        (2026, 10, 3),
+        (2026, 10, 24),
+        (2026, 10, 31),
+    ],
+)
 def test_the_ticks_are_the_same_wherever_one_begins(
     rule: str, zone: str, day: tuple[int, int, int]
 ) -> None:

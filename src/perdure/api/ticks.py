@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta, tzinfo
+from datetime import UTC, timedelta, tzinfo
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from perdure.api.moments import from_datetime, to_datetime
+from perdure.api.wall_clock import WallClock
 from perdure.core.retry import seconds
 from perdure.errors import ConfigurationError
 from perdure.values.scalars import find_zone
@@ -74,10 +75,10 @@ class Cron:
 
         self._make = CronSim
         self._expression = expression
-        self._zone = zone
+        self._clock = WallClock(zone)
         self.text = expression
         try:
-            first = next(self.after(0), None)
+            first = next(self._walls(0), None)
         except CronSimError as error:
             raise ConfigurationError(
                 f"The schedule {expression!r} cannot be read, or never fires: {error}. Expected "
@@ -88,14 +89,45 @@ class Cron:
             raise ConfigurationError(
                 f"The schedule {expression!r} never fires: no day of the next 50 years fits it."
             )
+        minute, hour = expression.split()[-5:-3]
+        self._real_time = minute.startswith("*") or hour.startswith("*")
 
     def after(self, moment: int) -> Iterator[int]:
         """See `Ticks.after`."""
-        start = to_datetime(moment).astimezone(self._zone)
+        return self._in_real_time(moment) if self._real_time else self._at_times(moment)
+
+    def _walls(self, wall: int) -> Iterator[int]:
+        """The later readings that fit, of a clock that nobody ever changes.
+
+        What becomes of them when the clock is changed is not cronsim's to say: it walks an aware
+        datetime by whole hours and days, and so loses its way where the clock is changed at
+        midnight, or by half an hour.
+        """
+        start = to_datetime(wall).replace(tzinfo=None)
         for found in self._make(self._expression, start):
-            tick = from_datetime(found)
-            if tick > moment:  # in the hour that comes twice, it begins with the first of the two
+            yield from_datetime(found.replace(tzinfo=UTC))
+
+    def _at_times(self, moment: int) -> Iterator[int]:
+        last = moment
+        for wall in self._walls(moment + self._clock.ahead(moment)):
+            tick = self._clock.first_moment(wall)
+            if tick > last:  # what a gap skips is one tick, and in the hour that comes twice...
+                yield tick  # ...the second of the two may be where one begins
+                last = tick
+
+    def _in_real_time(self, moment: int) -> Iterator[int]:
+        wall: int | None = moment + self._clock.ahead(moment)
+        while wall is not None:
+            ahead, start, wall = self._clock.ahead(moment), wall, None
+            for shown in self._walls(start):
+                tick = shown - ahead
+                change = self._clock.change(moment, tick)
+                if change is not None:
+                    moment = change  # where the clock shows something that may fit as well
+                    wall = change - 1 + self._clock.ahead(change)
+                    break
                 yield tick
+                moment = tick
 
 
 def between(ticks: Ticks, after: int, until: int) -> Iterator[int]:

@@ -212,6 +212,37 @@ def test_pause_and_resume(store: Store) -> None:
     assert app.schedules.run_due() == []
 
 
+def test_what_was_due_before_a_pause_is_not_lost_by_it(store: Store) -> None:
+    at(store, START)
+    app = scheduled(store, catch_up="all")
+    schedule = app.schedules["tick"]
+    app.schedules.run_due()
+    for _ in range(2):  # 12:01 and 12:02 are due, 12:04 again, and nobody looks
+        store.env.advance(1.75 * MINUTE)
+        schedule.pause()
+        store.env.advance(0.75 * MINUTE)
+        schedule.resume()
+    store.env.advance(MINUTE)
+    started = [run.invocation_id for run in app.schedules.run_due()]
+    assert started == minutes(1, 2, 4, 6)
+    assert schedule.info().last_became == "started"
+    store.env.advance(MINUTE)
+    assert [run.invocation_id for run in app.schedules.run_due()] == minutes(7)
+
+
+def test_what_was_due_before_a_pause_is_missed_as_the_policy_says(store: Store) -> None:
+    at(store, START)
+    app = scheduled(store, "*/5 * * * *", catch_up="all", catch_up_limit=1)
+    schedule = app.schedules["tick"]
+    app.schedules.run_due()
+    store.env.advance(10 * MINUTE)
+    schedule.pause()
+    store.env.advance(11 * MINUTE)
+    schedule.resume()
+    store.env.advance(4 * MINUTE)
+    assert [run.invocation_id for run in app.schedules.run_due()] == minutes(10, 25)
+
+
 def test_pauses_race(store: Store) -> None:
     apps = [scheduled(store) for _ in range(4)]
     changed = in_threads(4, lambda number: apps[number].schedules["tick"].pause(str(number)))

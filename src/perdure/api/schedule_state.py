@@ -53,16 +53,26 @@ class ScheduleState:
         self._backend = backend
         self._identity = (app, WORKFLOW_TYPE, name)
 
-    def since(self, now: int) -> int | None:
-        """Ticks up to this moment are settled; None while the schedule is paused.
+    def open_spans(self, now: int) -> list[tuple[int, int]]:
+        """Where undecided ticks are looked for, as `after < tick <= until`, oldest first.
 
-        The first look at a new schedule settles all that was before it.
+        That is from the newest decided tick to now, without the pauses in between; nothing while
+        the schedule is paused. The first look at a new schedule settles all that was before it.
         """
-        change = self.last_change()
-        if change.paused:
-            return None
+        number = self._changes()
+        if number and self._change(number).paused:
+            return []
         first = self._get(_FIRST) or self._put(_FIRST, str(now).encode())
-        return max(self.handled() or 0, _number(_FIRST, first), change.at)
+        settled = max(self.handled() or 0, _number(_FIRST, first))
+        spans: list[tuple[int, int]] = []
+        until = now
+        while until > settled and number:  # pauses and resumes take turns, the first is a pause
+            spans.append((max(settled, self._change(number).at), until))
+            until = self._change(number - 1).at
+            number -= 2
+        if until > settled:
+            spans.append((settled, until))
+        return spans[::-1]
 
     def handled(self) -> int | None:
         """The newest tick that was decided, or None."""
@@ -94,13 +104,7 @@ class ScheduleState:
     def last_change(self) -> Change:
         """The latest pause or resume."""
         number = self._changes()
-        if not number:
-            return NEVER_CHANGED
-        body = self._get(f"change:{number}")
-        try:
-            return _decode_change(body or b"")
-        except UNREADABLE as error:
-            raise _unreadable(f"change:{number}", body, error) from error
+        return self._change(number) if number else NEVER_CHANGED
 
     def change(self, *, paused: bool, reason: str) -> bool:
         """Pause or resume; False if it is so already."""
@@ -112,6 +116,13 @@ class ScheduleState:
             put = self._new_put(f"change:{number + 1}", body, (_CHANGES, number + 1))
             if self._store(put).body == body:
                 return True
+
+    def _change(self, number: int) -> Change:
+        body = self._get(f"change:{number}")
+        try:
+            return _decode_change(body or b"")
+        except UNREADABLE as error:
+            raise _unreadable(f"change:{number}", body, error) from error
 
     def _changes(self) -> int:
         return _number(_CHANGES, self._get(_CHANGES) or b"0")

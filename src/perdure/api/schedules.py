@@ -111,10 +111,7 @@ class Schedule:
         """
         runtime = self._client.runtime
         now, state = runtime.backend.now(), self._state()
-        since = state.since(now)
-        if since is None:
-            return []
-        due, newest_missed = self._due(since, now)
+        due, newest_missed = self._due(state.open_spans(now), now)
         if not due and newest_missed is not None:
             state.decide(newest_missed, "missed", now)
         started: list[InvocationKey] = []
@@ -130,12 +127,17 @@ class Schedule:
             runtime.hub.touched(tuple(started))
         return started
 
-    def _due(self, since: int, now: int) -> tuple[list[int], int | None]:
+    def _due(self, spans: list[tuple[int, int]], now: int) -> tuple[list[int], int | None]:
         """The ticks to start, oldest first, and the newest of the missed ones, if any."""
-        policy = self.policy
-        on_time_from = max(since, now - MISSED_SECONDS * flows.MICROSECONDS)
-        on_time = list(tick_rules.between(self.ticks, on_time_from, now))
-        missed = tick_rules.latest(self.ticks, since, on_time_from, policy.catch_up_limit + 1)
+        policy, ticks = self.policy, self.ticks
+        border = now - MISSED_SECONDS * flows.MICROSECONDS
+        on_time: list[int] = []
+        missed: list[int] = []
+        for after, until in reversed(spans):
+            on_time[:0] = tick_rules.between(ticks, max(after, border), until)
+            wanted = policy.catch_up_limit + 1 - len(missed)
+            if wanted > 0:
+                missed[:0] = tick_rules.latest(ticks, after, min(until, border), wanted)
         if not missed:
             return on_time, None
         caught_up = {
@@ -204,6 +206,7 @@ class Schedule:
         """Go on with the ticks from now on; False if it is not paused.
 
         The ticks of the pause are not missed and are not caught up with; `backfill` starts them.
+        One that was due before the pause, and that nobody had decided yet, is late or missed.
         """
         refuse_undurable("schedule.resume()")
         return self._state().change(paused=False, reason="")

@@ -258,7 +258,7 @@ def _read_tick(body: bytes) -> None:
     backend: Any = _Register(body)
     state = ScheduleState(backend, "app", "schedule")
     refused = []
-    for read in (state.last_change, lambda: state.became(0), state.handled, lambda: state.since(0)):
+    for read in (state.last_change, lambda: state.became(0), state.handled, lambda: state.open_spans(0)):
         try:
             read()
         except JournalCorrupted as error:

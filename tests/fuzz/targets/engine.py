@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -257,8 +258,9 @@ class _Register:
 def _read_tick(body: bytes) -> None:
     backend: Any = _Register(body)
     state = ScheduleState(backend, "app", "schedule")
+    spans = partial(state.open_spans, 0)
     refused = []
-    for read in (state.last_change, lambda: state.became(0), state.handled, lambda: state.open_spans(0)):
+    for read in (state.last_change, partial(state.became, 0), state.handled, spans):
         try:
             read()
         except JournalCorrupted as error:

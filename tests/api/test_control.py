@@ -402,14 +402,21 @@ def test_cancelled_is_no_exception():
 @pytest.mark.parametrize(
     ("reason", "told"), [("", r"no result\.$"), ("out of stock", r"result\. Reason: out of stock$")]
 )
-def test_the_reason_reaches_who_asks(store, how, begun, reason, told):
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_the_reason_reaches_who_asks(store, colour, how, begun, reason, told):
     app = store.app(virtual=True, local_worker=False)
 
-    @app.workflow(name="flow")
+    @app.workflow(name="sync")
     def flow() -> None:
         wf.sleep(3600)
 
-    handle = flow.start()
+    @app.workflow(name="async")
+    async def aflow() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(wf.receive_async("go"))
+            await wf.sleep(3600)
+
+    handle = (flow if colour == "sync" else aflow).start()
     if begun:
         run_until_idle(app)
     getattr(handle, how)(reason)

@@ -213,7 +213,10 @@ def reason_of(record: InvocationRecord, outcome: bytes) -> str:
     Raises:
         DeserializationError: the bytes are damaged.
     """
-    if not is_record_of(outcome, Cancelled):
+    from asyncio import CancelledError  # noqa: PLC0415 - 50 ms, for who asks after a cancellation
+
+    # An async workflow ends with what asyncio raised in it.
+    if not (is_record_of(outcome, Cancelled) or is_record_of(outcome, CancelledError)):
         return ""
     message = message_of(outcome)
     nothing = ended_as(record.key, record.state, "")

@@ -8,9 +8,11 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterable, Sequence
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, Self, cast
 
+from perdure.api.checks import count, several
 from perdure.api.client import Client
 from perdure.api.from_outside import FromOutside
 from perdure.api.functions import Registered
@@ -30,6 +32,7 @@ from perdure.backends.limits import QueueStatus
 from perdure.backends.server import Spread
 from perdure.core.identity import InvocationKey, read_key, validate_identifier
 from perdure.core.lifecycle import InvocationState
+from perdure.core.retry import seconds
 from perdure.drivers import make_backend
 from perdure.engine.bodies import BodyRunner
 from perdure.engine.committer import Committer
@@ -51,6 +54,7 @@ from perdure.worker.worker import Serving
 
 EXIT_SECONDS = 2.0
 """How long the end of the interpreter waits for attempts to let go of their leases."""
+_KINDS: tuple[InvocationKind, ...] = ("workflow", "task")
 CLOSE_SECONDS = 30.0
 """The same for an explicit `close()`, which may wait for a task body to return."""
 
@@ -71,8 +75,8 @@ class Perdure(Transactions, FromOutside, Movable):
         synchronous: "full" (default) survives power loss; "normal" may lose the newest commits.
         local_worker: False if this process only starts and reads, and workers run elsewhere.
         concurrency: attempts at a time in this process.
-        lease: seconds that a claim holds without renewal.
-        grace: seconds that a waiting workflow keeps its frame before it is dropped.
+        lease: seconds or timedelta that a claim holds without renewal.
+        grace: seconds or timedelta that a waiting workflow keeps its frame before it is dropped.
         crash_limit: crashes without progress after which an invocation is dead.
         code_version: stored with every start.
         backend: a state backend object instead of a url.
@@ -90,8 +94,8 @@ class Perdure(Transactions, FromOutside, Movable):
         synchronous: Literal["full", "normal"] | None = None,
         local_worker: bool | None = None,
         concurrency: int | None = None,
-        lease: float | None = None,
-        grace: float | None = None,
+        lease: float | timedelta | None = None,
+        grace: float | timedelta | None = None,
         crash_limit: int | None = None,
         code_version: str | None = None,
         backend: Backend | None = None,
@@ -105,14 +109,19 @@ class Perdure(Transactions, FromOutside, Movable):
                 "synchronous": synchronous,
                 "local_worker": local_worker,
                 "concurrency": concurrency,
-                "lease": lease,
-                "grace": grace,
+                "lease": _as_seconds(lease),
+                "grace": _as_seconds(grace),
                 "crash_limit": crash_limit,
                 "code_version": code_version,
             }
         )
         self._env: Env = env or SystemEnv()
         self._backend = backend or make_backend(self.settings, self._env)
+        if not hasattr(self._backend, "store_id"):
+            raise ConfigurationError(
+                f"backend={backend!r} is no state backend. A URL comes first, and without a name: "
+                'Perdure("sqlite:///orders.db").'
+            )
         self._types = TypeRegistry()
         self._types.register(InvocationState)
         self.registry = Registry()
@@ -160,6 +169,8 @@ class Perdure(Transactions, FromOutside, Movable):
             kind: what it is, where its code is not registered in this process.
         """
         validate_identifier(name, "name")
+        if kind not in _KINDS:
+            raise ConfigurationError(f"kind={kind!r}: expected one of {', '.join(_KINDS)}.")
         definition = self.registry.get(name)
         if definition is not None and isinstance(definition.public, Registered):
             return cast("Registered[..., Any]", definition.public)
@@ -217,13 +228,18 @@ class Perdure(Transactions, FromOutside, Movable):
         after: InvocationInfo | None,
     ) -> list[InvocationInfo]:
         refuse_undurable(f"app.{kind}s(...)")
-        if not 1 <= limit <= 10_000:
-            raise ConfigurationError(f"limit={limit!r}: expected 1 to 10,000.")
+        count(limit, "limit", most=10_000)
+        if after is not None and not isinstance(after, InvocationInfo):
+            raise ConfigurationError(f"after={after!r}: expected the last item of the page before.")
         if name is not None:
             validate_identifier(name, "name")
         if id_prefix:
             validate_identifier(id_prefix, "id_prefix")
-        wanted = [status] if isinstance(status, str) else list(status or ())
+        wanted = (
+            [status]
+            if isinstance(status, str)
+            else several(() if status is None else status, "status", '["parked", "dead"]')
+        )
         try:
             states = tuple(InvocationState(item) for item in wanted)
         except ValueError as error:
@@ -334,13 +350,16 @@ class Perdure(Transactions, FromOutside, Movable):
                 migrated the database, and this one is too old to write to it (`SchemaMismatch`).
                 Call `close()` from another thread then; what it ran is taken over by others.
         """
-        served = None if queues is None else frozenset(map(queue_name, queues))
-        if concurrency is not None and concurrency < 1:
-            raise ConfigurationError(f"concurrency={concurrency!r}: expected at least 1.")
+        served = None if queues is None else several(queues, "queues", '["gpu"]')
+        if concurrency is not None:
+            count(concurrency, "concurrency")
         worker = StandingWorker(
             self.runtime,
             self.registry,
-            serves=Serving(self.declared_queues.limits, served),
+            serves=Serving(
+                self.declared_queues.limits,
+                None if served is None else frozenset(map(queue_name, served)),
+            ),
             concurrency=concurrency or self.settings.concurrency,
             ended=on_stop,
         )
@@ -385,6 +404,7 @@ class Perdure(Transactions, FromOutside, Movable):
 
         Calling it twice is harmless; using the app afterwards opens it again.
         """
+        seconds(timeout, "timeout")
         runtime, local = self._runtime, self._local
         if runtime is None or local is None or self._pid != os.getpid():
             return True
@@ -432,6 +452,11 @@ class Perdure(Transactions, FromOutside, Movable):
     def __repr__(self) -> str:
         """Name and number of functions; no URL, it may hold a password one day."""
         return f"<Perdure {self.settings.name!r} with {len(self.registry)} functions>"
+
+
+def _as_seconds(given: float | timedelta | None) -> float | None:
+    """As settings have durations; what is no duration is refused there."""
+    return given.total_seconds() if isinstance(given, timedelta) else given
 
 
 def _close_at_exit(reference: weakref.ref[Perdure]) -> None:

@@ -34,10 +34,11 @@ class RegistrationError(PerdureError):
     code = "PRD002"
 
 
-class UnknownName(PerdureError):
-    """No task or workflow of this name is registered in this process."""
+class UnknownName(PerdureError, KeyError):
+    """No task, workflow, query or schedule of this name is registered in this process."""
 
     code = "PRD003"
+    __str__ = Exception.__str__  # that of KeyError is the repr
 
 
 class InvalidIdentifier(PerdureError):
@@ -254,6 +255,13 @@ class UpdateTimeout(PerdureError, TimeoutError):
     """An update was not answered in time. It stays accepted: ask again with the same id."""
 
     code = "PRD051"
+
+
+class NotPublished(PerdureError, KeyError):
+    """The workflow has published no data of this name with `wf.set_data`."""
+
+    code = "PRD054"
+    __str__ = Exception.__str__  # that of KeyError is the repr
 
 
 class UpdateAnswered(PerdureError):

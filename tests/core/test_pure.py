@@ -237,9 +237,15 @@ def test_policies_at_the_edge(edge):
 
 def test_what_is_wrong_with_a_policy_is_told():
     for wrong, told in (
-        ({"attempts": 0}, r"^Retry\(attempts=0\): expected 1 to 1000000"),
-        ({"wait_factor": 0.5}, r"^Retry\(wait_factor=0\.5\): at least 1"),
-        ({"jitter": 2}, r"^Retry\(jitter=2\): expected 0 to 1"),
+        ({"attempts": 0}, r"^Retry\(attempts=0\): expected a whole number from 1 to 1,000,000"),
+        ({"attempts": "3"}, r"^Retry\(attempts='3'\): expected a whole number"),
+        ({"attempts": True}, r"^Retry\(attempts=True\): expected a whole number"),
+        ({"on": ConnectionError}, r"^Retry\(on=.*ConnectionError.*\): expected exception classes"),
+        ({"on": ("ValueError",)}, r"^Retry\(on=.*\): expected exception classes in a tuple"),
+        ({"wait_factor": 0.5}, r"^Retry\(wait_factor=0\.5\): expected a number from 1 on"),
+        ({"wait_factor": "2"}, r"^Retry\(wait_factor='2'\): expected a number"),
+        ({"jitter": 2}, r"^Retry\(jitter=2\): expected a number, 0 to 1"),
+        ({"jitter": None}, r"^Retry\(jitter=None\): expected a number"),
         ({"wait_initial": -1}, r"^Retry\(wait_initial=\.\.\.\) must be"),
         ({"wait_max": -1}, r"^Retry\(wait_max=\.\.\.\) must be"),
     ):

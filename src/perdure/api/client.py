@@ -298,6 +298,21 @@ class Client:
             )
         return record
 
+    def latest_of(self, definition: Definition, invocation_id: str) -> InvocationKey:
+        """The latest generation of an id, if it is one of this function.
+
+        Raises:
+            InvocationNotFound: there is none, or it is of another function.
+        """
+        record = self.latest(invocation_id)
+        if record.name not in definition.names:
+            raise InvocationNotFound(
+                f"Invocation {invocation_id!r} is the {record.kind} {record.name!r}, and not "
+                f"{definition.name!r}. Use the id of the one you mean; for whatever has this id: "
+                f"app.invocation({invocation_id!r})."
+            )
+        return record.key
+
     def outcome(self, record: InvocationRecord) -> object:
         """The result of an ended record, or raise what it recorded.
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar, cast, overload
 from zoneinfo import ZoneInfo
 
+from perdure.api.checks import flag, policy, several
 from perdure.api.client import Client
 from perdure.api.definition import Definition, Policy, default_name, refuse_unusable, unwrap_static
 from perdure.api.delivery import Delivery, check_asked, check_delivery, check_pace
@@ -152,15 +153,17 @@ class Decorators:
                 not fit.
         """
         check_choice(executor)
-        once = check_delivery(delivery, on_uncertain, executor, pure=pure)
+        errors = several(raises, "raises", "[CardDeclined]")
+        flag(completes_outside, "completes_outside")
+        once = check_delivery(delivery, on_uncertain, executor, pure=flag(pure, "pure"))
         pace = check_pace(heartbeat_timeout, executor, pure=pure)
 
         def register(target: Callable[..., Any]) -> Any:
             limit = None if timeout is None else seconds(timeout, "timeout")
             if limit == 0:
                 raise ConfigurationError("timeout=0: no body could end in time. Leave it out.")
-            policy = Policy(
-                retry=retry or NO_RETRY,
+            asked = Policy(
+                retry=policy(retry) or NO_RETRY,
                 timeout=limit,
                 heartbeat_timeout=pace,
                 queue=queue_name(queue),
@@ -171,8 +174,8 @@ class Decorators:
                 on_uncertain=None if on_uncertain is None else on_uncertain.definition,
                 completes_outside=completes_outside,
             )
-            definition = self._define(target, "task", name, aliases, policy)
-            self.register(*raises)
+            definition = self._define(target, "task", name, aliases, asked)
+            self.register(*errors)
             kind = AsyncTask if definition.is_async else SyncTask
             return cast("Any", kind)(definition, self.client)
 
@@ -226,12 +229,13 @@ class Decorators:
             RegistrationError: not callable, a name that is taken, or no readable signature.
             ConfigurationError: a limit of time that cannot be used.
         """
+        errors = several(raises, "raises", "[CardDeclined]")
         ends = read_ends(timeout, deadline, "workflow")
 
         def register(target: Callable[..., Any]) -> Any:
-            policy = Policy(queue=queue_name(queue), key=key, ends=ends)
-            definition = self._define(target, "workflow", name, aliases, policy)
-            self.register(*raises)
+            asked = Policy(queue=queue_name(queue), key=key, ends=ends)
+            definition = self._define(target, "workflow", name, aliases, asked)
+            self.register(*errors)
             kind = AsyncWorkflow if definition.is_async else SyncWorkflow
             return cast("Any", kind)(definition, self.client)
 
@@ -243,7 +247,7 @@ class Decorators:
         kind: InvocationKind,
         name: str | None,
         aliases: Sequence[str],
-        policy: Policy,
+        asked: Policy,
     ) -> Definition:
         if isinstance(target, Registered):
             raise RegistrationError(
@@ -252,30 +256,30 @@ class Decorators:
         function = unwrap_static(target)
         refuse_unusable(function)
         chosen = default_name(function) if name is None else validate_identifier(name, "name")
-        for alias in aliases:
+        for alias in several(aliases, "aliases", '["its.older.name"]'):
             validate_identifier(alias, "alias")
-        definition = Definition(function, kind=kind, name=chosen, types=self._types, policy=policy)
-        if policy.executor != "thread":
+        definition = Definition(function, kind=kind, name=chosen, types=self._types, policy=asked)
+        if asked.executor != "thread":
             if definition.is_async:
                 raise RegistrationError(
                     f"Task {chosen!r} is async, so its body runs on the event loop of the worker "
                     "and not on an executor. Make it a plain def, or leave executor= out."
                 )
             publish(definition, function, self._types, self.client)
-        if policy.pure and not definition.is_plain:
+        if asked.pure and not definition.is_plain:
             raise RegistrationError(
                 f"Task {chosen!r} is pure=True and has a queue or a key, or is completed from "
                 "outside. Each call of it is an invocation of its own, whose start and end are "
                 "commits for which others wait, so nothing of it could be held back. Leave pure= "
                 "out, or queue=, key= and completes_outside=."
             )
-        if policy.once and policy.completes_outside:
+        if asked.once and asked.completes_outside:
             raise RegistrationError(
                 f"Task {chosen!r} is at_most_once and completes_outside: after a crash nobody "
                 "could tell whether its token was handed out. Leave delivery= out: the body runs "
                 "again with the same token, by which whoever gets it twice can know it."
             )
-        check_asked(definition, policy.on_uncertain)
+        check_asked(definition, asked.on_uncertain)
         self.registry.add(definition, aliases)
         return definition
 
@@ -313,7 +317,7 @@ class Decorators:
             worker_concurrency=worker_concurrency,
             key_concurrency=key_concurrency,
             rate=rate,
-            workers_only=workers_only,
+            workers_only=flag(workers_only, "workers_only"),
         )
 
     def schedule(  # noqa: PLR0913 - when, what and the policy, all by keyword
@@ -361,7 +365,12 @@ class Decorators:
             ConfigurationError: it never fires, or an argument cannot be used.
             RegistrationError: no workflow or task, or the name is taken.
         """
-        policy = make_policy(catch_up, catch_up_limit, overlap, jitter)
+        if callable(cron):
+            raise RegistrationError(
+                f"@app.schedule got {cron!r} in place of a cron expression. Say when it fires: "
+                '@app.schedule("0 3 * * *") above @app.workflow.'
+            )
+        asked = make_policy(catch_up, catch_up_limit, overlap, jitter)
         rule = cron if every is None else every
         if rule is None or (cron is not None and every is not None):
             raise ConfigurationError(
@@ -370,7 +379,7 @@ class Decorators:
             )
 
         def declare(target: F) -> F:
-            self.schedules.declare(target, rule, timezone, name, arguments or {}, policy)
+            self.schedules.declare(target, rule, timezone, name, arguments or {}, asked)
             return target
 
         return declare

@@ -213,10 +213,15 @@ class Definition:
         """The recorded form of a result and its decoded round trip."""
         if isinstance(value, CoroutineType):
             value.close()
+            remedy = (
+                "Await it and return what it gives: return await ..."
+                if self.is_async
+                else "Return a value. If the function is async behind a decorator that hides this, "
+                "let the wrapper of that decorator be an `async def`, or use functools.wraps in it."
+            )
             raise SerializationError(
-                f"{self._where_result}: calling it gave a coroutine, so it is async behind a "
-                "decorator that hides this. Let the wrapper of that decorator be an `async def`, "
-                "or use functools.wraps in it."
+                f"{self._where_result}: it is the coroutine {value.__qualname__!r}, which nobody "
+                f"awaited. {remedy}"
             )
         return self._result.encode_and_decode(value, self._where_result)
 

@@ -89,7 +89,7 @@ class Registered(Generic[P, R]):
 
     @property
     def client(self) -> Client:
-        """What it uses of its app; for tools that stand above the app."""
+        """What it uses of its app; for tools."""
         return self._client
 
     def options(  # noqa: PLR0913 - all that a start may ask, by keyword
@@ -178,11 +178,11 @@ class Registered(Generic[P, R]):
         """The typed handle of the latest generation of an id.
 
         Raises:
-            InvocationNotFound: there is none.
+            InvocationNotFound: there is none, or it is of another function.
         """
         validate_identifier(invocation_id, "id")
         refuse_undurable(f"{_short_name(self)}.get()")
-        return self._handle(self._client.latest(invocation_id).key)
+        return self._handle(self._client.latest_of(self.definition, invocation_id))
 
     def _handle(self, key: InvocationKey) -> DistributedInvocation[R]:
         return DistributedInvocation(self._client, key, self.definition)
@@ -282,8 +282,8 @@ class Registered(Generic[P, R]):
             )
         if not context.is_async and awaited:
             raise WrongColour(
-                f"{self.name!r} was called with await inside a sync workflow, which has no event "
-                f"loop. Write: {_sync_spelling(self)}"
+                f"{self.name!r} as it was called must be awaited, for which a sync workflow has no "
+                f"event loop. Write: {_sync_spelling(self)}"
             )
         return context
 
@@ -422,6 +422,7 @@ class Workflow(Registered[P, R]):
         Raises:
             RegistrationError: it is no plain function, or there is one for this name already.
         """
+        validate_identifier(name, "the name of an update")
 
         def register(function: Callable[[Any, T], None]) -> Callable[[Any, T], None]:
             add_validator(self.definition, name, function)

@@ -8,6 +8,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from perdure.api import sending
 from perdure.api.arguments import Arguments
+from perdure.api.checks import flag, prose
 from perdure.api.client import Client
 from perdure.api.definition import Call, Definition
 from perdure.api.moments import to_datetime
@@ -25,7 +26,7 @@ from perdure.engine.cancellation import Cancellation, ControlName
 from perdure.engine.context import WorkflowContext, current
 from perdure.engine.effects import Flow
 from perdure.engine.outcome import Outcome, ended_early, recorded_arguments, recorded_outcome
-from perdure.errors import OperationRefused, WrongColour
+from perdure.errors import NotPublished, OperationRefused, WrongColour
 from perdure.values import decode_exception
 
 P = ParamSpec("P")
@@ -174,14 +175,17 @@ class DistributedInvocation(Generic[R_co]):
         """What the workflow published as `name` with `wf.set_data`, as last committed.
 
         Raises:
-            KeyError: it published no such name and no default is given.
+            NotPublished: (a KeyError) it published no such name, and no default is given.
         """
         refuse_undurable("invocation.get_data(...)")
         body = self._client.runtime.backend.read_data(self.key).get(name)
         if body is not None:
             return self._client.untyped.decode(body, f"data {name!r}")
         if default is _MISSING:
-            raise KeyError(name)
+            raise NotPublished(
+                f"{self.key.invocation_id!r} has published no {name!r} with wf.set_data, as far as "
+                "it is committed. Give a default= for the time before it does."
+            )
         return default
 
     def last_heartbeat(self, type_: Any = Any, default: Any = None) -> Any:
@@ -399,8 +403,9 @@ class DistributedInvocation(Generic[R_co]):
 
         Raises:
             InvocationEnded: it has ended.
+            ConfigurationError: the reason is no text.
         """
-        self._control("cancel", Cancellation(reason, children))
+        self._control("cancel", reason, children)
 
     def terminate(self, reason: str = "", *, children: bool = True) -> None:
         """End it here and now as TERMINATED: its code does not learn of it and cleans nothing up.
@@ -408,7 +413,7 @@ class DistributedInvocation(Generic[R_co]):
         Raises:
             InvocationEnded: it has ended in another way.
         """
-        self._control("terminate", Cancellation(reason, children))
+        self._control("terminate", reason, children)
 
     def pause(self) -> None:
         """Stop a workflow until `resume`: at once if it waits, else when none of its bodies runs.
@@ -422,7 +427,8 @@ class DistributedInvocation(Generic[R_co]):
         refuse_undurable("invocation.pause()")
         control.pause(self._client.runtime, self._client.read(self.key).key)
 
-    def _control(self, what: ControlName, asked: Cancellation) -> None:
+    def _control(self, what: ControlName, reason: object, children: object) -> None:
+        asked = Cancellation(prose(reason, "reason"), flag(children, "children"))
         context = current()
         if isinstance(context, WorkflowContext):
             context.check()

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar, cast
 
+from perdure.api.checks import count
 from perdure.api.client import Client
 from perdure.api.definition import Definition
 from perdure.api.functions import Registered
@@ -33,6 +34,7 @@ from perdure.engine.outcome import Outcome
 from perdure.errors import (
     InvalidIdentifier,
     NotInWorkflow,
+    NotPublished,
     OperationRefused,
     RegistrationError,
 )
@@ -228,8 +230,12 @@ def token(nbytes: int = 32) -> str:
 
     Unlike the draws it cannot be computed by who knows the database's seed; it can be read there.
     In a task it is fresh on each attempt.
+
+    Raises:
+        ConfigurationError: no whole number of bytes from 1 to 65,536.
     """
     context = require_context("wf.token")
+    count(nbytes, "nbytes", most=TOKEN_BYTES_MAX)
     env = client_of(context).runtime.env
 
     def read() -> str:
@@ -343,6 +349,8 @@ def publish(name: str, value: object) -> None:
     context.perform(flows.publish(context, name, body, fingerprint(body)))
 
 
+TOKEN_BYTES_MAX = 65_536
+"""Bytes of one `token`; whoever wants more wants no secret."""
 _MISSING: Any = object()
 
 
@@ -352,7 +360,7 @@ def get_data(name: str, default: T = _MISSING) -> Any | T:
     In the workflow: its own last `set_data`. In a task of it: as last committed.
 
     Raises:
-        KeyError: nothing was published under it, and no default is given.
+        NotPublished: (a KeyError) nothing was published under it, and no default is given.
     """
     context = require_context("wf.get_data")
     client = client_of(context)
@@ -366,7 +374,10 @@ def get_data(name: str, default: T = _MISSING) -> Any | T:
     if body is not None:
         return client.untyped.decode(body, f"data {name!r}")
     if default is _MISSING:
-        raise KeyError(name)
+        raise NotPublished(
+            f"The workflow has published no {name!r} with wf.set_data. Give a default= for the "
+            "time before it does."
+        )
     return default
 
 

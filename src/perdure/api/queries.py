@@ -15,7 +15,7 @@ from perdure.backends.base import InvocationRecord
 from perdure.core.identity import InvocationKey, validate_identifier
 from perdure.engine.context import enter, leave
 from perdure.engine.letters import OWN_IDS
-from perdure.errors import OperationRefused, RegistrationError, UnknownName
+from perdure.errors import ConfigurationError, OperationRefused, RegistrationError, UnknownName
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,7 +43,13 @@ class Query(Generic[P, R]):
 
     def __call__(self, invocation: Handle, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """What it makes of this workflow's data; see `DistributedInvocation.query`."""
-        answer: R = ask(self._client, invocation.key, self, args, kwargs)
+        key: object = getattr(invocation, "key", None)
+        if not isinstance(key, InvocationKey):
+            raise ConfigurationError(
+                f"{self.name}({invocation!r}): expected the handle of a workflow. By its id: "
+                f"{self.name}(app.invocation({invocation!r}))"
+            )
+        answer: R = ask(self._client, key, self, args, kwargs)
         return answer
 
     def __repr__(self) -> str:
@@ -109,6 +115,10 @@ def ask(
         UnknownName: the workflow is not registered here, or has no such query.
         OperationRefused: a query of another workflow; or a workflow asks.
     """
+    if not isinstance(query, (str, Query)):
+        raise ConfigurationError(
+            f"invocation.query({query!r}): expected what @the_workflow.query gave, or its name."
+        )
     name = query if isinstance(query, str) else query.name
     refuse_undurable(f"invocation.query({name})")
     record = client.read(key)

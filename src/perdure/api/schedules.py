@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from perdure.api import ticks as tick_rules
+from perdure.api.checks import prose
 from perdure.api.client import Client
 from perdure.api.functions import Registered
 from perdure.api.invocation import DistributedInvocation
@@ -29,7 +30,7 @@ from perdure.core.identity import InvocationKey, validate_identifier
 from perdure.core.lifecycle import TERMINAL, InvocationState
 from perdure.core.retry import seconds
 from perdure.engine import flows
-from perdure.errors import ConfigurationError, InvalidIdentifier, RegistrationError
+from perdure.errors import ConfigurationError, InvalidIdentifier, RegistrationError, UnknownName
 
 logger = logging.getLogger("perdure.schedules")
 
@@ -198,9 +199,12 @@ class Schedule:
 
         Args:
             reason: text for people.
+
+        Raises:
+            ConfigurationError: the reason is no text.
         """
         refuse_undurable("schedule.pause(...)")
-        return self._state().change(paused=True, reason=reason)
+        return self._state().change(paused=True, reason=prose(reason, "reason"))
 
     def resume(self) -> bool:
         """Go on with the ticks from now on; False if it is not paused.
@@ -231,6 +235,10 @@ class Schedule:
             raise ConfigurationError(
                 f"backfill(..., {end!r}) ends in the future, whose ticks come by themselves. End "
                 "it at the present."
+            )
+        if first < -1:
+            raise ConfigurationError(
+                f"backfill({start!r}, ...) begins before 1970, where no tick is."
             )
         wanted: list[int] = []
         for tick in tick_rules.between(self.ticks, first, last):
@@ -326,8 +334,18 @@ class Schedules(Mapping[str, Schedule]):
         ]
 
     def __getitem__(self, name: str) -> Schedule:
-        """The schedule of this name; KeyError if there is none."""
-        return self._by_name[name]
+        """The schedule of this name.
+
+        Raises:
+            UnknownName: (a KeyError) there is none.
+        """
+        found = self._by_name.get(name)
+        if found is None:
+            raise UnknownName(
+                f"There is no schedule {name!r} in this process. Declared here: "
+                f"{', '.join(sorted(self._by_name)) or 'none'}. Import the module that declares it."
+            )
+        return found
 
     def __iter__(self) -> Iterator[str]:
         """All names."""
@@ -366,9 +384,10 @@ def _is_count(given: object) -> bool:
     return isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= BACKFILL_MAX
 
 
-def _check_arguments(function: Registered[..., Any], arguments: Mapping[str, Any]) -> None:
+def _check_arguments(function: Registered[..., Any], arguments: object) -> None:
     try:
-        function.definition.binder.bind((), arguments)
+        # What is no mapping is refused as a call with it would be.
+        function.definition.binder.bind((), dict(**cast("Mapping[str, Any]", arguments)))
     except TypeError as error:
         raise ConfigurationError(
             f"A schedule cannot call {function.name!r}: {error}. Give what it needs by name, such "

@@ -131,6 +131,8 @@ def _check(source: str, values: Mapping[str, Any]) -> None:
         except (msgspec.ValidationError, UnicodeEncodeError) as error:  # of what is no UTF-8
             shown = "" if key == "database_url" else f"={value!r}"  # it may hold a password
             why = str(error).partition(" - at ")[0]
+            if key == "synchronous":
+                why = 'expected "full" (default), or "normal", which may lose the newest commits'
             raise ConfigurationError(f"Setting {key}{shown} in {source}: {why}.") from error
         except ConfigurationError as error:
             raise ConfigurationError(f"Setting in {source}: {error}") from error

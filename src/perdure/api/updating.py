@@ -19,7 +19,7 @@ from perdure.api.waiting import Wanted
 from perdure.backends.base import InvocationRecord
 from perdure.backends.letters import Letter, Sent
 from perdure.core.entries import EntryKind
-from perdure.core.identity import InvocationKey, validate_identifier
+from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import TERMINAL
 from perdure.engine import letters
 from perdure.engine.context import current
@@ -48,7 +48,6 @@ def add_validator(definition: Definition, name: str, function: Callable[..., Any
     Raises:
         RegistrationError: it is no plain function, or there is one already.
     """
-    validate_identifier(name, "the name of an update")
     check_reader(definition, function, "update_validator")
     older = definition.validators.get(name)
     if older is not None and not is_redefinition(older, function):

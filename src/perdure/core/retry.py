@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import cast
 
 from perdure.errors import ConfigurationError
 
@@ -69,14 +70,23 @@ class Retry:
 
     def __post_init__(self) -> None:
         """Refuse a policy that could not mean anything."""
-        if not 1 <= self.attempts <= ATTEMPTS_MAX:
+        if not (_is_number(self.attempts, int) and 1 <= self.attempts <= ATTEMPTS_MAX):
             raise ConfigurationError(
-                f"Retry(attempts={self.attempts!r}): expected 1 to {ATTEMPTS_MAX}."
+                f"Retry(attempts={self.attempts!r}): expected a whole number from 1 to "
+                f"{ATTEMPTS_MAX:,}."
             )
-        if not self.wait_factor >= 1:
-            raise ConfigurationError(f"Retry(wait_factor={self.wait_factor!r}): at least 1.")
-        if not 0 <= self.jitter <= 1:
-            raise ConfigurationError(f"Retry(jitter={self.jitter!r}): expected 0 to 1.")
+        if not (_is_number(self.wait_factor, int, float) and self.wait_factor >= 1):
+            raise ConfigurationError(
+                f"Retry(wait_factor={self.wait_factor!r}): expected a number from 1 on."
+            )
+        if not (_is_number(self.jitter, int, float) and 0 <= self.jitter <= 1):
+            raise ConfigurationError(f"Retry(jitter={self.jitter!r}): expected a number, 0 to 1.")
+        on: object = self.on
+        if not isinstance(on, tuple) or not all(map(_is_exception, cast("tuple[object]", on))):
+            raise ConfigurationError(
+                f"Retry(on={on!r}): expected exception classes in a tuple, such as "
+                "on=(ConnectionError,)."
+            )
         seconds(self.wait_initial, "Retry(wait_initial=...)")
         seconds(self.wait_max, "Retry(wait_max=...)")
 
@@ -100,6 +110,14 @@ class Retry:
             full = longest
         full = min(full, longest)
         return full * (1 - self.jitter * chance)
+
+
+def _is_number(given: object, *kinds: type) -> bool:
+    return isinstance(given, kinds) and not isinstance(given, bool)
+
+
+def _is_exception(given: object) -> bool:
+    return isinstance(given, type) and issubclass(given, BaseException)
 
 
 NO_RETRY = Retry(attempts=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
+from perdure.api.checks import policy, several
 from perdure.api.decorators import Decorators
 from perdure.api.definition import (
     Policy,
@@ -145,18 +146,18 @@ class Transactions(Decorators):
             plain = unwrap_static(target)
             refuse_unusable(plain)
             chosen = default_name(plain) if name is None else validate_identifier(name, "name")
-            for alias in aliases:
+            for alias in several(aliases, "aliases", '["its.older.name"]'):
                 validate_identifier(alias, "alias")
             is_async = is_async_function(plain)
             database.refuse_colour(chosen, is_async=is_async)
-            policy = Policy(retry=retry or NO_RETRY, queue=queue_name(queue), key=key)
+            asked = Policy(retry=policy(retry) or NO_RETRY, queue=queue_name(queue), key=key)
             function = without_first(plain, database)
             definition = TransactionDefinition(
-                function, kind="task", name=chosen, types=self._types, policy=policy
+                function, kind="task", name=chosen, types=self._types, policy=asked
             )
             definition.around = InTransaction(definition, self._types, lambda: database.place)
             self.registry.add(definition, aliases)
-            self.register(*raises)
+            self.register(*several(raises, "raises", "[CardDeclined]"))
             kind = AsyncTask if is_async else SyncTask
             return cast("Any", kind)(definition, self.client)
 

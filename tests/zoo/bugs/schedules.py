@@ -25,21 +25,26 @@ def failed_schedules_rest(patch: Patch) -> None:
 
 @bug("H2", "What is due while nobody looks is forgotten: each look begins with the present")
 def only_the_present_counts(patch: Patch) -> None:
-    since = ScheduleState.since
+    spans = ScheduleState.open_spans
 
-    def from_now(self: ScheduleState, now: int) -> int | None:
-        known = since(self, now)
-        return None if known is None else max(known, now - 1_500_000)
+    def from_now(self: ScheduleState, now: int) -> list[tuple[int, int]]:
+        return [(max(after, now - 1_500_000), until) for after, until in spans(self, now)]
 
-    patch.setattr(ScheduleState, "since", from_now)
+    patch.setattr(ScheduleState, "open_spans", from_now)
+
+
+@bug("H5", "What was due before a pause is forgotten with what was due in it")
+def pauses_settle_what_was_before(patch: Patch) -> None:
+    spans = ScheduleState.open_spans
+    patch.setattr(ScheduleState, "open_spans", lambda self, now: spans(self, now)[-1:])
 
 
 @bug("H3", "Ticks are due a little before their time")
 def ticks_come_early(patch: Patch) -> None:
     due = Schedule._due
 
-    def early(self: Schedule, since: int, now: int) -> Any:
-        return due(self, since, now + 500_000)
+    def early(self: Schedule, spans: list[tuple[int, int]], now: int) -> Any:
+        return due(self, [(after, until + 500_000) for after, until in spans], now)
 
     patch.setattr(Schedule, "_due", early)
 
@@ -82,8 +87,8 @@ def overlap_is_not_looked_for(patch: Patch) -> None:
 def the_newest_tick_comes_first(patch: Patch) -> None:
     due = Schedule._due
 
-    def newest_first(self: Schedule, since: int, now: int) -> Any:
-        found, missed = due(self, since, now)
+    def newest_first(self: Schedule, spans: list[tuple[int, int]], now: int) -> Any:
+        found, missed = due(self, spans, now)
         return found[::-1], missed
 
     patch.setattr(Schedule, "_due", newest_first)

@@ -33,8 +33,8 @@ class Ticks:
         self._timetable = timetable or Timetable(())
         self._clock = 0
         self._first: int | None = None
-        self._resumed = 0
-        """No tick up to here needs a decision: somebody paused, and went on at this moment."""
+        self._changes: list[int] = []
+        """When it was paused, when it was resumed, and so on."""
         self._decided: dict[int, _Decided] = {}
 
     def shown(self, clock: int) -> None:
@@ -50,9 +50,7 @@ class Ticks:
             case "first":
                 self._first = int(put.body)
             case "change":
-                change = msgspec.json.decode(put.body, type=Change)
-                if not change.paused:
-                    self._resumed = max(self._resumed, change.at)
+                self._changes.append(msgspec.json.decode(put.body, type=Change).at)
             case _:
                 self._tick(put, rows)
 
@@ -66,7 +64,7 @@ class Ticks:
             raise Broken("I14", f"{told} is {became}, and it was before the schedule: {put}")
         if tick in self._decided:
             raise Broken("I14", f"{told} is {became}, and was decided: {self._decided[tick]}")
-        if tick < max(self._decided, default=0) and not self._resumed:
+        if tick < max(self._decided, default=0) and not self._changes:
             raise Broken("I14", f"{told} is {became} after later ones")
         self._decided[tick] = _Decided(became, self._clock)
         if (became == "started") != (put.child is not None):
@@ -96,13 +94,16 @@ class Ticks:
         self._whole()
 
     def _whole(self) -> None:
+        """Up to the newest decision each tick has one, but for those of pauses and missed ones."""
         span = self._timetable.every * SECOND
+        begun, ended = self._changes[::2], self._changes[1::2]
         before = self._first or 0
         for tick in sorted(self._decided):
-            settled = max(self._resumed, self._decided[tick].clock - MISSED_SECONDS * SECOND)
-            due = before - before % span + span
-            if max(due, settled - settled % span + span) < tick:
-                raise Broken("I14", f"{name_of(due)} was left out before {name_of(tick)}")
+            missed_until = self._decided[tick].clock - MISSED_SECONDS * SECOND
+            for due in range(before - before % span + span, tick, span):
+                paused = any(start < due <= end for start, end in zip(begun, ended, strict=False))
+                if due > missed_until and not paused:
+                    raise Broken("I14", f"{name_of(due)} was left out before {name_of(tick)}")
             before = tick
 
 

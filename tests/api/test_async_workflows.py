@@ -11,7 +11,7 @@ import pytest
 
 from perdure import InvocationState, wf
 from perdure.engine.loop import ScopedTask
-from perdure.errors import ForeignScope, OperationRefused
+from perdure.errors import ForeignScope, OperationRefused, TaskError
 from tests.support.stores import LONG, run_until_idle
 
 
@@ -231,6 +231,48 @@ def test_a_cancelled_call_keeps_its_place(program):
 
     got = program.twice(code)
     assert got[0] == 2
+
+
+def test_a_failure_that_is_a_cancellation_is_not_lost(program):
+    """asyncio's groups take a CancelledError of a branch for one that they asked for."""
+
+    @program.app.task(name="gives up")
+    async def gives_up() -> None:
+        raise asyncio.CancelledError("of its own")
+
+    @program.app.workflow(name="child")
+    async def child() -> None:
+        sleeping = asyncio.create_task(wf.receive_async("go"))
+        await asyncio.sleep(0)
+        sleeping.cancel()
+        await sleeping
+
+    async def code():
+        seen = []
+        for fails in (gives_up, child):
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(fails())
+                    group.create_task(program.fetch(1))
+            except* TaskError as errors:
+                seen += [str(each) for each in errors.exceptions]
+        async with asyncio.timeout(60):
+            try:
+                await gives_up()
+            except Exception as error:
+                seen.append(type(error).__name__)
+        return seen
+
+    told = "asyncio.exceptions.CancelledError"
+    assert program.twice(code) == [f"{told}: of its own", told, "TaskError"]
+
+    async def client() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(child())
+
+    with pytest.raises(ExceptionGroup) as caught:
+        asyncio.run(client())
+    assert [type(each) for each in caught.value.exceptions] == [TaskError]
 
 
 def test_scopes_are_named_by_creation_order(program):

@@ -120,7 +120,6 @@ def built_in() -> list[BaseException]:
         SystemExit(2),
         KeyboardInterrupt(),
         GeneratorExit(),
-        asyncio.CancelledError("why"),
         OSError(2, "no such file", "a.txt"),
         OSError(18, "cross", "a", None, "b"),
         FileNotFoundError(2, "x"),
@@ -201,6 +200,14 @@ def test_registered_classes_come_back_without_their_init():
     assert (str(back), back.args, back.code, back.hint) == ("code 7", ("code 7",), 7, "wait")
     assert not hasattr(back, "basket")
     there_and_back(error, ShopError)
+
+
+def test_a_cancellation_of_asyncio_comes_back_as_an_error():
+    back = there_and_back(asyncio.CancelledError("why"))
+    assert type(back) is TaskError
+    assert (back.type_name, back.message) == ("asyncio.exceptions.CancelledError", "why")
+    held = there_and_back(BaseExceptionGroup("both", [asyncio.CancelledError(), ValueError("x")]))
+    assert [type(each) for each in held.exceptions] == [TaskError, ValueError]
 
 
 def test_what_built_in_bases_keep_in_c_is_restored():

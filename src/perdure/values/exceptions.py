@@ -61,7 +61,6 @@ _BUILTIN_ERRORS: Final = frozenset(
     if isinstance(thing, type) and issubclass(thing, BaseException)
 )
 _BUILTIN_NAMES: Final = {stable_name(cls): cls for cls in _BUILTIN_ERRORS}
-_CANCELLED_NAME: Final = "asyncio.exceptions.CancelledError"
 _HIDDEN_STATE: Final[dict[type[BaseException], tuple[str, ...]]] = {
     OSError: ("filename", "filename2", "characters_written"),
     ImportError: ("name", "path"),
@@ -417,10 +416,8 @@ class _Decoder:
         return error if type(error) is cls or issubclass(type(error), base) else None
 
     def _class(self, name: str) -> type | None:
-        if name == _CANCELLED_NAME:
-            from asyncio import CancelledError  # noqa: PLC0415 - costs 50 ms, and is rare
-
-            return CancelledError
+        # Not asyncio.CancelledError: a TaskGroup takes one that a task or a child failed with for a
+        # cancellation of its own, and goes on as if nothing had failed.
         return _BUILTIN_NAMES.get(name) or self._registry.find(name)
 
     def _restore(self, error: BaseException, record: _Record) -> None:

@@ -436,6 +436,17 @@ def test_an_engine_for_another_database_is_refused(memory_store: Store) -> None:
         memory_store.app().database(engine).place  # noqa: B018 - it is asked for
 
 
+def test_a_connection_is_no_database(memory_store: Store) -> None:
+    app: Any = memory_store.app()
+    connection = sqlite3.connect(":memory:")
+    with pytest.raises(ConfigurationError, match=r"got a Connection.*lambda: sqlite3\.connect"):
+        app.database(connection)
+    connection.close()
+    with pytest.raises(ConfigurationError, match=r"cannot call it: missing .*without arguments"):
+        app.database(lambda url: sqlite3.connect(url))
+    assert app.database(sqlite3.Connection) is not None  # a class of C, which does not tell
+
+
 def test_what_a_function_gives_must_be_a_connection(memory_store: Store) -> None:
     with pytest.raises(ConfigurationError, match="it gave str"):
         memory_store.app().database(lambda: "orders").place  # noqa: B018 - it is asked for

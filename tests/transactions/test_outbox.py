@@ -475,3 +475,20 @@ def test_outcomes_of_what_has_ended_are_forgotten(app: Perdure, orders: Orders) 
 def _make_older(orders: Orders) -> None:
     with orders.database.transaction() as tx:
         run(tx, f"UPDATE perdure_outcomes SET kept_at = 1000 WHERE task = 'pay{orders.table}'")
+
+
+def test_what_an_outbox_cannot_take(shop: Shop, orders: Orders) -> None:
+    box: Any = shop.app.outbox
+    wrong: Any
+    not_made: Any = "sqlite:///x.db"
+    with orders.database.transaction() as tx:
+        for wrong in (len, "shop", None):
+            with pytest.raises(ConfigurationError, match=r"start\(.*expected a workflow or a task"):
+                box(tx).start(wrong)
+        for wrong in (5, None, shop.flow):
+            with pytest.raises(ConfigurationError, match=r"send\(.*expected the handle .* its id"):
+                box(tx).send(wrong, "more", 1)
+    with pytest.raises(ConfigurationError, match=r"app\.outbox\(Engine\): expected a connection"):
+        box(create_engine("sqlite://")).start(shop.flow, "pen")
+    with pytest.raises(ConfigurationError, match=r"app\.relay\('sqlite:///x\.db'\): expected a"):
+        shop.app.relay(not_made)

@@ -18,7 +18,7 @@ from perdure.errors import ConfigurationError, RegistrationError
 from perdure.transactions import carrying, forgetting
 from perdure.transactions.around import Place
 from perdure.transactions.carrying import SetAside
-from perdure.transactions.ports import Door, Verdict, ended_by_body
+from perdure.transactions.ports import Door, Verdict, ended_by_body, roots_of
 from perdure.transactions.registering import refuse_nested
 from perdure.transactions.sessions import open_session
 
@@ -233,7 +233,13 @@ def _kind_of(source: Source) -> _Kind:
         return "state"
     if type(source).__module__.partition(".")[0] == "sqlalchemy":
         return "engine"
+    if roots_of(source) & {"sqlite3", "psycopg"}:
+        raise ConfigurationError(
+            f"app.database() got a {type(source).__name__}, in which one transaction at a time "
+            "could run. Give a function that makes one: app.database(lambda: sqlite3.connect(...))."
+        )
     if callable(source):
+        _refuse_parameters(source)
         return "function"
     scheme, separator, rest = str(source).partition("://")
     if separator and scheme == "sqlite" and rest.startswith("/") and rest[1:] not in _NO_FILE:
@@ -246,6 +252,18 @@ def _kind_of(source: Source) -> _Kind:
         "'sqlite:////absolute/path.db', 'postgresql://user@host/database', a function without "
         "arguments that connects, an engine of SQLAlchemy, or nothing for the state backend's own."
     )
+
+
+def _refuse_parameters(connect: Callable[..., Any]) -> None:
+    try:
+        inspect.signature(connect).bind()
+    except TypeError as error:
+        raise ConfigurationError(
+            f"app.database({connect!r}) cannot call it: {error}. Give a function without "
+            "arguments that connects: lambda: psycopg.connect(...)."
+        ) from error
+    except ValueError:  # it is of C, and does not tell
+        return
 
 
 _NO_FILE = ("", ":memory:")

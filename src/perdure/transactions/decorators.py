@@ -79,7 +79,15 @@ class Transactions(Decorators):
         return Outbox(self.client, tx)
 
     def relay(self, database: Database) -> None:
-        """Let the workers of this app carry the outbox of a database. Call it before they start."""
+        """Let the workers of this app carry the outbox of a database. Call it before they start.
+
+        Raises:
+            ConfigurationError: it is no `app.database(...)`.
+        """
+        if not isinstance(database, cast("type", Database)):
+            raise ConfigurationError(
+                f"app.relay({database!r}): expected a database, as app.database(...) gives it."
+            )
         if database not in self.relayed:
             self.relayed.append(database)
 

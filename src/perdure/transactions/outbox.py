@@ -18,7 +18,7 @@ from perdure.backends.letters import Letter
 from perdure.core.identity import InvocationKey, validate_identifier
 from perdure.engine.context import TaskContext, WorkflowContext, current
 from perdure.errors import ConfigurationError, OperationRefused, PerdureError, WrongColour
-from perdure.transactions.ports import Values
+from perdure.transactions.ports import Values, roots_of
 from perdure.transactions.registering import inside
 from perdure.transactions.statements import SQLITE, for_psycopg
 
@@ -97,6 +97,12 @@ class Outbox:
     def _new(
         self, function: Registered[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> NewInvocation:
+        given: object = function
+        if not isinstance(given, Registered):
+            raise ConfigurationError(
+                f"app.outbox(tx).start({given!r}): expected a workflow or a task, as the decorator "
+                "gave it. By its name: app.named('its.name')."
+            )
         context = self._context(f"The start of {function.name!r}")
         on_existing = function._options.on_existing  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - ours
         if on_existing != "return":
@@ -114,6 +120,10 @@ class Outbox:
         self, to: str | DistributedInvocation[Any], name: str, value: object, id_: str
     ) -> tuple[str, Message]:
         self._context(f"Message {name!r}")
+        if not isinstance(to, (str, DistributedInvocation)):
+            raise ConfigurationError(
+                f"app.outbox(tx).send({to!r}, ...): expected the handle of a workflow, or its id."
+            )
         # Generation 0 is any: what the id means is found out when it is carried.
         key = InvocationKey(validate_identifier(to, "id"), 0) if isinstance(to, str) else to.key
         return key.invocation_id, Message(key, new_letter(self._client, name, value, id_))
@@ -177,7 +187,7 @@ def _post(tx: Any, values: Values) -> object:
 
 
 def _statement(tx: Any, values: Values) -> object:
-    roots = {kind.__module__.partition(".")[0] for kind in type(tx).__mro__}
+    roots = roots_of(tx)
     if "sqlite3" in roots:
         refuse_autocommit(
             is_open=tx.in_transaction or tx.isolation_level is not None, what="isolation_level=None"
@@ -187,7 +197,7 @@ def _statement(tx: Any, values: Values) -> object:
         is_idle = tx.info.transaction_status == sys.modules["psycopg"].pq.TransactionStatus.IDLE
         refuse_autocommit(is_open=not (tx.autocommit and is_idle), what="autocommit=True")
         return tx.execute(for_psycopg(SQLITE["post"]), values)
-    if "sqlalchemy" in roots:
+    if "sqlalchemy" in roots and hasattr(tx, "execute"):  # an engine has none
         from sqlalchemy import text  # noqa: PLC0415 - an extra, and it is there
 
         return tx.execute(text(SQLITE["post"]), dict(values))

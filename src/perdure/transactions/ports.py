@@ -137,3 +137,8 @@ class Door(Protocol):
             DatabaseUnavailable: there is none to be had now.
         """
         ...
+
+
+def roots_of(given: object) -> set[str]:
+    """The packages whose classes somebody's object is of, without importing any of them."""
+    return {kind.__module__.partition(".")[0] for kind in type(given).__mro__}

@@ -350,16 +350,17 @@ class Perdure(Transactions, FromOutside, Movable):
                 migrated the database, and this one is too old to write to it (`SchemaMismatch`).
                 Call `close()` from another thread then; what it ran is taken over by others.
         """
-        served = None if queues is None else several(queues, "queues", '["gpu"]')
+        served = (
+            None
+            if queues is None
+            else frozenset(map(queue_name, several(queues, "queues", '["gpu"]')))
+        )
         if concurrency is not None:
             count(concurrency, "concurrency")
         worker = StandingWorker(
             self.runtime,
             self.registry,
-            serves=Serving(
-                self.declared_queues.limits,
-                None if served is None else frozenset(map(queue_name, served)),
-            ),
+            serves=Serving(self.declared_queues.limits, served),
             concurrency=concurrency or self.settings.concurrency,
             ended=on_stop,
         )

@@ -173,13 +173,12 @@ def _existing(workflow: Workflow, id: str) -> DistributedInvocation[Any]:
         InvocationNotFound: there is none.
         StartConflict: it is something else.
     """
-    handle = workflow.get(id)
-    record = workflow.client.read(handle.key)
+    record = workflow.client.latest(id)
     if workflow.client.definition_of(record) is not workflow.definition:
         raise StartConflict(
             f"Invocation {id!r} is of {record.name!r}, not of {workflow.name!r}. Use another --id."
         )
-    return handle
+    return workflow.get(id)
 
 
 def _how_to_go_on(target: str, invocation_id: str) -> str:

@@ -111,7 +111,7 @@ __all__ = [
 
 def executor() -> DeterministicExecutor:
     """The deterministic executor of the running workflow or task."""
-    return DeterministicExecutor.of_context(require_context("wf"))
+    return DeterministicExecutor.of_context(require_context("wf.executor"))
 
 
 def _next_float() -> float:
@@ -152,4 +152,5 @@ def execute_task(
     task: Registered[P, R], *args: P.args, **kwargs: P.kwargs
 ) -> DistributedInvocation[R]:
     """The one invocation of this call within the workflow: equal arguments, same invocation."""
-    return executor().execute_task(task, *args, **kwargs)
+    context = require_context("wf.execute_task")
+    return DeterministicExecutor.of_context(context).execute_task(task, *args, **kwargs)

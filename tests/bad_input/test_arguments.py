@@ -17,6 +17,7 @@ from perdure.errors import (
     InvalidIdentifier,
     InvocationCancelled,
     InvocationNotFound,
+    NotInWorkflow,
     NotPublished,
     PerdureError,
     RegistrationError,
@@ -326,3 +327,12 @@ def test_a_forgotten_await_is_named(store: Store) -> None:
         run_until_idle(app)
         with pytest.raises(error, match=text):
             handle.result(LONG)
+
+
+def test_operations_outside_of_a_workflow_say_which() -> None:
+    app = Perdure("memory://")
+    task = app.task(name="task")(plain)
+    with pytest.raises(NotInWorkflow, match=r"^wf\.execute_task was called outside"):
+        wf.execute_task(task, 1)
+    with pytest.raises(NotInWorkflow, match=r"^wf\.executor was called outside"):
+        wf.executor()

@@ -23,7 +23,7 @@ def new_letter(
         InvalidIdentifier: a name or an id that cannot be stored.
         SerializationError: a value that cannot be recorded.
     """
-    validate_identifier(name, f"the name of a {kind}")
+    validate_identifier(name, f"the name of the {kind}")
     body = encode_message(client, value, f"{kind} {name!r}")
     letter_id = check_message_id(id_) if id_ else _fresh_id(client)
     return Letter(kind=kind, name=name, letter_id=letter_id, body=body)

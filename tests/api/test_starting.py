@@ -408,3 +408,23 @@ def test_nothing_is_touched_before_the_first_use(sqlite_store):
     assert not sqlite_store.path.exists()
     order.start("pen")
     assert sqlite_store.path.exists()
+
+
+def test_options_that_are_not_given_stay(store):
+    app = store.app(virtual=True, local_worker=False)
+    flow = app.workflow(name="flow")(lambda: wf.receive("go", str))
+    order = flow.options(id="order-42", queue="shop", timeout=60, message=("go", "now"))
+    later = order.options(priority=5).options(delay=1, deadline="inherit")
+    handle = later.start()
+    record = app.client.read(handle.key)
+    assert (handle.invocation_id, record.queue, record.priority) == ("order-42", "shop", 5)
+    assert order.start() == handle
+    with pytest.raises(StartConflict):
+        later.options(on_existing="raise").options(queue="other").start()
+    assert flow.options(priority=1).start().invocation_id != "order-42", "it is not changed itself"
+    with pytest.raises(ConfigurationError, match="before it could begin"):
+        later.options(delay=90)
+    store.env.advance(2)
+    run_until_idle(app)
+    assert handle.result(1) == "now"
+    assert handle.deadline is not None

@@ -336,3 +336,21 @@ def test_operations_outside_of_a_workflow_say_which() -> None:
         wf.execute_task(task, 1)
     with pytest.raises(NotInWorkflow, match=r"^wf\.executor was called outside"):
         wf.executor()
+
+
+def test_an_update_is_refused_with_an_exception(store: Store) -> None:
+    app = store.app()
+
+    @app.workflow(name="flow")
+    def flow(error: Any = "sold out") -> str:
+        with wf.receive_update("buy", int) as update:
+            try:
+                update.refuse(error)
+            except ConfigurationError as told:
+                update.answer("an answer")
+                return str(told)
+        return ""
+
+    handle = flow.start()
+    assert handle.update("buy", 1, timeout=LONG) == "an answer"
+    assert handle.result(LONG).startswith("update.refuse('sold out'): expected an exception object")

@@ -20,7 +20,13 @@ from perdure.core.retry import seconds
 from perdure.engine import flows
 from perdure.engine.context import WorkflowContext, current_workflow
 from perdure.engine.outcome import Outcome, Returned, read_body
-from perdure.errors import DeserializationError, MessageInvalid, UpdateAnswered, WrongColour
+from perdure.errors import (
+    ConfigurationError,
+    DeserializationError,
+    MessageInvalid,
+    UpdateAnswered,
+    WrongColour,
+)
 
 T = TypeVar("T")
 
@@ -57,8 +63,15 @@ class Update(Generic[T]):
 
         Raises:
             UpdateAnswered: it is answered already.
+            ConfigurationError: it is no exception.
         """
         context = current_workflow("update.refuse")
+        given: object = error
+        if not isinstance(given, Exception):
+            raise ConfigurationError(
+                f"update.refuse({given!r}): expected an exception object, such as "
+                'ValueError("it is sold out").'
+            )
         self._settle(context, context.raised(error))
 
     def _settle(self, context: WorkflowContext, outcome: Outcome) -> None:

@@ -28,24 +28,21 @@ import msgspec
 from perdure.api.client import Client
 from perdure.api.definition import Definition
 from perdure.api.endings import (
-    NO_END,
     Deadline,
-    Ends,
     ending_of,
     merged,
     read_ends,
-    refuse_late,
 )
 from perdure.api.invocation import DistributedInvocation
 from perdure.api.outside import refuse_running_loop, refuse_undurable
 from perdure.api.queries import Query, add_query
-from perdure.api.queues import Queue, check_priority, key_text, queue_name
+from perdure.api.queues import Queue
 from perdure.api.sending import letter_with_start
+from perdure.api.start_options import StartOptions
 from perdure.api.updating import add_validator
 from perdure.backends.base import DEFAULT_QUEUE, NewInvocation, OnExisting
 from perdure.backends.letters import Letter
 from perdure.core.identity import InvocationKey, validate_identifier
-from perdure.core.retry import seconds
 from perdure.engine import flows
 from perdure.engine.context import TaskContext, WorkflowContext, current
 from perdure.engine.effects import Call, Undo
@@ -55,19 +52,6 @@ P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
 T = TypeVar("T")
-
-
-class StartOptions(msgspec.Struct, frozen=True):
-    """How the next start is made. See `Registered.options`."""
-
-    id: str = ""
-    on_existing: OnExisting = "return"
-    delay: float = 0.0
-    priority: int = 0
-    queue: str = ""
-    key: str = ""
-    letters: tuple[Letter, ...] = ()
-    ends: Ends = NO_END
 
 
 class Registered(Generic[P, R]):
@@ -96,24 +80,25 @@ class Registered(Generic[P, R]):
         self,
         *,
         id: str | None = None,
-        on_existing: OnExisting = "return",
-        delay: float | timedelta = 0.0,
-        priority: int = 0,
+        on_existing: OnExisting | None = None,
+        delay: float | timedelta | None = None,
+        priority: int | None = None,
         queue: str | Queue | None = None,
         key: object = None,
         message: tuple[str, object] | tuple[str, object, str] | None = None,
         timeout: float | timedelta | None = None,
         deadline: Deadline | None = None,
     ) -> Self:
-        """The same function with other options for its next starts.
+        """The same function with other options for its next starts; what is not given stays.
 
         Args:
             id: the invocation id, and so the idempotency key of the start: the same id with the
                 same input is the same invocation. Default: a fresh one (inside a workflow or task:
                 one derived from the place of the call).
-            on_existing: what a start does when the id exists with the same input: "return" gives
-                that invocation, "raise" raises `StartConflict`, "new_generation_if_failed" starts
-                it again if its last life failed or was cancelled. Other input always raises.
+            on_existing: what a start does when the id exists with the same input: "return" (the
+                default) gives that invocation, "raise" raises `StartConflict`,
+                "new_generation_if_failed" starts it again if its last life failed or was
+                cancelled. Other input always raises.
             delay: seconds or timedelta before it may run.
             priority: higher ones are claimed first.
             queue: another queue than the function's own.
@@ -128,25 +113,17 @@ class Registered(Generic[P, R]):
             InvalidIdentifier: the id is empty, too long or has control characters.
             ConfigurationError: another option cannot be used.
         """
-        if id is not None:
-            validate_identifier(id, "id")
-        if on_existing not in _ON_EXISTING:
-            raise ConfigurationError(
-                f"on_existing={on_existing!r}: expected one of {', '.join(_ON_EXISTING)}."
-            )
-        check_priority(priority)
-        ends = read_ends(timeout, deadline, self.definition.kind)
-        refuse_late(seconds(delay, "delay"), merged(ends, self.definition.ends))
         changed = copy.copy(self)
-        chosen = StartOptions(
-            id=id or "",
+        chosen = self._options.but(
+            id=id,
             on_existing=on_existing,
-            delay=seconds(delay, "delay"),
+            delay=delay,
             priority=priority,
-            queue="" if queue is None else queue_name(queue),
-            key="" if key is None else key_text(key),
-            letters=() if message is None else (self._letter(message),),
-            ends=ends,
+            queue=queue,
+            key=key,
+            letter=None if message is None else self._letter(message),
+            ends=read_ends(timeout, deadline, self.definition.kind),
+            declared=self.definition.ends,
         )
         changed._options = chosen  # noqa: SLF001 - our own class
         changed._runs_here = (  # noqa: SLF001 - as above
@@ -309,7 +286,6 @@ class Registered(Generic[P, R]):
 
 
 _SPELLINGS = ("call", "acall")
-_ON_EXISTING = ("return", "raise", "new_generation_if_failed")
 
 
 def _short_name(registered: Registered[..., Any]) -> str:

@@ -283,3 +283,32 @@ def test_hostile_values_give_our_error_only():
     registry.register(Hostile)
     with pytest.raises(SerializationError, match=r"at \$: .*Hostile.*RuntimeError: no"):
         codec_for(Any, registry).encode(object.__new__(Hostile), "x")
+
+
+def test_of_a_foreign_message_three_hundred_characters_are_quoted():
+    class Talking(Plain):
+        def __getattribute__(self, name):
+            raise RuntimeError("n" * 301)
+
+    registry = TypeRegistry()
+    registry.register(Talking)
+    with pytest.raises(SerializationError, match=r"RuntimeError: n{300}\. Return plain data"):
+        codec_for(Any, registry).encode(object.__new__(Talking), "x")
+
+
+def test_only_what_is_over_a_limit_is_called_too_large():
+    with pytest.raises(SerializationError) as caught:
+        codec_for(Any, TypeRegistry()).encode(object(), "x")
+    assert type(caught.value) is SerializationError
+
+
+def test_all_that_json_holds_of_a_type_stands():
+    codec = codec_for(int, TypeRegistry())
+    assert [codec.stands(n) for n in (-(2**63) - 1, -(2**63), 2**63 - 1, 2**63)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert not codec.stands(True)
+    assert not codec_for(float, TypeRegistry()).stands(1.0)

@@ -80,7 +80,7 @@ class Codec:
     registry: TypeRegistry
     engine: Engine | None
     bytes_max: int
-    identical: type | None = None
+    identical: type | None
 
     def encode(self, value: object, where: str) -> bytes:
         """The bytes of `value`. Raises as `encode_and_decode` does."""

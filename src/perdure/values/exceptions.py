@@ -31,8 +31,8 @@ TRACEBACK_ATTRIBUTE: Final = "__perdure_traceback__"
 RECORDS_MAX: Final = 16
 """Exceptions in one record: causes, contexts and members of groups, the outermost included."""
 
-CHAIN_MAX: Final = 16
-"""Levels of causes, contexts and groups. More says nothing new about what went wrong."""
+CHAIN_MAX: Final = RECORDS_MAX
+"""Levels of causes, contexts and groups that are read. None has more, for each takes a record."""
 
 TEXT_MAX: Final = 8 * 1024
 """Characters of a message, of up to 6 bytes each. `RECORDS_MAX` times all parts is 5 MiB."""
@@ -99,7 +99,7 @@ def encode_exception(error: BaseException, registry: TypeRegistry) -> bytes:
     What cannot be recorded is left out: attributes one by one; args as a whole, and then a
     `TaskError` comes back.
     """
-    record = _Encoder(registry).record(error, CHAIN_MAX)
+    record = _Encoder(registry).record(error)
     record.traceback = _end(_traceback_text(error))
     return to_json(record)
 
@@ -242,16 +242,16 @@ class _Encoder:
         self._left = RECORDS_MAX
         self._above: set[int] = set()
 
-    def record(self, error: BaseException, levels: int) -> _Record:
+    def record(self, error: BaseException) -> _Record:
         self._left -= 1
         self._above.add(id(error))
         record = self._head(error)
         record.notes = _notes(error)
         record.suppress = _get(error, "__suppress_context__")
-        record.cause = self._linked(_get(error, "__cause__"), levels)
-        record.context = self._linked(_get(error, "__context__"), levels)
+        record.cause = self._linked(_get(error, "__cause__"))
+        record.context = self._linked(_get(error, "__context__"))
         if derives(type(error), BaseExceptionGroup):
-            record.members = self._members(_get(error, "exceptions", BaseExceptionGroup), levels)
+            record.members = self._members(_get(error, "exceptions", BaseExceptionGroup))
         record.traceback = _end(recorded_traceback(error))
         self._above.discard(id(error))
         return record
@@ -275,13 +275,13 @@ class _Encoder:
             state=self._bodies(_public_state(error)),
         )
 
-    def _linked(self, error: BaseException | None, levels: int) -> _Record | None:
-        if error is None or levels <= 1 or self._left <= 0 or id(error) in self._above:
+    def _linked(self, error: BaseException | None) -> _Record | None:
+        if error is None or self._left <= 0 or id(error) in self._above:
             return None
-        return self.record(error, levels - 1)
+        return self.record(error)
 
-    def _members(self, errors: tuple[BaseException, ...], levels: int) -> list[_Record]:
-        records = [record for error in errors if (record := self._linked(error, levels))]
+    def _members(self, errors: tuple[BaseException, ...]) -> list[_Record]:
+        records = [record for error in errors if (record := self._linked(error))]
         if left_out := len(errors) - len(records):
             records.append(_Record(type="perdure.LeftOut", message=f"and {left_out} more"))
         return records
@@ -413,7 +413,7 @@ class _Decoder:
             return None
         if derives(cls, SyntaxError) and not _can_be_shown(error):
             return None
-        return error if type(error) is cls or issubclass(type(error), base) else None
+        return cast("BaseException", error)
 
     def _class(self, name: str) -> type | None:
         # Not asyncio.CancelledError: a TaskGroup takes one that a task or a child failed with for a

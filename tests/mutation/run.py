@@ -8,6 +8,7 @@ import contextlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import json
 import os
 import resource
 import shutil
@@ -34,6 +35,8 @@ from tests.mutation.mutants import SOURCE, Mutant
 SLOWER = 4.0
 """So many times the tests may take on a mutant as without one, and `PATIENCE` seconds more."""
 PATIENCE = 15.0
+SLOW_SECONDS = 0.2
+"""Tests that take longer come last: most mutants are seen by one that takes no time."""
 MEMORY_BYTES = 4 << 30
 """Of address space: a loop that never ends may collect."""
 
@@ -73,7 +76,25 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 class _Quick:
-    """Examples that fail are not made smaller: nobody will read them."""
+    """Slow tests come last, and examples that fail are not made smaller: nobody will read them."""
+
+    def __init__(self, seconds: Path) -> None:
+        self._told = seconds
+        self._seconds: dict[str, float] = {}
+        if seconds.exists():
+            self._seconds = json.loads(seconds.read_text(encoding="utf-8"))
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        known = {name: each for name, each in self._seconds.items() if each > SLOW_SECONDS}
+        items.sort(key=lambda item: known.get(item.nodeid, 0.0))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            self._seconds[report.nodeid] = report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        if not self._told.exists():
+            self._told.write_text(json.dumps(self._seconds), encoding="utf-8")
 
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self) -> None:
@@ -172,7 +193,8 @@ class Judge:
                 sys.meta_path.insert(0, _Finder(mutant))
             imported = "-Wignore::pytest.PytestAssertRewriteWarning"  # before the forks
             how = ("-x", "-q", "-n0", imported, "-p", "no:cacheprovider", f"--basetemp={folder}")
-            code = int(pytest.main([*how, *self._tests], plugins=[_Quick()]))
+            quick = _Quick(folder.with_name("seconds"))
+            code = int(pytest.main([*how, *self._tests], plugins=[quick]))
         finally:
             os._exit(code)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio  # noqa: F401 - imported before the forks, as are the next five
 import contextlib
+import gc
+import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -37,6 +39,7 @@ SLOWER = 4.0
 PATIENCE = 15.0
 SLOW_SECONDS = 0.2
 """Tests that take longer come last: most mutants are seen by one that takes no time."""
+TOLD = "told.json"
 MEMORY_BYTES = 4 << 30
 """Of address space: a loop that never ends may collect."""
 
@@ -76,13 +79,17 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 class _Quick:
-    """Slow tests come last, and examples that fail are not made smaller: nobody will read them."""
+    """Slow tests come last, and examples that fail are not made smaller: nobody will read them.
 
-    def __init__(self, seconds: Path) -> None:
-        self._told = seconds
+    Args:
+        told: where the first run leaves how long each test took, and what it imported.
+    """
+
+    def __init__(self, told: Path) -> None:
+        self._told = told
         self._seconds: dict[str, float] = {}
-        if seconds.exists():
-            self._seconds = json.loads(seconds.read_text(encoding="utf-8"))
+        if told.exists():
+            self._seconds = json.loads(told.read_text(encoding="utf-8"))["seconds"]
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         known = {name: each for name, each in self._seconds.items() if each > SLOW_SECONDS}
@@ -94,7 +101,8 @@ class _Quick:
 
     def pytest_sessionfinish(self) -> None:
         if not self._told.exists():
-            self._told.write_text(json.dumps(self._seconds), encoding="utf-8")
+            told = {"seconds": self._seconds, "modules": list(sys.modules)}
+            self._told.write_text(json.dumps(told), encoding="utf-8")
 
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self) -> None:
@@ -102,6 +110,15 @@ class _Quick:
         phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
         hypothesis.settings.register_profile("mutation", parent=usual, phases=phases)
         hypothesis.settings.load_profile("mutation")
+
+
+def _import_what_is_not_ours(told: Path) -> None:
+    """Of what the first run imported, before the other forks, each of which would do it again."""
+    for name in json.loads(told.read_text(encoding="utf-8"))["modules"]:
+        if name.partition(".")[0] not in {"perdure", "tests"}:
+            with contextlib.suppress(ImportError):  # such as one that a test has made
+                importlib.import_module(name)
+    gc.freeze()
 
 
 @dataclass
@@ -152,6 +169,7 @@ class Judge:
                 if verdict is not Verdict.SURVIVED:
                     raise RuntimeError(f"pytest {' '.join(self._tests)} fails on the code as it is")
                 self._limit = seconds * self._slower + self._patience
+                _import_what_is_not_ours(Path(folder, TOLD))
                 for mutant in mutants:
                     self._start(mutant, Path(folder))
                     while len(self._running) >= self._workers:
@@ -193,10 +211,21 @@ class Judge:
                 sys.meta_path.insert(0, _Finder(mutant))
             imported = "-Wignore::pytest.PytestAssertRewriteWarning"  # before the forks
             how = ("-x", "-q", "-n0", imported, "-p", "no:cacheprovider", f"--basetemp={folder}")
-            quick = _Quick(folder.with_name("seconds"))
-            code = int(pytest.main([*how, *self._tests], plugins=[quick]))
+            codes = (
+                int(pytest.main([*how, *tests], plugins=[_Quick(folder.with_name(TOLD))]))
+                for tests in (self._named_after(mutant), self._tests)
+                if tests
+            )
+            code = next(filter(None, codes), 0)
         finally:
             os._exit(code)
+
+    def _named_after(self, mutant: Mutant | None) -> Sequence[str]:
+        """Those that most likely see it, to be asked first: to collect them all takes a while."""
+        if mutant is None:
+            return ()
+        pattern = f"test_{Path(mutant.file).stem}*.py"
+        return [str(path) for tests in self._tests for path in Path(tests).glob(pattern)]
 
     def _ended(self) -> list[tuple[Mutant | None, Verdict, float]]:
         """Those that have ended, after a wait for the first of them."""

@@ -179,8 +179,8 @@ def test_a_lone_surrogate_is_shown_with_its_place():
         (
             tagged(b'{"$":"object","t":"shop.v2.Gone","v":{}}'),
             (
-                "the record holds a value of the class 'shop.v2.Gone', which this app does not know. "
-                "Register it before it is read: app.register(Gone) "
+                "the record holds a value of the class 'shop.v2.Gone', which this app does not "
+                "know. Register it before it is read: app.register(Gone) "
                 "(or app.register(Gone, name='shop.v2.Gone') if it was moved or renamed)"
             ),
         ),

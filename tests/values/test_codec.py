@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from perdure.errors import SerializationError
+from perdure.errors import DeserializationError, SerializationError
 from perdure.values import TypeRegistry, codec_for
 from tests.values.samples import (
     Colour,
@@ -176,3 +176,17 @@ def test_all_that_json_holds_of_a_type_stands():
     ]
     assert not codec.stands(True)
     assert not codec_for(float, TypeRegistry()).stands(1.0)
+
+
+def test_a_type_of_bytes_is_kept_as_it_was():
+    for annotation in (bytes, bytearray):
+        for value in (b"ab", bytearray(b"ab")):
+            _, back = codec_for(annotation, TypeRegistry()).encode_and_decode(value, "x")
+            assert type(back) is type(value)
+
+
+def test_the_annotation_is_named_when_a_record_is_not_of_it():
+    with pytest.raises(
+        DeserializationError, match=r"^x: the record cannot be read as int \| None: "
+    ):
+        codec_for(int | None, TypeRegistry()).decode(b'"x"', "x")

@@ -56,7 +56,7 @@ class Writer:
     def _constant(self, value: object, _depth: int) -> object:
         return value
 
-    def _text(self, value: str, _depth: int = 0) -> str:
+    def _text(self, value: str, _depth: int) -> str:
         if not value.isascii():
             try:
                 value.encode()
@@ -100,17 +100,16 @@ class Writer:
     def _dict(self, value: dict[object, object], depth: int) -> object:
         depth = _deeper(depth)
         nodes: dict[str, object] = {}
-        key: object = None
-        try:
-            for key, item in value.items():
-                if type(key) is not str or key[:1] == _MARK:
-                    break
-                nodes[self._text(key)] = self.node(item, depth)
-            else:
-                return nodes
-        except Refusal as refusal:
-            refusal.inside(step_to(key))
-            raise
+        for key, item in value.items():
+            if type(key) is not str or key[:1] == _MARK:
+                break
+            try:
+                nodes[self._text(key, depth)] = self.node(item, depth)
+            except Refusal as refusal:
+                refusal.inside(step_to(key))
+                raise
+        else:
+            return nodes
         return self._tag("dict", [self._pair(*pair, depth) for pair in value.items()])
 
     def _pair(self, key: object, item: object, depth: int) -> list[object]:

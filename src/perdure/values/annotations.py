@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from enum import Enum
 from typing import Any, Literal, cast
 
@@ -66,16 +67,14 @@ class Survey:
 def _inner(annotation: Any) -> Iterator[Any]:
     """What a NewType, a type alias or a type variable stands for."""
     for attribute in ("__supertype__", "__value__", "__bound__"):
-        try:
+        with suppress(NameError):  # a lazy alias of something that does not exist (yet)
             yield getattr(annotation, attribute, None)
-        except NameError:  # a lazy alias of something that does not exist (yet)
-            continue
     yield from getattr(annotation, "__constraints__", ())
 
 
 def _hints(cls: type) -> list[Any]:
     try:
-        return list(typing.get_type_hints(cls, include_extras=True).values())
+        return list(typing.get_type_hints(cls).values())
     except Exception:  # noqa: BLE001 - an annotation is any expression, and may raise anything
         return []
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from perdure.errors import DeserializationError, SerializationError, ValueTooLarge
 from perdure.values import TypeRegistry, codec_for, decode_arguments, encode_arguments, fingerprint
+from perdure.values.arguments import UNTYPED, _plain_form, _plain_members
 from tests.values.samples import (
     CLASSES,
     CONTAINERS,
@@ -96,6 +97,87 @@ def test_arguments_that_are_too_many_only_together_are_refused():
     encode_arguments({}, {"a": half}, "x")
     with pytest.raises(ValueTooLarge, match=r"x: at \$: the value has about 1,200,00\d items"):
         encode_arguments({}, {"a": half, "b": half}, "x")
+
+
+@pytest.mark.parametrize("size", [2, 255, 256, 257, 300])
+def test_arguments_of_just_the_limit_are_written_and_read(size):
+    text = "x" * (size - len('{"a":""}')) if size > 2 else None
+    values: dict[str, object] = {} if text is None else {"a": text}
+    body = encode_arguments({}, values, "x", bytes_max=size)
+    assert len(body) == size
+    assert _plain_form({}, values, UNTYPED, size) == body
+    assert decode_arguments({}, body, "x", bytes_max=size) == values
+    assert _plain_members({}, body, UNTYPED) == values
+    with pytest.raises(ValueTooLarge):
+        encode_arguments({}, values, "x", bytes_max=size - 1)
+    with pytest.raises(DeserializationError, match=rf"^x: at \$: .*the limit is {size - 1}\."):
+        decode_arguments({}, body, "x", bytes_max=size - 1)
+
+
+def test_arguments_with_tags_of_just_the_limit_are_written():
+    values = {"a": (1,), "b": 2}
+    body = encode_arguments({}, values, "x")
+    assert encode_arguments({}, values, "x", bytes_max=len(body)) == body
+    with pytest.raises(ValueTooLarge) as caught:
+        encode_arguments({}, values, "x", bytes_max=len(body) - 1)
+    assert str(caught.value) == (
+        f"x: together they have {len(body)} bytes, the limit is {len(body) - 1}. "
+        "Keep large data in a file or an object store and pass where it is."
+    )
+
+
+def test_what_each_would_be_written_as_stands_is_written_at_once_and_nothing_else():
+    registry = TypeRegistry()
+    narrow = codec_for(str, registry, bytes_max=300)
+    codecs = {"n": codec_for(int, registry), "s": narrow}
+    cases: list[tuple[dict[str, object], int, bytes | None]] = [
+        ({}, 1000, b"{}"),
+        ({"n": 1, "other": [None]}, 1000, b'{"n":1,"other":[null]}'),
+        ({"s": "x" * 260}, 1000, b'{"s":"%s"}' % (b"x" * 260)),
+        ({"s": "x" * 292}, 300, b'{"s":"%s"}' % (b"x" * 292)),
+        ({"s": "x" * 293}, 1000, None),
+        ({"s": "", "o": "x" * 293}, 1000, None),  # each is held to the smallest limit of all
+        ({"n": "1"}, 1000, None),
+        ({"n": 1, "$o": 1}, 1000, None),
+        ({"$": 1}, 1000, None),
+        ({"o": (1,)}, 1000, None),
+        ({"o": "\ud800"}, 1000, None),
+    ]
+    for values, limit, body in cases:
+        assert _plain_form(codecs, values, UNTYPED, limit) == body, values
+
+
+def test_what_each_would_be_read_as_stands_is_read_at_once_and_nothing_else():
+    registry = TypeRegistry()
+    codecs = {"n": codec_for(int, registry), "s": codec_for(str, registry, bytes_max=20)}
+    for body, values in [
+        (b"{}", {}),
+        (b'{"n":1,"o":[null]}', {"n": 1, "o": [None]}),
+        (b'{"s":"xxxxxxxxxxxx"}', {"s": "x" * 12}),
+        (b'{"s":"xxxxxxxxxxxxx"}', None),
+        (b'{"n":"1"}', None),
+        (b'{"n":true}', None),
+        (b'{"o":{"$":"v","v":1}}', None),
+        (b"[1]", None),
+    ]:
+        assert _plain_members(codecs, body, UNTYPED) == values, body
+
+
+def test_what_is_said_of_bytes_that_are_no_arguments():
+    for body in (b"[]", b"5", b'{"\xff":1}', b'{"a":{"$":"v","v":1}'):
+        with pytest.raises(DeserializationError) as caught:
+            decode_arguments({}, body, "x")
+        assert str(caught.value) == (
+            f"x: the record is no JSON object of arguments ({caught.value.__cause__}). "
+            "Are the bytes damaged?"
+        )
+    with pytest.raises(DeserializationError, match=r"^x: at \$: .* nested deeper than 64 levels"):
+        decode_arguments({}, b'{"a":' + b"[" * 300, "x")
+    with pytest.raises(SerializationError) as told:
+        encode_arguments({}, {"$a": 1}, "x")
+    assert str(told.value) == "x: the argument name '$a' must not start with '$'."
+    with pytest.raises(DeserializationError, match=r"^x: argument 'n': the record cannot be read"):
+        decode_arguments({"n": codec_for(int, TypeRegistry())}, b'{"n":"1"}', "x")
 
 
 def test_a_fingerprint_is_of_any_value_but_not_of_damaged_bytes():

@@ -90,6 +90,7 @@ def test_a_record_is_as_short_as_what_it_holds():
             "args": {"$": "v", "v": {"$": "tuple", "v": []}},
         }
     ]
+    assert "args" not in record_of(ValueError(object))
     hidden = record_of(OSError(2, "no", "a.txt", None, "b.txt"))["hidden"]
     assert hidden == {"filename": "a.txt", "filename2": "b.txt"}
 

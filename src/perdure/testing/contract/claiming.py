@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perdure.backends.base import Holding, Release, RetryLater, Stop, Suspend
+from perdure.backends.base import ClaimBatch, Holding, Release, RetryLater, Stop, Suspend
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState
 from perdure.testing.contract.case import ContractCase
@@ -209,6 +209,13 @@ class NextDueContract(ContractCase):
 
     def test_nothing_to_wait_for(self, world: World) -> None:
         assert world.claim().next_due is None
+
+    def test_the_clock_of_the_store_is_told_for_it_is_what_one_waits_by(self, world: World) -> None:
+        world.start(delay=SECOND)
+        assert world.claim() == ClaimBatch((), world.clock.at, world.clock.at + SECOND)
+        world.clock.advance(SECOND)
+        batch = world.claim()
+        assert (len(batch.records), batch.now, batch.next_due) == (1, world.clock.at, None)
 
     def test_the_earliest_of_timers_delays_and_leases(self, world: World) -> None:
         now = world.clock.at

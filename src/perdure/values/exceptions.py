@@ -69,6 +69,8 @@ _HIDDEN_STATE: Final[dict[type[BaseException], tuple[str, ...]]] = {
 }
 """Attributes of built-in classes that are neither in `args` nor in `__dict__`."""
 
+_PART: Final = "part of an exception"
+"""Where a value stands. Nobody is told, for what is refused is left out."""
 
 _ABSENT: Final = msgspec.Raw(b"null")
 """In place of args that could not be recorded. Args are a tuple, whose body is never `null`."""
@@ -288,7 +290,7 @@ class _Encoder:
 
     def _body(self, value: object) -> msgspec.Raw | None:
         try:
-            return msgspec.Raw(self._codec.encode(value, "exception"))
+            return msgspec.Raw(self._codec.encode(value, _PART))
         except SerializationError:
             return None
 
@@ -402,7 +404,7 @@ class _Decoder:
             return None
         base = next(base for base in cls.__mro__ if base in _BUILTIN_ERRORS)
         try:
-            arguments = self._codec.decode(bytes(record.args), "exception")
+            arguments = self._value(record.args)
             if record.members and levels > 1:
                 arguments = (*arguments, [self.exception(m, levels - 1) for m in record.members])
             error = cast("Any", base).__new__(cls, *arguments)
@@ -415,6 +417,9 @@ class _Decoder:
             return None
         return cast("BaseException", error)
 
+    def _value(self, body: msgspec.Raw) -> Any:
+        return self._codec.decode(bytes(body), _PART)
+
     def _class(self, name: str) -> type | None:
         # Not asyncio.CancelledError: a TaskGroup takes one that a task or a child failed with for a
         # cancellation of its own, and goes on as if nothing had failed.
@@ -424,8 +429,8 @@ class _Decoder:
         for base, names in _HIDDEN_STATE.items():
             for name in names if derives(type(error), base) else ():
                 if name in record.hidden:
-                    value = self._codec.decode(bytes(record.hidden[name]), "exception")
+                    value = self._value(record.hidden[name])
                     _slot(name, base).__set__(error, value)
         for name, raw in record.state.items():
             if _is_public(name):
-                _dict_of(error)[name] = self._codec.decode(bytes(raw), "exception")
+                _dict_of(error)[name] = self._value(raw)

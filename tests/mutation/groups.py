@@ -49,10 +49,7 @@ GROUPS = {
             ),
             "backends/memory_rows.py": r"(holds|is_abandoned|is_ready|seized_row)$",
         },
-        (
-            *("tests/contract/test_contract.py", "tests/backends/test_memory.py"),
-            *("-k", "(TestMemory and not Server) or test_memory"),
-        ),
+        ("tests/contract/test_contract.py::TestMemory", "tests/backends/test_memory.py"),
     ),
     "leases": Group(
         {

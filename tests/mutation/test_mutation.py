@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from operator import itemgetter
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +69,13 @@ def judged(tests: str, workers: int = 1) -> subprocess.CompletedProcess[str]:
 def test_faults_are_seen_where_tests_look_and_survive_where_none_does():
     ended = judged("table", 3)
     assert ended.stdout == "killed survived endless\n", ended.stderr
+
+
+def test_the_tests_that_are_named_after_a_file_are_asked_first():
+    mutant = next(mutants("values/codec.py"))
+    first = Judge(("tests/values", "-k", "x"), 1)._named_after(mutant)
+    assert {Path(name).name for name in first} == {"test_codec.py", "test_codec_models.py"}
+    assert not Judge(("tests/contract/test_contract.py::TestMemory",), 1)._named_after(mutant)
 
 
 def test_nothing_is_judged_by_tests_that_fail_anyway():

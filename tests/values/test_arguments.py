@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from perdure.errors import DeserializationError, SerializationError, ValueTooLarge
 from perdure.values import TypeRegistry, codec_for, decode_arguments, encode_arguments, fingerprint
-from perdure.values.arguments import UNTYPED, _plain_form, _plain_members
+from perdure.values.arguments import UNTYPED, _argument, _plain_form, _plain_members
 from tests.values.samples import (
     CLASSES,
     CONTAINERS,
@@ -161,6 +161,16 @@ def test_what_each_would_be_read_as_stands_is_read_at_once_and_nothing_else():
         (b"[1]", None),
     ]:
         assert _plain_members(codecs, body, UNTYPED) == values, body
+
+
+def test_the_short_way_is_taken_where_there_is_one():
+    """It shows in that nothing is asked for whose value a message would be about."""
+    before = _argument.cache_info()
+    body = encode_arguments({}, {"a": 1}, "short way")
+    assert decode_arguments({}, body, "short way") == {"a": 1}
+    assert _argument.cache_info() == before
+    encode_arguments({}, {"a": (1,)}, "long way")
+    assert _argument.cache_info() != before
 
 
 def test_what_is_said_of_bytes_that_are_no_arguments():

@@ -190,3 +190,9 @@ def test_the_annotation_is_named_when_a_record_is_not_of_it():
         DeserializationError, match=r"^x: the record cannot be read as int \| None: "
     ):
         codec_for(int | None, TypeRegistry()).decode(b'"x"', "x")
+
+
+@pytest.mark.parametrize("annotation", [Any, str])
+def test_a_text_is_not_read_again_to_have_it_twice(annotation):
+    text = "é" * 3
+    assert codec_for(annotation, TypeRegistry()).encode_and_decode(text, "x")[1] is text

@@ -36,6 +36,7 @@ def members(node):
         (b'{"$":"frozenset","v":["a",1]}', b'{"$":"frozenset","v":[1,"a"]}'),
         (b'{"$":"dict","v":[[1,2],[0,3]]}', b'{"$":"dict","v":[[0,3],[1,2]]}'),
         (b'{"$":"set","v":[{"b":1,"a":2},5]}', b'{"$":"set","v":[5,{"a":2,"b":1}]}'),
+        (b'{"$x":{"$":"set","v":[1,2]}}', b'{"$x":{"$":"set","v":[2,1]}}'),
         (
             b'{"$":"tuple","v":[0,{"$":"set","v":[1,2]}]}',
             b'{"$":"tuple","v":[0,{"$":"set","v":[2,1]}]}',
@@ -93,6 +94,14 @@ def test_marks_may_be_spelt_as_escapes():
 )
 def test_odd_nodes_have_a_fingerprint_too(node):
     assert len({fingerprint(node), fingerprint(tagged(node)), fingerprint(members(node))}) == 3
+
+
+def test_an_empty_member_is_no_tag():
+    one, other = (
+        b'{"a":{},"b":' + tagged(b'{"$":"set","v":' + elements + b"}") + b"}"
+        for elements in (b"[1,2]", b"[2,1]")
+    )
+    assert fingerprint(one) == fingerprint(other)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"1 2", b'{"\xff":1}', b'"\xff"'])

@@ -19,6 +19,7 @@ from tests.values.samples import (
     Point3,
     Slotted,
     User,
+    Word,
     name,
 )
 from tests.values.support import round_trip, same, tagged
@@ -183,6 +184,13 @@ def test_a_type_of_bytes_is_kept_as_it_was():
         for value in (b"ab", bytearray(b"ab")):
             _, back = codec_for(annotation, TypeRegistry()).encode_and_decode(value, "x")
             assert type(back) is type(value)
+
+
+def test_a_text_for_a_key_of_an_enum_of_texts_comes_back_as_a_text():
+    codec = codec_for(dict[Word, int], TypeRegistry())
+    for key in ("yes", Word.YES):
+        _, back = codec.encode_and_decode({key: 1}, "x")
+        assert [type(each) for each in back] == [type(key)]
 
 
 def test_the_annotation_is_named_when_a_record_is_not_of_it():

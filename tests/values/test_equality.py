@@ -12,7 +12,7 @@ import pytest
 from perdure.values import TypeRegistry
 from perdure.values.equality import compare, step_to
 from perdure.values.limits import Refusal
-from tests.values.samples import Basket, Box, Colour, Pair, Plain, Point, Rights, User, name
+from tests.values.samples import Basket, Box, Colour, Pair, Plain, Point, Rights, User, Word, name
 from tests.values.support import full_registry, same
 
 NAN = float("nan")
@@ -33,6 +33,7 @@ def plain(**fields):
         (NAN, math.nan),
         (-0.0, -0.0),
         ({1, NAN, (2, NAN)}, {(2, math.nan), math.nan, 1}),
+        ({(NAN, pathlib.Path("a"))}, {(math.nan, pathlib.Path("a"))}),
         (frozenset({1.5}), frozenset({1.5})),
         ({1: "a", (1,): "b"}, {1: "a", (1,): "b"}),
         (Colour.RED, Colour.RED),
@@ -73,6 +74,11 @@ def test_equal_values(given, back):
         ({"a b": 1}, {"a b": 2}, "$['a b']: a value of type 'int' would come back different"),
         ({"a": 1}, {"b": 1}, "$.a: a value of type 'str' would come back different"),
         ({"a": 1}, {1: 1}, "$.a: a value of type 'str' would come back as 'int'"),
+        (
+            {"yes": 1},
+            {Word.YES: 1},
+            "$.yes: a value of type 'str' would come back as 'tests.values",
+        ),
         ({1: 1}, {True: 1}, "$[1]: a value of type 'int' would come back as 'bool'"),
         ({1: 1}, {2: 1}, "$[1]: a value of type 'int' would come back different"),
         ({2.5: 1}, {2.5: 2}, "$[<float>]: a value of type 'int' would come back different"),

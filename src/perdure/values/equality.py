@@ -73,8 +73,7 @@ def _compare_dicts(
     _require(len(given) == len(back), dict)
     for (key, value), (key_back, value_back) in zip(given.items(), back.items(), strict=True):
         step = step_to(key)
-        if type(key) is not str or key != key_back:
-            _compare_inside(step, key, key_back, registry)
+        _compare_inside(step, key, key_back, registry)
         _compare_inside(step, value, value_back, registry)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import types
 import typing
 from collections.abc import Set as AbstractSet
 from typing import Annotated, Any, Generic, Literal, NewType, TypedDict, TypeVar
@@ -120,6 +121,13 @@ def test_the_classes_of_an_annotation(annotation, classes):
 def test_a_model_is_looked_into_as_pydantic_has_bound_it():
     page = Page[Point]
     assert Survey(page).classes == [page, Point]
+
+
+def test_an_alias_that_holds_itself_is_looked_into_once():
+    tree = Lazy(None)
+    tree.stands_for = types.GenericAlias(tuple, (Point, tree, Pair))
+    assert Survey(tree).classes == [Point, Pair]
+    assert Survey(list[tree]).classes == [Point, Pair]  # type: ignore[valid-type]
 
 
 def test_a_class_whose_annotations_mean_nothing_is_found_itself():

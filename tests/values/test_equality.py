@@ -1,5 +1,6 @@
 """What counts as equal, and what is said of the first difference."""
 
+import collections
 import dataclasses
 import datetime as dt
 import ipaddress
@@ -155,6 +156,10 @@ def test_values_of_a_row_are_equal_when_their_plain_forms_are():
 
     registry = TypeRegistry()
     registry.register_extension(Amount, "amount", lambda a: a.cents, lambda p: Amount(p, ""))
+    registry.register_extension(collections.deque, "deque", list, collections.deque)
+    amounts = collections.deque([Amount(5, "5 ct")])
+    assert same(amounts, collections.deque([Amount(5, "")]), registry)
+    assert not same(amounts, collections.deque([Amount(6, "5 ct")]), registry)
     assert same(Amount(5, "5 ct"), Amount(5, ""), registry)
     assert not same(Amount(5, ""), Amount(6, ""), registry)
     assert not same(Amount(5, "5 ct"), Amount(5, ""), full_registry())

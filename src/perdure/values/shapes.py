@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
 from perdure.values.limits import Refusal
 
-Fields = dict[str, object]
+Fields: TypeAlias = dict[str, object]
 
 class_of: Final[Callable[[object], type[Any]]] = type
 """`type(value)`, typed as a class of anything."""

@@ -32,6 +32,7 @@ from tests.values.samples import (
 )
 
 Id = NewType("Id", Pair)
+Place = NewType("Place", Point)
 Bound = TypeVar("Bound", bound=Point)
 Either = TypeVar("Either", Pair, Frozen)
 Item = TypeVar("Item")
@@ -98,6 +99,7 @@ class Lazy:
         (tuple[Point, Point], [Point]),
         (Id, [Pair]),
         (tuple[Id, Id], [Pair]),
+        (tuple[Id, Place], [Pair, Point]),
         (Bound, [Point]),
         (Either, [Pair, Frozen]),
         (Lazy(Point), [Point]),

@@ -224,7 +224,7 @@ class Judge:
         """Those that most likely see it, to be asked first: to collect them all takes a while."""
         if mutant is None:
             return ()
-        pattern = f"test_{Path(mutant.file).stem}*.py"
+        pattern = f"test_{Path(mutant.file).stem.strip('_')}*.py"
         return [str(path) for tests in self._tests for path in Path(tests).glob(pattern)]
 
     def _ended(self) -> list[tuple[Mutant | None, Verdict, float]]:

@@ -299,8 +299,7 @@ class _Encoder:
         bodies: dict[str, msgspec.Raw] = {}
         for name, value in values.items():
             body = self._body(value)
-            size = len(name) + len(bytes(body or b""))
-            if body is not None and size <= left:
+            if body is not None and (size := len(name) + len(bytes(body))) <= left:
                 bodies[name] = body
                 left -= size
         return bodies

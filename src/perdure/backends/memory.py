@@ -265,7 +265,7 @@ class MemoryBackend:
             row = self._rows.get(key)
             if row is None or row.state not in RESUMABLE:
                 return False
-            self._put(_replace(row, state=_S.READY, crashes=0, reason="", wake_at=None))
+            self._put(_replace(row, state=_S.READY, crashes=0, reason=""))
             return True
 
     # --- committing ------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from __future__ import annotations
 import builtins
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, cast
 
@@ -310,12 +311,9 @@ def _hidden_state(error: BaseException) -> dict[str, Any]:
     for base, names in _HIDDEN_STATE.items():
         # Not isinstance, which asks an instance for its `__class__`.
         for name in names if derives(type(error), base) else ():
-            try:
-                value = _get(error, name, base)
-            except AttributeError:
-                continue
-            if value is not None:
-                state[name] = value
+            with suppress(AttributeError):  # of `characters_written`, where nobody has set it
+                if (value := _get(error, name, base)) is not None:
+                    state[name] = value
     return state
 
 

@@ -52,6 +52,14 @@ class QueueContract(ContractCase):
         assert world.claimed(limits=_limited(worker_concurrency=0)) == []
         assert world.claimed(limits=_limited(concurrency=0)) == []
 
+    def test_what_is_held_back_is_due_once_and_not_again(self, world: World) -> None:
+        world.start(queue="gpu", delay=SECOND)
+        limits = _limited(concurrency=0)
+        assert world.claim(limits=limits).next_due == world.clock.at + SECOND
+        world.clock.advance(SECOND)
+        batch = world.claim(limits=limits)
+        assert (batch.records, batch.next_due) == ((), None)
+
     def test_other_queues_and_apps_have_limits_of_their_own(self, world: World) -> None:
         _fill(world, 2)
         world.start("other-queue", queue="cpu")

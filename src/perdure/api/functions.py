@@ -115,15 +115,15 @@ class Registered(Generic[P, R]):
         """
         changed = copy.copy(self)
         chosen = self._options.but(
+            read_ends(timeout, deadline, self.definition.kind),
+            self.definition.ends,
             id=id,
             on_existing=on_existing,
             delay=delay,
             priority=priority,
             queue=queue,
             key=key,
-            letter=None if message is None else self._letter(message),
-            ends=read_ends(timeout, deadline, self.definition.kind),
-            declared=self.definition.ends,
+            letters=None if message is None else [self._letter(message)],
         )
         changed._options = chosen  # noqa: SLF001 - our own class
         changed._runs_here = (  # noqa: SLF001 - as above

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Callable
 from typing import Any, get_args
 
 import msgspec
 
 from perdure.api.endings import NO_END, Ends, merged, refuse_late
-from perdure.api.queues import Queue, check_priority, key_text, queue_name
+from perdure.api.queues import check_priority, key_text, queue_name
 from perdure.backends.base import OnExisting
 from perdure.backends.letters import Letter
 from perdure.core.identity import validate_identifier
@@ -28,49 +28,41 @@ class StartOptions(msgspec.Struct, frozen=True):
     letters: tuple[Letter, ...] = ()
     ends: Ends = NO_END
 
-    def but(  # noqa: PLR0913 - all that a start may ask, by keyword
-        self,
-        *,
-        id: str | None,
-        on_existing: OnExisting | None,
-        delay: float | timedelta | None,
-        priority: int | None,
-        queue: str | Queue | None,
-        key: object,
-        letter: Letter | None,
-        ends: Ends,
-        declared: Ends,
-    ) -> StartOptions:
-        """These, with what is given in their place; None leaves an option as it is.
+    def but(self, ends: Ends, declared: Ends, **asked: Any) -> StartOptions:
+        """These, with what is asked in their place; None leaves an option as it is.
 
         Args:
-            ends: what the call asks for.
+            ends: what limits the time, as asked.
             declared: what limits the time of the workflow if no start says otherwise.
+            asked: the other options, as users give them.
 
         Raises:
             InvalidIdentifier, ConfigurationError: as `Registered.options`.
         """
-        changed: dict[str, Any] = {"ends": merged(ends, self.ends)}
-        if id is not None:
-            changed["id"] = validate_identifier(id, "id")
-        if on_existing is not None:
-            known = get_args(OnExisting)
-            if on_existing not in known:
-                raise ConfigurationError(
-                    f"on_existing={on_existing!r}: expected one of {', '.join(known)}."
-                )
-            changed["on_existing"] = on_existing
-        if delay is not None:
-            changed["delay"] = seconds(delay, "delay")
-        if priority is not None:
-            check_priority(priority)
-            changed["priority"] = priority
-        if queue is not None:
-            changed["queue"] = queue_name(queue)
-        if key is not None:
-            changed["key"] = key_text(key)
-        if letter is not None:
-            changed["letters"] = (letter,)
-        chosen = msgspec.structs.replace(self, **changed)
+        given = {name: _READERS[name](value) for name, value in asked.items() if value is not None}
+        chosen = msgspec.structs.replace(self, ends=merged(ends, self.ends), **given)
         refuse_late(chosen.delay, merged(chosen.ends, declared))
         return chosen
+
+
+def _read_on_existing(given: object) -> object:
+    known = get_args(OnExisting)
+    if given not in known:
+        raise ConfigurationError(f"on_existing={given!r}: expected one of {', '.join(known)}.")
+    return given
+
+
+def _read_priority(given: object) -> object:
+    check_priority(given)
+    return given
+
+
+_READERS: dict[str, Callable[[Any], object]] = {
+    "id": lambda given: validate_identifier(given, "id"),
+    "on_existing": _read_on_existing,
+    "delay": lambda given: seconds(given, "delay"),
+    "priority": _read_priority,
+    "queue": queue_name,
+    "key": key_text,
+    "letters": tuple,
+}

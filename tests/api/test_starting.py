@@ -13,6 +13,7 @@ from perdure.errors import (
     ConfigurationError,
     InvalidIdentifier,
     InvocationNotFound,
+    InvocationParked,
     ResultTimeout,
     StartConflict,
     Superseded,
@@ -350,12 +351,32 @@ def test_a_start_by_name_without_the_code(store):
     assert handle.result(LONG) == "2 pen"
 
 
-def test_a_start_by_name_with_wrong_arguments_fails_where_the_code_is(store):
+def test_a_start_by_name_with_wrong_arguments_is_parked_where_the_code_is(store):
     client = store.app(local_worker=False)
     handle = client.start("order", colour="red")
     order = declare(store.app())
-    with pytest.raises(TypeError, match="colour"):
+    with pytest.raises(InvocationParked, match=r"argument: 'item', and it is .*count"):
         order.get(handle.invocation_id).result(LONG)
+
+
+def test_what_older_code_cannot_take_waits_for_the_newer(store):
+    """A worker of before a deployment may claim what was started after it."""
+    new, old, later = (store.app(local_worker=False) for _ in range(3))
+
+    def order(item: str, colour: str) -> str:
+        return f"{colour} {item}"
+
+    @old.workflow(name="order")
+    def order_before(item: str) -> str:
+        return item
+
+    handle = new.workflow(name="order")(order).start("pen", "red")
+    run_until_idle(old)
+    assert handle.status is InvocationState.PARKED
+    later.workflow(name="order")(order)
+    handle.resume()
+    run_until_idle(later)
+    assert handle.result(LONG) == "red pen"
 
 
 def test_a_start_by_name_with_the_code_is_the_function_itself(store):

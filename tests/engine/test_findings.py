@@ -309,7 +309,7 @@ def test_a_plain_call_of_an_async_workflow_in_a_sync_one_is_an_error() -> None:
             main.start().result(LONG)
 
 
-def test_a_call_that_does_not_fit_fails_an_async_workflow() -> None:
+def test_a_call_that_does_not_fit_parks_an_async_workflow() -> None:
     with Perdure(backend=MemoryBackend()) as app:
 
         @app.workflow(name="main")
@@ -318,7 +318,7 @@ def test_a_call_that_does_not_fit_fails_an_async_workflow() -> None:
 
         other = Perdure(backend=app._backend)
         key = other.start("main", "a", b=3).invocation_id
-        with pytest.raises(TypeError, match="'b'"):
+        with pytest.raises(InvocationParked, match="'b'"):
             app.invocation(key).result(LONG)
 
 

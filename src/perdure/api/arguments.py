@@ -85,7 +85,7 @@ class Binder:
         Digits as names are positional arguments of a start that had no signature at hand; values
         that are missing take their present default, as the function itself would.
         """
-        if self._simple and len(values) == len(self._all) and self._every.issuperset(values):
+        if self._is_whole(values):
             return [], dict(values)
         if any(name.isdigit() for name in values):
             numbered = [values[name] for name in sorted(values, key=_number) if name.isdigit()]
@@ -109,6 +109,21 @@ class Binder:
         for name in sorted(unknown):
             kwargs[name] = values[name]  # the call will name the parameter that is gone
         return args, kwargs
+
+    def refusal(self, values: Mapping[str, Any]) -> str:
+        """Why the function does not take these values; "" if it does."""
+        if self._is_whole(values):
+            return ""
+        args, kwargs = self.spell(values)
+        try:
+            self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            return f"{error}, and it is {self._name}{self.signature}"
+        return ""
+
+    def _is_whole(self, values: Mapping[str, Any]) -> bool:
+        """Whether there is a value for each parameter, by its name, and no other."""
+        return self._simple and len(values) == len(self._all) and self._every.issuperset(values)
 
     def selector(
         self, key: Callable[..., object] | str | Sequence[str] | None

@@ -197,8 +197,20 @@ class Definition:
         return key_text(key)
 
     def bind(self, arguments: bytes) -> Callable[[], object]:
-        """The function bound to freshly decoded arguments, not called yet."""
-        args, kwargs = self.binder.spell(self.decode_call(arguments))
+        """The function bound to freshly decoded arguments, not called yet.
+
+        Raises:
+            DeserializationError: a workflow does not take them. Its code is another one than that
+                which it was started for, older or newer; to fail it for that would be for good.
+        """
+        values = self.decode_call(arguments)
+        if self.kind == "workflow" and (why := self.binder.refusal(values)):
+            raise DeserializationError(
+                f"Workflow {self.name!r} does not take what it was started with ({why}). Deploy "
+                "the code that does, and let it go on: perdure workflow resume ID. If no code "
+                "does, end it: perdure workflow terminate ID."
+            )
+        args, kwargs = self.binder.spell(values)
         return functools.partial(self.function, *args, **kwargs)
 
     def asking(self, arguments: bytes) -> EngineCall | None:

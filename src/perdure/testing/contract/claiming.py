@@ -159,6 +159,16 @@ class ClaimContract(ContractCase):
         (record,) = world.claim().records
         assert record.wake_at is None
 
+    def test_who_is_ready_for_longest_is_first_whoever_ran_before(self, world: World) -> None:
+        first = world.running("a")
+        world.clock.advance(SECOND)
+        second = world.running("b")
+        world.clock.advance(SECOND)
+        world.dispose(second, Release())
+        world.clock.advance(SECOND)
+        world.dispose(first, Release())
+        assert world.claimed() == ["b", "a"]
+
     def test_a_clock_that_steps_back_holds_up_timers_but_nothing_that_is_ready(
         self, world: World
     ) -> None:

@@ -169,6 +169,16 @@ class ClaimContract(ContractCase):
         world.dispose(first, Release())
         assert world.claimed() == ["b", "a"]
 
+    def test_who_is_resumed_first_is_first_whoever_stopped_before(self, world: World) -> None:
+        keys = [world.start(id_).key for id_ in ("a", "b")]
+        for record in world.claim().records:
+            world.dispose(record, Stop(state=InvocationState.PARKED, reason="r"))
+            world.clock.advance(SECOND)
+        for key in reversed(keys):
+            assert world.backend.resume(key)
+            world.clock.advance(SECOND)
+        assert world.claimed() == ["b", "a"]
+
     def test_a_clock_that_steps_back_holds_up_timers_but_nothing_that_is_ready(
         self, world: World
     ) -> None:

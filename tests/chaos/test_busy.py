@@ -12,10 +12,11 @@ from tests.chaos.fleet import Fleet, seconds, until
 pytestmark = pytest.mark.xdist_group("chaos")
 
 PROCESSES = 8
-WAIT_MAX = 0.25
-"""Seconds: the 99th percentile of what a heartbeat may wait for its turn among the writers."""
-
-
+LEASE = 10.0
+WAIT_MAX = LEASE / 10
+"""Seconds: the 99th percentile of what a heartbeat may wait for its turn among the writers. A lease
+is far from its end then. Where little else runs it is below 0.25; beside ten other processes on two
+cores it was 0.55, and how busy a machine is must not decide whether this holds."""
 ROUNDS = 3
 """How often the bound may be tried: other work on the machine can spoil a round, a fault of ours
 spoils each."""
@@ -23,7 +24,7 @@ spoils each."""
 
 def test_eight_busy_processes(make_sqlite_fleet: MakeFleet) -> None:
     """Each runs jobs all the time and renews its leases up to ten times a second."""
-    fleet = make_sqlite_fleet(lease=10.0, concurrency=2, beat=0.1)
+    fleet = make_sqlite_fleet(lease=LEASE, concurrency=2, beat=0.1)
     fleet.workers(PROCESSES)
     p99 = 2 * WAIT_MAX
     for number in range(ROUNDS):
@@ -42,6 +43,7 @@ def test_eight_busy_processes(make_sqlite_fleet: MakeFleet) -> None:
     until(lambda: not fleet.unended(), "all jobs")
     errors = [line[2] for line in fleet.events("error")]
     assert errors == []
+    assert fleet.events("stolen") == [], "nobody died"
     fleet.check()
 
 

@@ -229,7 +229,7 @@ class Perdure(Transactions, FromOutside, Movable):
     ) -> list[InvocationInfo]:
         refuse_undurable(f"app.{kind}s(...)")
         count(limit, "limit", most=10_000)
-        if after is not None and not isinstance(after, InvocationInfo):
+        if after is not None and not isinstance(after, InvocationInfo):  # pyright: ignore[reportUnnecessaryIsInstance] - not every caller has a type checker
             raise ConfigurationError(f"after={after!r}: expected the last item of the page before.")
         if name is not None:
             validate_identifier(name, "name")

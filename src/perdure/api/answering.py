@@ -67,7 +67,7 @@ class Update(Generic[T]):
         """
         context = current_workflow("update.refuse")
         given: object = error
-        if not isinstance(given, Exception):
+        if not isinstance(given, Exception):  # pyright: ignore[reportUnnecessaryIsInstance] - not every caller has a type checker
             raise ConfigurationError(
                 f"update.refuse({given!r}): expected an exception object, such as "
                 'ValueError("it is sold out").'

@@ -49,7 +49,7 @@ def several(given: object, what: str, example: str) -> tuple[Any, ...]:
     """
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise ConfigurationError(f"{what}={given!r}: expected a list, such as {what}={example}.")
-    return tuple(given)
+    return tuple(given)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - of whatever
 
 
 def policy(given: object) -> Retry | None:

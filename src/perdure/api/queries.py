@@ -115,7 +115,7 @@ def ask(
         UnknownName: the workflow is not registered here, or has no such query.
         OperationRefused: a query of another workflow; or a workflow asks.
     """
-    if not isinstance(query, (str, Query)):
+    if not isinstance(query, (str, Query)):  # pyright: ignore[reportUnnecessaryIsInstance] - not every caller has a type checker
         raise ConfigurationError(
             f"invocation.query({query!r}): expected what @the_workflow.query gave, or its name."
         )

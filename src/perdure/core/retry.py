@@ -82,7 +82,7 @@ class Retry:
         if not (_is_number(self.jitter, int, float) and 0 <= self.jitter <= 1):
             raise ConfigurationError(f"Retry(jitter={self.jitter!r}): expected a number, 0 to 1.")
         on: object = self.on
-        if not isinstance(on, tuple) or not all(map(_is_exception, cast("tuple[object]", on))):
+        if not isinstance(on, tuple) or not all(map(_is_exception, cast("tuple[object]", on))):  # pyright: ignore[reportUnnecessaryIsInstance] - not every caller has a type checker
             raise ConfigurationError(
                 f"Retry(on={on!r}): expected exception classes in a tuple, such as "
                 "on=(ConnectionError,)."

@@ -98,7 +98,7 @@ class Outbox:
         self, function: Registered[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> NewInvocation:
         given: object = function
-        if not isinstance(given, Registered):
+        if not isinstance(given, Registered):  # pyright: ignore[reportUnnecessaryIsInstance] - not every caller has a type checker
             raise ConfigurationError(
                 f"app.outbox(tx).start({given!r}): expected a workflow or a task, as the decorator "
                 "gave it. By its name: app.named('its.name')."
@@ -120,7 +120,7 @@ class Outbox:
         self, to: str | DistributedInvocation[Any], name: str, value: object, id_: str
     ) -> tuple[str, Message]:
         self._context(f"Message {name!r}")
-        if not isinstance(to, (str, DistributedInvocation)):
+        if not isinstance(to, (str, DistributedInvocation)):  # pyright: ignore[reportUnnecessaryIsInstance] - not every caller has a type checker
             raise ConfigurationError(
                 f"app.outbox(tx).send({to!r}, ...): expected the handle of a workflow, or its id."
             )

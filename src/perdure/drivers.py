@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -41,6 +42,10 @@ def _make_sharded(urls: Sequence[str], settings: Settings, env: Env, *, read_onl
     return ShardedBackend(servers, publishes=not read_only)
 
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
+"""RFC 3986, section 3.1. What is none of these may be anything, a password as well."""
+
+
 def _shown(url: str) -> str:
     """Server and database for people: no user, password or parameter."""
     try:
@@ -67,7 +72,8 @@ def _make_server(url: str, settings: Settings, env: Env, *, read_only: bool) -> 
         return _make_postgres(url, read_only=read_only)
     shown = f"{scheme}://..." if separator and scheme not in {"memory", "sqlite"} else url
     if "@" in shown:  # a slash or a letter is missing, and behind it there may be a password
-        shown = f"{url.partition(':')[0]}:..."
+        word = url.partition(":")[0]
+        shown = f"{word}:..." if _SCHEME.fullmatch(word) else "..."
     raise ConfigurationError(
         f"Database URL {shown!r} cannot be used. Expected 'sqlite:///relative/path.db', "
         "'sqlite:////absolute/path.db', 'postgresql://user@host/database' or 'memory://'."

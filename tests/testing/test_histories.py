@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from perdure.errors import (
     UnknownName,
 )
 from perdure.testing import HistoryInvalid, export_history, replay_history, skip_time
+from perdure.testing.histories import _seal, encode_history, read_history
 
 calls: list[str] = []
 
@@ -138,6 +140,17 @@ def test_another_version_or_a_change_is_refused(
 ) -> None:
     changed(file, **members)
     with pytest.raises(HistoryInvalid, match=told):
+        replay_history(file, shop()[1])
+
+
+@pytest.mark.parametrize("seed", [b"", bytes(31), bytes(65)])
+def test_a_seed_of_another_length_is_refused(file: Path, seed: bytes) -> None:
+    """Also with a seal that fits: no draw could be made with it."""
+    history = read_history(file)
+    row = msgspec.structs.replace(history.workflow, seed=seed)
+    other = msgspec.structs.replace(history, workflow=row)
+    file.write_bytes(encode_history(msgspec.structs.replace(other, seal=_seal(other))))
+    with pytest.raises(HistoryInvalid, match="length"):
         replay_history(file, shop()[1])
 
 

@@ -67,7 +67,7 @@ def fitting(value: object, annotation: Any, where: str) -> object:
         return value
     try:
         return msgspec.convert(value, annotation)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, ValueError) as error:  # of a number too large to be shown
         raise DeserializationError(f"{where}: {error}") from error
     except TypeError:  # a type that msgspec does not know
         if isinstance(annotation, type) and not isinstance(value, annotation):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -24,6 +24,7 @@ from perdure.api.info import Verification
 from perdure.app import Perdure
 from perdure.backends.base import DEFAULT_QUEUE, Backend, InvocationRecord
 from perdure.backends.memory import MemoryBackend
+from perdure.core.draws import SEED_BYTES
 from perdure.core.entries import Entry
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState
@@ -75,7 +76,7 @@ class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     root: tuple[str, int]
     options: str
     code_version: str
-    seed: bytes
+    seed: Annotated[bytes, msgspec.Meta(min_length=SEED_BYTES, max_length=SEED_BYTES)]
     draw_algorithm: int
     segment: int
     state: str

@@ -247,6 +247,12 @@ def test_what_is_no_cron_expression(rule: str) -> None:
     assert "'*/5 * * * *'" in str(caught.value)
 
 
+def test_an_expression_of_thousands_of_digits() -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read") as caught:
+        Cron("0 0 1 1 * 2" + "0" * 9_999, read_zone("Europe/Berlin"))
+    assert len(str(caught.value)) < 1_000
+
+
 SPANS: list[Any] = [timedelta(0), timedelta(seconds=0.9), timedelta(days=-1), 60, None, "1h"]
 
 

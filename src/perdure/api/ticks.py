@@ -79,10 +79,10 @@ class Cron:
         self.text = expression
         try:
             first = next(self._walls(0), None)
-        except CronSimError as error:
+        except (CronSimError, ValueError) as error:  # of numbers with thousands of digits
             raise ConfigurationError(
-                f"The schedule {expression!r} cannot be read, or never fires: {error}. Expected "
-                "five fields (minute, hour, day of month, month, day of week), such as "
+                f"The schedule {expression!r:.200} cannot be read, or never fires: {error}. "
+                "Expected five fields (minute, hour, day of month, month, day of week), such as "
                 "'*/5 * * * *', or six with seconds before them."
             ) from error
         if first is None:

@@ -110,10 +110,9 @@ def clock(microseconds: int) -> str:
 
 def span(microseconds: int) -> str:
     """A duration for people: `0.203 s`, `2 min 3 s`, `4 h 2 min`, `3 d 4 h`."""
-    seconds = microseconds / 1_000_000
-    if seconds < 60:
-        return f"{seconds:.3f} s"
-    whole = int(seconds)
+    if microseconds < 60_000_000:
+        return f"{microseconds / 1_000_000:.3f} s"
+    whole = microseconds // 1_000_000  # as an int: what is damaged may be too large for a float
     for size, name, small, small_name in (
         (86_400, "d", 3_600, "h"),
         (3_600, "h", 60, "min"),

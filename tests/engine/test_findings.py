@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from typing import Any
 
@@ -320,6 +321,19 @@ def test_a_call_that_does_not_fit_parks_an_async_workflow() -> None:
         key = other.start("main", "a", b=3).invocation_id
         with pytest.raises(InvocationParked, match="'b'"):
             app.invocation(key).result(LONG)
+
+
+def test_what_a_decorator_raises_fails_an_async_workflow() -> None:
+    with Perdure(backend=MemoryBackend()) as app:
+
+        async def code() -> None: ...
+
+        @functools.wraps(code)
+        def refusing() -> None:
+            raise ValueError("not today")
+
+        with pytest.raises(ValueError, match="not today"):
+            app.workflow(name="main")(refusing).start().result(LONG)
 
 
 def test_verify_leaves_the_callers_loop_alone() -> None:

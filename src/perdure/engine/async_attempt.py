@@ -65,7 +65,7 @@ class AsyncAttempt(Attempt):
         try:
             try:
                 coroutine = cast("Coroutine[Any, Any, Any]", run())
-            except Exception as error:  # noqa: BLE001 - a call that does not fit is its outcome
+            except Exception as error:  # noqa: BLE001 - of a decorator, and so its outcome
                 return self.raised(error)
             return self._undone(context, self._end_of(coroutine, context))
         except ControlFlow as signal:

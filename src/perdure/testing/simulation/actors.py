@@ -141,11 +141,15 @@ class Operator:
                 stubborn(process, handle.resume)
 
 
-def stubborn(process: Process, call: Callable[[], T]) -> T:
-    """Call again until the store answers."""
+def stubborn(
+    process: Process,
+    call: Callable[[], T],
+    again: tuple[type[Exception], ...] = (BackendError,),
+) -> T:
+    """Call again until it raises none of these: by default, until the store answers."""
     while True:
         try:
             return call()
-        except BackendError:
+        except again:
             process.check()
             process.scheduler.sleep(SECOND // 10)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
@@ -129,7 +128,7 @@ class Asker:
             ask = partial(self._ask, app, f"{self._id}-ask{number}")
             try:
                 for _ in range(2):
-                    _in_time(process, ask)
+                    stubborn(process, ask, NOT_NOW)
             except (InvocationEnded, UpdateUnanswered):
                 self._ground.outside.unanswered(self._id, f"{self._id}-ask{number}")
 
@@ -150,7 +149,7 @@ class Reader:
     def go(self, process: Process) -> None:
         """See `Errand.go`."""
         app = self._ground.app(process, self._app, local_worker=False)
-        _in_time(process, partial(self._read, app))
+        stubborn(process, partial(self._read, app), NOT_NOW)
 
     def _read(self, app: SimulatedApp) -> None:
         count = 0
@@ -193,16 +192,6 @@ def _wait_for(handle: DistributedInvocation[list[str]]) -> None:
         raise
     except Exception:  # noqa: BLE001 - how it ends is not its concern
         return
-
-
-def _in_time(process: Process, call: Callable[[], None]) -> None:
-    """Call again until it is not too early any more."""
-    while True:
-        try:
-            return call()
-        except NOT_NOW:
-            process.check()
-            process.scheduler.sleep(SECOND // 10)
 
 
 def _sleep_until(process: Process, moment: int) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from perdure.api.settings import Settings
 from perdure.backends.base import Backend
 from perdure.backends.server import Server
+from perdure.backends.urls import file_of
 from perdure.engine.env import Env
 from perdure.errors import ConfigurationError
 
@@ -42,6 +43,7 @@ def _make_sharded(urls: Sequence[str], settings: Settings, env: Env, *, read_onl
     return ShardedBackend(servers, publishes=not read_only)
 
 
+_SET_OTHERWISE = "How it is opened is set by Perdure(synchronous=...)."
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 """RFC 3986, section 3.1. What is none of these may be anything, a password as well."""
 
@@ -66,7 +68,7 @@ def _make_server(url: str, settings: Settings, env: Env, *, read_only: bool) -> 
     if separator and scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
         from perdure.backends.sqlite import SQLiteBackend  # noqa: PLC0415 - only who uses it pays
 
-        path, mode = Path(rest[1:]), settings.synchronous
+        path, mode = Path(file_of(url, _SET_OTHERWISE)), settings.synchronous
         return SQLiteBackend(path, synchronous=mode, now=env.now, read_only=read_only)
     if separator and scheme in {"postgresql", "postgres"}:
         return _make_postgres(url, read_only=read_only)

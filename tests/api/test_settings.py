@@ -102,6 +102,7 @@ def test_the_name_of_the_app_fits_into_the_backend(tmp_path):
         "mysql://x/y",
         "postgres",
         "sqlite3:///x",
+        "sqlite:///shop.db?mode=ro",
     ],
 )
 def test_urls_that_cannot_be_used(url, monkeypatch, tmp_path):

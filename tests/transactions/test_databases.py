@@ -402,7 +402,15 @@ def test_the_file_of_the_state_backend_is_known_by_any_name(
 
 
 @pytest.mark.parametrize(
-    "source", ["orders.db", "sqlite://orders.db", "sqlite:///:memory:", "mysql://u:secret@h/d", 7]
+    "source",
+    [
+        "orders.db",
+        "sqlite://orders.db",
+        "sqlite:///:memory:",
+        "sqlite:///orders.db?key=secret",
+        "mysql://u:secret@h/d",
+        7,
+    ],
 )
 def test_a_database_that_is_none_is_refused(memory_store: Store, source: Any) -> None:
     with pytest.raises(ConfigurationError) as refused:

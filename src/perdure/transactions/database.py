@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from perdure.api.client import Client
 from perdure.backends.lending import HasDatabase, OwnDatabase
+from perdure.backends.urls import file_of
 from perdure.core.retry import seconds
 from perdure.engine.runtime import Runtime
 from perdure.errors import ConfigurationError, RegistrationError
@@ -217,7 +218,7 @@ class Database:
             return _of_function(cast("Callable[[], Any]", source), own)
         if self._kind == "postgres":
             return _of_postgres(source)
-        path = source.partition("://")[2][1:]
+        path = file_of(source, _OPENED_OTHERWISE)
         if own.kind == "sqlite" and _same_file(own.where, path):
             return _of_state(own, "")
         return _of_file(path)
@@ -243,6 +244,7 @@ def _kind_of(source: Source) -> _Kind:
         return "function"
     scheme, separator, rest = str(source).partition("://")
     if separator and scheme == "sqlite" and rest.startswith("/") and rest[1:] not in _NO_FILE:
+        file_of(str(source), _OPENED_OTHERWISE)
         return "sqlite"
     if separator and scheme in {"postgresql", "postgres"}:
         return "postgres"
@@ -266,6 +268,7 @@ def _refuse_parameters(connect: Callable[..., Any]) -> None:
         return
 
 
+_OPENED_OTHERWISE = "To open it in a way of your own, give a function that connects."
 _NO_FILE = ("", ":memory:")
 """No file; each transaction would have a database of its own."""
 

@@ -113,7 +113,13 @@ def test_urls_that_cannot_be_used(url, monkeypatch, tmp_path):
 
 
 def test_a_url_is_told_as_it_was_written_unless_it_may_hold_a_password():
-    for url, shown in (("shop.db", "'shop.db'"), ("", "''"), ("mysql://a:s@h/x", "'mysql://...'")):
+    for url, shown in (
+        ("shop.db", "'shop.db'"),
+        ("", "''"),
+        ("mysql://a:s@h/x", "'mysql://...'"),
+        ("sqlite:///shop.db?mode=ro", "'sqlite:///shop.db'"),
+        ("sqlite:///a:s@h/x?mode=ro", "'sqlite:///...'"),
+    ):
         with pytest.raises(ConfigurationError) as caught:
             Perdure(url)
         assert shown in str(caught.value)

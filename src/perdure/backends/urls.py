@@ -18,8 +18,10 @@ def file_of(url: str, otherwise: str) -> str:
     """
     plain, mark, _ = url.partition("?")
     if mark:
+        # Behind the name of another database there may be a password.
+        shown = "sqlite:///..." if "@" in plain else plain
         raise ConfigurationError(
-            "A sqlite:/// URL takes no parameters. Give "
-            f"{plain!r}, without what follows the question mark. {otherwise}"
+            f"A sqlite:/// URL takes no parameters. Give {shown!r}, without what follows the "
+            f"question mark. {otherwise}"
         )
     return plain.removeprefix("sqlite:///")

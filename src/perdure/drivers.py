@@ -72,14 +72,23 @@ def _make_server(url: str, settings: Settings, env: Env, *, read_only: bool) -> 
         return SQLiteBackend(path, synchronous=mode, now=env.now, read_only=read_only)
     if separator and scheme in {"postgresql", "postgres"}:
         return _make_postgres(url, read_only=read_only)
-    shown = f"{scheme}://..." if separator and scheme not in {"memory", "sqlite"} else url
-    if "@" in shown:  # a slash or a letter is missing, and behind it there may be a password
-        word = url.partition(":")[0]
-        shown = f"{word}:..." if _SCHEME.fullmatch(word) else "..."
     raise ConfigurationError(
-        f"Database URL {shown!r} cannot be used. Expected 'sqlite:///relative/path.db', "
+        f"Database URL {_told(url)!r} cannot be used. Expected 'sqlite:///relative/path.db', "
         "'sqlite:////absolute/path.db', 'postgresql://user@host/database' or 'memory://'."
     )
+
+
+def _told(url: str) -> str:
+    """As much of what is no URL as can have no password in it."""
+    scheme, separator, _ = url.partition("://")
+    known = scheme in {"memory", "sqlite"}
+    if separator and not known and _SCHEME.fullmatch(scheme):
+        return f"{scheme}://..."
+    shown, more, _ = url.partition("?")
+    if "@" in shown or (separator and not known):  # a slash or a letter is missing or wrong
+        word = url.partition(":")[0]
+        return f"{word}:..." if _SCHEME.fullmatch(word) else "..."
+    return f"{shown}?..." if more else shown
 
 
 def _make_postgres(url: str, *, read_only: bool) -> Server:

@@ -126,6 +126,21 @@ def test_a_url_is_told_as_it_was_written_unless_it_may_hold_a_password():
 
 
 @pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("mysql:u:secret_h_sql://me/x", "'mysql:...'"),
+        ("postgresqlhost/db?password=secret", "'postgresqlhost/db?...'"),
+        ("sqlite:/db?password=secret", "'sqlite:/db?...'"),
+    ],
+)
+def test_what_may_be_a_password_is_not_told(url: str, told: str):
+    with pytest.raises(ConfigurationError) as caught:
+        Perdure(url)
+    assert told in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "postgresql://me:s3cret@host/shop",

@@ -110,6 +110,7 @@ def test_an_unknown_database_and_an_unknown_user(postgres_url):
         f"postgresql://me:an@{SECRET}@host/db",
         f"postgresql://me:{SECRET}@[::1/db",
         f"postgresql://me:/{SECRET}@host/db",
+        f"postgresql://me:{SECRET}%ca@host/db",
         f"{SECRET}@host:5432/db",
         f"mysql/{SECRET}@host/db-sql://me:there@host/db",
     ],

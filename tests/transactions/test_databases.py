@@ -418,8 +418,11 @@ def test_a_database_that_is_none_is_refused(memory_store: Store, source: Any) ->
     assert "secret" not in str(refused.value)
 
 
-def test_a_url_that_cannot_be_read_shows_no_password(memory_store: Store) -> None:
-    database = memory_store.app().database("postgresql://u:secret@host/d?nonsense=1")
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:secret@host/d?nonsense=1", "postgresql://u:secret%caz@host/d"]
+)
+def test_a_url_that_cannot_be_read_shows_no_password(memory_store: Store, url: str) -> None:
+    database = memory_store.app().database(url)
     with pytest.raises(ConfigurationError) as refused:
         database.place  # noqa: B018 - it is asked for
     assert "secret" not in f"{refused.value!r} {refused.value.__cause__!r} {database!r}"

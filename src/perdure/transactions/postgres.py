@@ -37,10 +37,11 @@ def parameters_of(url: str) -> dict[str, Any]:
     """
     try:
         found = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
+    except (psycopg.ProgrammingError, UnicodeError):
         raise ConfigurationError(
             "The database URL of a transaction is no URL of PostgreSQL. Expected "
-            "'postgresql://user@host/database'."
+            "'postgresql://user:password@host/database', with the special characters of a password "
+            "percent-encoded."
         ) from None
     found.setdefault("connect_timeout", CONNECT_SECONDS)
     return dict(found)

@@ -167,7 +167,7 @@ def parse(url: str) -> Target:
         )
     try:
         found = conninfo_to_dict(plain)
-    except (psycopg.ProgrammingError, UnicodeEncodeError):
+    except (psycopg.ProgrammingError, UnicodeError):  # the latter also for a % that is no escape
         found = {"port": "none"}
     host, port = str(found.get("host", "")), str(found.get("port", ""))
     database = str(found.get("dbname", "(default)"))

@@ -90,7 +90,18 @@ class Client:
         for what in ("cancel", "terminate", "pause"):
             if (at := getattr(workflow, f"{what}_at")) is not None:
                 process.spawn(what, partial(self._control, process, app, what, at))
-        stubborn(process, partial(_wait_for, handle))
+        stubborn(process, partial(self._wait_for, handle))
+
+    def _wait_for(self, handle: DistributedInvocation[list[str]]) -> None:
+        try:
+            value = handle.result()
+        except (BackendError, InvocationDead, InvocationParked) as error:
+            if isinstance(error, BackendError):
+                raise
+        except Exception as error:  # noqa: BLE001 - how it ends is not its concern
+            self._ground.outside.failed(self._id, error)
+        else:
+            self._ground.outside.gave(self._id, value)
 
     def _send(self, process: Process, app: SimulatedApp) -> None:
         for number, at in enumerate(self._workflow.letters):
@@ -109,6 +120,7 @@ class Client:
             stubborn(process, getattr(handle, what))
         except (InvocationEnded, OperationRefused):  # it has ended, or not begun
             return
+        self._ground.outside.promised(self._id, what)
 
 
 class Asker:
@@ -183,15 +195,6 @@ class Timekeeper:
         _sleep_until(process, self._until)
         self._ground.ticks_on(lambda: stubborn(process, schedule.info))
         stubborn(process, schedule.pause)
-
-
-def _wait_for(handle: DistributedInvocation[list[str]]) -> None:
-    try:
-        handle.result()
-    except BackendError:
-        raise
-    except Exception:  # noqa: BLE001 - how it ends is not its concern
-        return
 
 
 def _sleep_until(process: Process, moment: int) -> None:

@@ -26,6 +26,7 @@ from perdure.core.lifecycle import TERMINAL, InvocationState
 from perdure.testing.simulation.backend import Call
 from perdure.testing.simulation.checks.bodies import BY_ITSELF, Bodies
 from perdure.testing.simulation.checks.broken import Broken, Moment
+from perdure.testing.simulation.checks.ends import ended_well, told_truly
 from perdure.testing.simulation.checks.inboxes import Inboxes
 from perdure.testing.simulation.checks.journals import VALUE, Journals
 from perdure.testing.simulation.checks.rows import Rows
@@ -62,10 +63,14 @@ class Oracle:
         self.sights = Sights()
         self.ticks = Ticks(timetable)
 
-    def shown(self, clock: int) -> None:
-        """The store has shown this time, maybe to nobody but who looked for what is due."""
-        self.journals.shown(clock)
-        self.ticks.shown(clock)
+    def jumped(self, before: int) -> None:
+        """The clock of the store showed this before it jumped.
+
+        Maybe to nobody but who looked for what is due.
+        """
+        self.journals.shown(before)
+        self.ticks.shown(before)
+        self.ticks.jumped(before)
 
     def watch(self, call: Call, run: Callable[[], T], moment: Moment) -> T:
         """Make a call and check what it did.
@@ -88,6 +93,7 @@ class Oracle:
                 new = self.journals.extended(row, store.journal(key), moment.clock)
                 if new:
                     self.inboxes.delivered(key, new)
+                    told_truly(key, new, rows)
                     self.journals.begun(new, rows)
                 self.journals.waits(row)
             for key, before in changed.items():
@@ -151,6 +157,10 @@ class Oracle:
         if damaged is not None and asked.epoch > damaged[1] and asked.entries:
             raise Broken("I19", f"{asked.key} is damaged at {damaged[0]}, and got {asked.entries}")
 
+    def accepted(self, key: InvocationKey, what: str) -> bool:
+        """Whether an invocation was asked to do this, or has done it already."""
+        return self.inboxes.was_asked(key, what) or (what == "pause" and key in self.rows.paused)
+
     def body_ended(self, body: str) -> bool:
         """Whether the final outcome of a body is recorded.
 
@@ -174,6 +184,7 @@ class Oracle:
             if row.state not in TERMINAL:
                 raise Broken("I1", f"{key} is {row.state} and does not end: {row.reason or row}")
             self._outcome(row)
+            ended_well(row, store.journal(key), store.read_data(key))
         self.rows.complete(rows)
         self.ticks.complete(rows)
         self.journals.complete(rows)

@@ -10,6 +10,7 @@ from perdure.core.entries import COMMANDS
 from perdure.core.identity import InvocationKey
 from perdure.engine.attempt import Attempt
 from perdure.engine.context import TaskContext, WorkflowContext, current
+from perdure.testing.simulation.checks.bodies import Lease
 from perdure.testing.simulation.checks.broken import Broken
 from perdure.testing.simulation.oracle import Oracle
 from perdure.testing.simulation.plan import SECOND, Plan
@@ -108,16 +109,18 @@ class Stage:
         self._values += 1
         value = f"v{self._values}"
         if isinstance(context, TaskContext):
-            self._run_body(context, value, seen)
+            self._run_body(context, thread.owner.name, value, seen)
         return value
 
-    def _run_body(self, context: TaskContext, value: str, seen: tuple[object, ...]) -> None:
+    def _run_body(
+        self, context: TaskContext, who: str, value: str, seen: tuple[object, ...]
+    ) -> None:
         body, name = context.invocation.invocation_id, context.template.name
         owner = InvocationKey(body, 1)
         if owner not in self._store.rows() and context.workflow is not None:
             owner = context.workflow
         text = f"{seen} {context.idempotency_key()}"
-        self._checked(lambda: self._begins(body, name, text, owner))
+        self._checked(lambda: self._begins(body, name, text, owner, who))
         self._scheduler.note(f"body {name} {body[:8]} {value}")
         self._scheduler.sleep(self._chance.choice(BODY_MICROSECONDS))
         self._oracle.bodies.ends(body, value)
@@ -126,13 +129,21 @@ class Stage:
         if "poison" in seen:
             self._poison(seen)
 
-    def _begins(self, body: str, name: str, seen: str, owner: InvocationKey) -> None:
+    def _begins(self, body: str, name: str, seen: str, owner: InvocationKey, who: str) -> None:
         row = self._store.rows().get(owner)
         # Whose lease was cut short by a jump of the store's clock cannot know it before it renews
         # or commits: it may run code meanwhile, and record nothing.
         unaware = row is not None and row.epoch > 1 and self._clock_jumped_lately()
         ended = self._oracle.body_ended(body) and not unaware
-        self._oracle.bodies.begins(body, name, seen, owner, ended=ended)
+        journals, claims = self._oracle.journals, self._oracle.rows.grants[owner, who]
+        is_direct = owner.invocation_id != body
+        failed = journals.outcomes.get(body, 0) if is_direct else (row.attempts if row else 0)
+        lease = Lease(owner, who, claims, failed)
+        self._oracle.bodies.begins(body, name, seen, lease, ended=ended)
+        again_at = journals.again_at.get(body, 0)
+        if again_at > self._store.now() and not self._clock_jumped_lately():
+            early = again_at - self._store.now()
+            raise Broken("I13", f"the body of {name} ({body}) is tried again {early} us too early")
         if row is not None and row.crashes >= self._plan.crash_limit:
             raise Broken("E1", f"the body of {name} ran in {owner} after {row.crashes} crashes")
 

@@ -80,7 +80,7 @@ class World:
         self._folder = TemporaryDirectory() if plan.store == "sqlite" else None
         self.store = self._make_store()
         self.oracle = Oracle(self.store, self._may_stop, plan.timetable)
-        self.outside = Outside(self.store, self.fail)
+        self.outside = Outside(self.store, self.fail, self.oracle.accepted)
         self._apps = apps
         self._chance = chance_of(plan.seed, "delays")
         self._entropy = chance_of(plan.seed, "entropy")
@@ -345,7 +345,7 @@ class World:
         """See `Line.apply`."""
         if self.failure is not None:
             raise Crashed
-        self.oracle.shown(self.trouble.before_jump)
+        self.oracle.jumped(self.trouble.before_jump)
         moment = Moment(self._clock(), call.process.name, self._dead)
         try:
             result = self.oracle.watch(call, run, moment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import NamedTuple
 
 from perdure.backends.base import InvocationRecord
 from perdure.core.identity import InvocationKey
@@ -11,6 +12,22 @@ from perdure.testing.simulation.checks.broken import Broken
 
 BY_ITSELF = frozenset({InvocationState.COMPLETED, InvocationState.FAILED})
 """Ends that a body or a workflow came to."""
+
+
+class Lease(NamedTuple):
+    """Under which a body begins.
+
+    Attributes:
+        owner: whose it is.
+        who: the process that believes that it has it.
+        claims: how often that process was granted one.
+        failed: how many failures of the body are on record.
+    """
+
+    owner: InvocationKey
+    who: str
+    claims: int
+    failed: int
 
 
 class Bodies:
@@ -23,21 +40,27 @@ class Bodies:
     def __init__(self) -> None:
         """None has run."""
         self.runs: Counter[str] = Counter()
+        self._tries: Counter[tuple[str, str, int]] = Counter()
         self.gave: dict[str, str] = {}
         self._seen: dict[str, str] = {}
         self._names: dict[str, str] = {}
         self._owners: dict[str, InvocationKey] = {}
 
-    def begins(self, body: str, name: str, seen: str, owner: InvocationKey, *, ended: bool) -> None:
+    def begins(self, body: str, name: str, seen: str, lease: Lease, *, ended: bool) -> None:
         """A body begins.
 
         Args:
-            owner: whose lease it runs under.
+            lease: under which it runs.
             ended: its outcome is recorded already.
         """
-        self._owners[body] = owner
+        self._owners[body] = lease.owner
         if ended:
             raise Broken("I9", f"the body of {name} ({body}) ran after its outcome was recorded")
+        run = (body, lease.who, lease.failed)
+        self._tries[run] += 1
+        if self._tries[run] > lease.claims:
+            text = f"{self._tries[run]} times in {lease.who}, which had {lease.claims} claims"
+            raise Broken("I9", f"the body of {name} ({body}) ran {text}")
         self.runs[body] += 1
         self._names[body] = name
         if name != "pure" and self._seen.setdefault(body, seen) != seen:

@@ -33,6 +33,7 @@ class Inboxes:
         self._told: dict[InvocationKey, Counter[InvocationKey]] = {}
         self._order: dict[InvocationKey, list[str]] = {}
         self._bodies: dict[InvocationKey, Counter[bytes]] = {}
+        self._texts: dict[tuple[InvocationKey, str], bytes] = {}
         self._cancelled: Counter[InvocationKey] = Counter()
 
     def sent(self, key: InvocationKey, letter: Letter, sent: Sent) -> None:
@@ -45,6 +46,7 @@ class Inboxes:
                 ours[letter.letter_id] = ours.get(letter.letter_id, 0) + 1
             if letter.kind in _LETTERS:
                 self._order.setdefault(key, []).append(letter.letter_id)
+                self._texts[key, letter.letter_id] = letter.body
                 self._once(key, letter)
             if accepted[letter.letter_id] > 1:
                 raise Broken("I12", f"{key} accepted {letter.letter_id!r} twice")
@@ -77,6 +79,9 @@ class Inboxes:
                 if number >= len(order) or order[number] != entry.key:
                     raise Broken("I12", f"{key} got {entry} as number {number}, not in {order}")
                 delivered[entry.key] += 1
+                text = self._texts[key, entry.key]
+                if bytes(read_body(entry.body).result) != text:
+                    raise Broken("I12", f"{key} was sent {text!r}, and got {entry}")
             elif entry.kind == EntryKind.CANCEL:
                 self._cancelled[key] += 1
                 if self._cancelled[key] > 1:
@@ -142,6 +147,7 @@ class Inboxes:
                 text = f"asked {count} times for the end of {target}"
                 raise Broken("I12", f"{key} {text}, was told {told[target]}, holds {held[target]}")
 
-    def watchers_of(self, key: InvocationKey) -> list[InvocationKey]:
-        """Who has asked for the end of this one."""
-        return [watcher for watcher, targets in self._watched.items() if key in targets]
+    def was_asked(self, key: InvocationKey, what: str) -> bool:
+        """Whether a letter that asks for this was accepted."""
+        letters = self._accepted.get(key, ())
+        return any(each.startswith(f"{OWN_IDS}{what}") for each in letters)

@@ -21,18 +21,27 @@ VALUE = re.compile(r"\bv\d+\b")
 _ENDS_OF_BODIES = frozenset({EntryKind.TASK, EntryKind.ATTEMPT})
 _STARTS = frozenset({EntryKind.START, EntryKind.MEMO})
 _Place = tuple[str, int]
+TRIES = {"flaky": 3, "narrow": 3}
+"""How often a task is tried, by name, as its policy says; others once."""
+NEVER = 1 << 62
+"""Later than everything."""
+PUT_OFF = 250_000
+"""So many microseconds something that crashed waits at most for another one on its last chance."""
 
 
 class _Past:
     """What is known of one journal."""
 
-    __slots__ = ("due", "entries", "fired", "seal")
+    __slots__ = ("cancelled", "due", "entries", "fired", "seal", "slept")
 
     def __init__(self, seal: bytes) -> None:
         self.entries: list[Entry] = []
         self.seal = seal
         self.due: dict[_Place, int] = {}
         self.fired: set[_Place] = set()
+        self.slept: dict[_Place, int] = {}
+        """Until when the workflow waited while a timer was set, by its place."""
+        self.cancelled = False
 
 
 class Journals:
@@ -43,6 +52,7 @@ class Journals:
         ended: bodies whose final outcome is recorded.
         dropped: bodies that their workflow gave up.
         started: what journals name as started, by the workflow that did.
+        again_at: when a body that failed may be tried again.
     """
 
     def __init__(self, gave: dict[str, str]) -> None:
@@ -59,6 +69,7 @@ class Journals:
         self.ended: set[str] = set()
         self.dropped: set[str] = set()
         self.started: dict[InvocationKey, InvocationKey] = {}
+        self.again_at: dict[str, int] = {}
 
     def shown(self, clock: int) -> None:
         """The store has shown this time, maybe to nobody but who looked for timers."""
@@ -116,8 +127,12 @@ class Journals:
                 raise Broken(
                     "I13", f"a timer of {row.key} fired {due - self._clock} us early: {entry}"
                 )
+            if past.slept.get(place, 0) > due:
+                until = past.slept[place]
+                raise Broken("H2", f"{row.key} waited until {until}, and a timer was due at {due}")
             past.fired.add(place)
         elif kind == EntryKind.CANCEL:
+            past.cancelled = True
             deadline = read_cancellation(entry.body).deadline
             if self._clock < deadline:
                 raise Broken("I13", f"{row.key} was cancelled before its deadline: {entry}")
@@ -129,8 +144,11 @@ class Journals:
         self.outcomes[body] = self.outcomes.get(body, 0) + 1
         if body in self.ended:
             raise Broken("I9", f"{row.key} recorded {entry} after its final outcome")
+        if self.outcomes[body] > TRIES.get(entry.name, 1):
+            raise Broken("I9", f"{row.key} tried {entry.name} {self.outcomes[body]} times")
         if entry.kind == EntryKind.ATTEMPT:
-            past.due[entry.scope, -entry.position] = read_body(entry.body).due
+            due = read_body(entry.body).due
+            past.due[entry.scope, -entry.position] = self.again_at[body] = due
         if entry.kind == EntryKind.TASK:
             self.ended.add(body)
             self._from_its_body(row.key, entry, body)
@@ -152,11 +170,19 @@ class Journals:
     def waits(self, row: InvocationRecord) -> None:
         """A workflow waits for nothing but the times that its journal names."""
         past = self._past.get(row.key)
-        if past is None or row.state is not InvocationState.WAITING or row.wake_at is None:
+        if past is None or row.state is not InvocationState.WAITING:
             return
-        due = {*past.due.values(), deadline_of(row.options, row.created_at)}
-        if row.wake_at not in due and not row.crashes:
-            raise Broken("H2", f"{row.key} waits until {row.wake_at}, not for one of {due}")
+        until = NEVER if row.wake_at is None else row.wake_at
+        if row.crashes and until <= self._clock + PUT_OFF:
+            return  # another one has its last chance first
+        deadline = deadline_of(row.options, row.created_at)
+        due = {NEVER, *past.due.values(), deadline}
+        if until not in due:
+            raise Broken("H2", f"{row.key} waits until {until}, not for one of {due}")
+        if deadline is not None and until > deadline and not past.cancelled:
+            raise Broken("H2", f"{row.key} waits until {until}, beyond its deadline {deadline}")
+        for place in past.due.keys() - past.fired:
+            past.slept[place] = max(until, past.slept.get(place, 0))
 
     def begun(self, new: Sequence[Entry], rows: dict[InvocationKey, InvocationRecord]) -> None:
         """What these entries say was started is there."""

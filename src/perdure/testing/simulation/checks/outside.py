@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+import msgspec
+
 from perdure.core.entries import Entry, EntryKind
 from perdure.core.identity import InvocationKey
+from perdure.core.lifecycle import TERMINAL, InvocationState
 from perdure.testing.simulation.checks.broken import Broken
 from perdure.testing.simulation.store import Store
 from perdure.testing.simulation.threads import Crashed
@@ -15,14 +18,21 @@ from perdure.testing.simulation.threads import Crashed
 class Outside:
     """Compares what clients get with the journals, at the moment at which they get it."""
 
-    def __init__(self, store: Store, fail: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        fail: Callable[[BaseException], None],
+        accepted: Callable[[InvocationKey, str], bool],
+    ) -> None:
         """Nobody was told anything.
 
         Args:
             fail: told of what breaks.
+            accepted: whether an invocation was asked for this, or has done it.
         """
         self._store = store
         self._fail = fail
+        self._accepted = accepted
         self._unanswered: list[tuple[str, str]] = []
 
     def answered(self, id_: str, letter: str, answer: str) -> None:
@@ -30,6 +40,27 @@ class Outside:
         bodies = [each.body for each in self._entries(id_, EntryKind.ANSWER) if each.name == letter]
         if len(bodies) != 1 or answer.encode() not in bodies[0] or not answer.startswith(letter):
             self._break("I7", f"{id_} answered {letter!r} with {answer!r}, recorded are {bodies}")
+
+    def gave(self, id_: str, value: object) -> None:
+        """Somebody who waited for this workflow got its result."""
+        row = self._store.rows()[InvocationKey(id_, 1)]
+        if row.state is not InvocationState.COMPLETED or row.outcome is None:
+            self._break("I7", f"{id_} gave {value!r} and is {row.state}")
+        elif msgspec.json.decode(row.outcome) != value:
+            self._break("I7", f"{id_} gave {value!r}, on record is {row.outcome!r}")
+
+    def failed(self, id_: str, error: Exception) -> None:
+        """Somebody who waited for this workflow was told that it had failed."""
+        row = self._store.rows()[InvocationKey(id_, 1)]
+        if row.state not in TERMINAL or row.state is InvocationState.COMPLETED:
+            self._break("I7", f"{id_} raised {error!r} and is {row.state}")
+
+    def promised(self, id_: str, what: str) -> None:
+        """Somebody was told that this workflow is terminated, or will be cancelled or paused."""
+        key = InvocationKey(id_, 1)
+        row = self._store.rows()[key]
+        if row.state not in TERMINAL and not self._accepted(key, what):
+            self._break("I18", f"{id_} is {row.state}, and who said {what} was told that it is done")
 
     def unanswered(self, id_: str, letter: str) -> None:
         """An update will never be answered, as was said."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from operator import attrgetter
 
@@ -16,11 +17,13 @@ from perdure.backends.base import (
     Started,
     Transition,
 )
+from perdure.core.entries import COMMANDS, DELIVERIES
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import STOPPED, TERMINAL, InvocationState
 from perdure.testing.simulation.checks.broken import Broken, Moment
 
 _S = InvocationState
+_PROGRESS = COMMANDS | DELIVERIES
 Before = InvocationRecord | None
 
 
@@ -29,6 +32,8 @@ class Rows:
 
     Attributes:
         granted: which process got each epoch of each invocation.
+        grants: how many of one invocation each process got.
+        paused: what was paused at any time.
     """
 
     def __init__(self, may_stop: Callable[[InvocationRecord], bool]) -> None:
@@ -39,6 +44,10 @@ class Rows:
         """
         self._may_stop = may_stop
         self.granted: dict[Holding, str] = {}
+        self.grants: Counter[tuple[InvocationKey, str]] = Counter()
+        self.paused: set[InvocationKey] = set()
+        self._advanced: set[InvocationKey] = set()
+        """Whose journals the call that is looked at took on."""
         self._acknowledged: set[InvocationKey] = set()
         self._ended: dict[InvocationKey, InvocationRecord] = {}
 
@@ -53,7 +62,10 @@ class Rows:
             raise Broken("I2", f"{key} ended and was written again by {call}: {before} -> {row}")
         else:
             self._moved(before, row, call)
+        self._advanced.discard(key)
         self._sound(row)
+        if row.state is _S.PAUSED:
+            self.paused.add(key)
         if row.state in TERMINAL:
             self._ended[key] = row
 
@@ -74,6 +86,8 @@ class Rows:
             raise Broken("I6", f"{key} went from epoch {before.epoch} to {row.epoch} in a {call}")
         if row.head < before.head or (row.head != before.head and call != "commit"):
             raise Broken("I4", f"the head of {key} went from {before.head} to {row.head} ({call})")
+        if row.crashes < before.crashes and call != "resume" and key not in self._advanced:
+            raise Broken("E1", f"{key} had {before.crashes} crashes: {row.crashes} after a {call}")
 
     def _sound(self, row: InvocationRecord) -> None:
         running = row.state is _S.RUNNING
@@ -94,6 +108,9 @@ class Rows:
         self._acknowledged.add(record.key)
         if record.key.invocation_id != new.invocation_id:
             raise Broken("I15", f"a start of {new.invocation_id!r} gave {record.key}")
+        due = record.created_at + new.delay if new.delay else None
+        if started.created and record.wake_at != due:
+            raise Broken("I13", f"{record.key} is to begin at {due}, and waits: {record.wake_at}")
         if started.created and record.state is _S.RUNNING:
             self._grant(record, moment)
 
@@ -152,6 +169,7 @@ class Rows:
             other = self.granted[holding]
             raise Broken("I6", f"{holding} was granted to {other} and then to {moment.who}")
         self.granted[holding] = moment.who
+        self.grants[record.key, moment.who] += 1
 
     def committed(
         self, asked: Transition, result: CommitResult, before: Before, moment: Moment
@@ -167,6 +185,8 @@ class Rows:
         owner = self.granted.get(holding)
         if owner != moment.who:
             raise Broken("I5", f"{moment.who} wrote under {holding}, which {owner} was granted")
+        if not _PROGRESS.isdisjoint(entry.kind for entry in asked.entries):
+            self._advanced.add(asked.key)
 
     def renewed(
         self,

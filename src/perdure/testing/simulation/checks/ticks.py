@@ -32,6 +32,7 @@ class Ticks:
         """None was decided."""
         self._timetable = timetable or Timetable(())
         self._clock = 0
+        self._before_jump = 0
         self._first: int | None = None
         self._changes: list[int] = []
         """When it was paused, when it was resumed, and so on."""
@@ -40,6 +41,10 @@ class Ticks:
     def shown(self, clock: int) -> None:
         """The store has shown this time."""
         self._clock = max(self._clock, clock)
+
+    def jumped(self, before: int) -> None:
+        """The clock of the store showed this before it jumped."""
+        self._before_jump = max(self._before_jump, before)
 
     def put(self, put: RegisterPut, rows: Rows, clock: int) -> None:
         """Something was put into a register, where it was not before."""
@@ -56,7 +61,8 @@ class Ticks:
 
     def _tick(self, put: RegisterPut, rows: Rows) -> None:
         assert put.counter is not None
-        tick, became = put.counter[1], msgspec.json.decode(put.body, type=Decision).became
+        tick, decision = put.counter[1], msgspec.json.decode(put.body, type=Decision)
+        became = decision.became
         told = f"the tick {name_of(tick)} of {put.workflow_id!r}"
         if tick > self._clock:
             raise Broken("I14", f"{told} is {became} before it is due, at {self._clock}")
@@ -71,6 +77,19 @@ class Ticks:
             raise Broken("I14", f"{told} is {became}, and came with {put.child}")
         if put.child is not None:
             self._begins(put.child.invocation_id, rows)
+        elif became == "missed" and tick + MISSED_SECONDS * SECOND > decision.at:
+            raise Broken("I14", f"{told} is missed at {decision.at}, when it was only late")
+        elif became == "skipped" and not self._may_skip(decision.at, rows):
+            raise Broken("I14", f"{told} is skipped at {decision.at}, and nothing ran: {rows}")
+
+    def _may_skip(self, at: int, rows: Rows) -> bool:
+        """Whether a run had not ended when somebody began to look, at this time of the store.
+
+        (A look from before the clock jumped cannot be compared with an end after that.)
+        """
+        runs = [row for key, row in rows.items() if SEPARATOR in key.invocation_id]
+        ran = any(row.finished_at is None or row.finished_at >= at for row in runs)
+        return self._timetable.overlap == "skip" and (ran or at <= self._before_jump)
 
     def _begins(self, run_id: str, rows: Rows) -> None:
         if InvocationKey(run_id, 1) not in rows:

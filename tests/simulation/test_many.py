@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from perdure.engine.mailbox import Mailbox
+from perdure.testing.simulation import many
 from perdure.testing.simulation.__main__ import main
 from perdure.testing.simulation.many import Setting, Tally, play_all
 from perdure.testing.simulation.plan import Plan
@@ -77,3 +78,14 @@ def test_what_is_asked_wrongly(
     with pytest.raises(SystemExit):
         main(asked)
     assert told in capsys.readouterr().err
+
+
+def test_what_is_too_quiet_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As if no process ever died, in as many schedules as are enough."""
+    monkeypatch.setattr(many, "ENOUGH", 5)
+    assert main(["--seeds", "0:4"]) == 0
+    monkeypatch.setattr(many, "EXPECTED", frozenset({"dies", "never"}))
+    assert main(["--seeds", "0:10"]) == 1
+    assert "never happened, in 10 schedules: never." in capsys.readouterr().out

@@ -62,7 +62,7 @@ def _count(text: str) -> int:
 
 
 def main(given: list[str]) -> int:
-    """Play; gives the exit code: 0 if all went well, 1 if something broke."""
+    """Play; gives the exit code: 0 if all went well, 1 if something broke or never happened."""
     asked = _arguments(given)
     setting = Setting(asked.store, asked.real_threads or best_carriers() is RealThreads)
     runner = setting.runner()
@@ -97,7 +97,13 @@ def _play_all(runner: Runner, setting: Setting, asked: argparse.Namespace) -> in
         }
         with asked.ledger.open("a", encoding="utf-8") as ledger:
             ledger.write(msgspec.json.encode(line).decode() + "\n")
-    return 0 if tally.broken is None else _tell(tally.broken, runner, asked)
+    if tally.broken is not None:
+        return _tell(tally.broken, runner, asked)
+    if missing := tally.missing(setting):
+        _say(f"never happened, in {tally.schedules} schedules: {', '.join(missing)}. What is so")
+        _say("quiet finds nothing: see what keeps it from happening")
+        return 1
+    return 0
 
 
 class _Progress:

@@ -13,13 +13,23 @@ from multiprocessing import get_context
 
 import msgspec
 
+from perdure.core.lifecycle import InvocationState
 from perdure.testing.simulation.carriers import best_carriers
+from perdure.testing.simulation.luck import Fault
 from perdure.testing.simulation.plan import Plan, make_plan
 from perdure.testing.simulation.real_threads import RealThreads
 from perdure.testing.simulation.runner import Played, Runner
 
+ENOUGH = 1_000
+"""In so many schedules everything that is `expected` happens, or they are too quiet to find much."""
 PART = 50
 """Schedules that a process plays before it tells what came of them."""
+EXPECTED = frozenset(Fault) | {
+    "stolen",
+    "damaged",
+    "refused: stale",
+    *(f"became {state}" for state in InvocationState),
+}
 
 
 @dataclass
@@ -44,6 +54,12 @@ class Tally:
         self.kinds.update(other.kinds)
         self.broken = self.broken or other.broken
 
+    def missing(self, setting: Setting) -> list[str]:
+        """What never happened although enough was played for it."""
+        if self.schedules < ENOUGH:
+            return []
+        return sorted(kind for kind in setting.expected if not self.kinds[kind])
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -55,6 +71,12 @@ class Setting:
     def plan(self, seed: int) -> Plan:
         """The schedule of a seed."""
         return msgspec.structs.replace(make_plan(seed), store=self.store)
+
+    @property
+    def expected(self) -> frozenset[str]:
+        """What happens in `ENOUGH` schedules: every fault, and what is there to be survived."""
+        # The files of SQLite have belts against damage that comes unseen, and tests of their own.
+        return EXPECTED - {"damaged"} if self.store == "sqlite" else EXPECTED
 
     def runner(self) -> Runner:
         """One that plays them; to be used by one thread."""

@@ -31,7 +31,7 @@ class Played(msgspec.Struct, frozen=True):
         broken: the invariant that did not hold; "" for none.
         trace: a hash over every event.
         faults: those that happened, by number.
-        kinds: how often each kind of event happened: calls, faults, refusals, ...
+        kinds: how often each kind of event happened: calls, faults, refusals, changes of state.
     """
 
     plan: Plan
@@ -108,7 +108,7 @@ class Runner:
             events=world.scheduler.events,
             trace=world.scheduler.trace.hexdigest(),
             faults=tuple(world.luck.struck),
-            kinds=world.kinds + Counter(str(kind) for _, kind in world.luck.struck),
+            kinds=world.happened(),
         )
 
     def shrink(self, failed: Played, tries: int = TRIES_MAX) -> Played:

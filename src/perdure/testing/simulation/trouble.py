@@ -19,6 +19,7 @@ OUTAGE_SECONDS = 4
 """The longest time for which the store is away."""
 DAMAGE_SECONDS = 2
 """After so long somebody restores what was damaged."""
+DIGITS = tuple(b"%d" % digit for digit in range(10))
 
 
 class Trouble:
@@ -101,7 +102,10 @@ class Trouble:
         process.stopped_until = self._scheduler.now + self._chance.randint(lease // 2, 3 * lease)
 
     def _damage(self) -> None:
-        """Change one letter of one entry, until somebody finds the backup."""
+        """Change one letter of one entry, until somebody finds the backup.
+
+        A digit if there is one: what it makes of the entry can be read as well as what it was.
+        """
         keys = [key for key in self._store.rows() if self._store.journal(key)]
         if not keys:
             return
@@ -110,8 +114,10 @@ class Trouble:
         if key in self._store.damaged:
             return
         entry = self._store.journal(key)[position]
-        body = entry.body[:-1] + bytes([entry.body[-1] ^ 1])
-        if self._store.damage(key, position, msgspec.structs.replace(entry, body=body)):
+        at = max(map(entry.body.rfind, DIGITS))
+        body = bytearray(entry.body)
+        body[at] ^= 1  # the last one if there is no digit
+        if self._store.damage(key, position, msgspec.structs.replace(entry, body=bytes(body))):
             self._spawn("mender", lambda: self._mend(key))
 
     def _mend(self, key: InvocationKey) -> None:

@@ -60,7 +60,6 @@ class World:
 
     Attributes:
         failure: what broke, or None.
-        kinds: how often what happened.
     """
 
     def __init__(
@@ -90,7 +89,7 @@ class World:
         self._dead: frozenset[str] = frozenset()
         self._errands = 0
         self._failed: dict[Process, deque[int]] = {}
-        self.kinds: Counter[str] = Counter()
+        self._calls: Counter[str] = Counter()
         self.ground = Process(self.scheduler, "world")
         spawn = self.ground.spawn
         self.trouble = Trouble(
@@ -201,6 +200,12 @@ class World:
         if self.oracle.bodies.runs.total() != events:
             raise Broken("I8", "a replay ran bodies")
 
+    def happened(self) -> Counter[str]:
+        """How often what happened: calls, refusals, faults, changes of state."""
+        struck = Counter(str(kind) for _, kind in self.luck.struck)
+        damaged = Counter({"damaged": len(self.store.ever_damaged)})
+        return self._calls + struck + damaged + self.oracle.rows.happened
+
     def fail(self, failure: BaseException) -> None:
         """Something is wrong: that is the end."""
         if self.failure is None:
@@ -295,7 +300,10 @@ class World:
         """Whether a row has a reason to be parked or dead."""
         if row.state is InvocationState.DEAD:
             return row.crashes >= self.plan.crash_limit
-        return row.key in self.store.ever_damaged or self._changed_at(row) is not None
+        if row.key in self.store.ever_damaged and row.reason.startswith("JournalCorrupted:"):
+            return True
+        at, passed = self._changed_at(row), (self.scheduler.now - BEGINNING) / SECOND
+        return at is not None and passed >= at and row.reason.startswith("Divergence:")
 
     def sleep(self, microseconds: int) -> None:
         """See `Ground.sleep`."""
@@ -353,10 +361,10 @@ class World:
             self.fail(broken)
             raise Crashed from None
         self.scheduler.note(f"{call.name} {' '.join(call.keys)} {told(result)}")
-        self.kinds[call.name] += 1
+        self._calls[call.name] += 1
         if call.name == "commit":
             answers = cast("list[CommitResult]", result)
-            self.kinds.update(f"refused: {each}" for each in answers if isinstance(each, str))
+            self._calls.update(f"refused: {each}" for each in answers if isinstance(each, str))
         return result
 
     def apply_later(self, call: Call, run: Callable[[], object]) -> None:

@@ -176,7 +176,7 @@ class Journals:
         if row.crashes and until <= self._clock + PUT_OFF:
             return  # another one has its last chance first
         deadline = deadline_of(row.options, row.created_at)
-        due = {NEVER, *past.due.values(), deadline}
+        due = {NEVER, *past.due.values(), NEVER if deadline is None else deadline}
         if until not in due:
             raise Broken("H2", f"{row.key} waits until {until}, not for one of {due}")
         if deadline is not None and until > deadline and not past.cancelled:

@@ -34,6 +34,7 @@ class Rows:
         granted: which process got each epoch of each invocation.
         grants: how many of one invocation each process got.
         paused: what was paused at any time.
+        happened: how often something came to each state, and how often a lease was taken over.
     """
 
     def __init__(self, may_stop: Callable[[InvocationRecord], bool]) -> None:
@@ -46,6 +47,7 @@ class Rows:
         self.granted: dict[Holding, str] = {}
         self.grants: Counter[tuple[InvocationKey, str]] = Counter()
         self.paused: set[InvocationKey] = set()
+        self.happened: Counter[str] = Counter()
         self._advanced: set[InvocationKey] = set()
         """Whose journals the call that is looked at took on."""
         self._acknowledged: set[InvocationKey] = set()
@@ -64,6 +66,8 @@ class Rows:
             self._moved(before, row, call)
         self._advanced.discard(key)
         self._sound(row)
+        if before is None or before.state is not row.state:
+            self.happened[f"became {row.state}"] += 1
         if row.state is _S.PAUSED:
             self.paused.add(key)
         if row.state in TERMINAL:
@@ -135,6 +139,7 @@ class Rows:
             crashed = was is not None and was.state is _S.RUNNING
             if was is not None and record.crashes != was.crashes + crashed:
                 raise Broken("E1", f"{record.key} had {was.crashes} crashes: {record.crashes}")
+            self.happened["stolen"] += crashed
             self._grant(record, moment)
 
     def within_limits(

@@ -25,6 +25,7 @@ MODULES = (
     "journals",
     "running",
     "schedules",
+    "telling",
     "elsewhere",
 )
 FOUND = Path(__file__).with_name("found.json")

@@ -43,6 +43,8 @@ def test_a_bug_shows(name: str) -> None:
     kept = hunt(BUGS[name], runner, FINDS[name].seed, 1)
     found = kept or hunt(BUGS[name], runner, 0, SEARCH_MAX)
     assert found, f"look for it anew: python -m tests.zoo.hunt {name}"
+    if kept:
+        assert kept.broken == FINDS[name].broken, f"by another check: tests.zoo.hunt {name}"
 
 
 @pytest.mark.parametrize("name", SIMULATED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -9,12 +10,22 @@ import pytest
 
 from perdure.api.definition import Definition
 from perdure.backends.admission import Admission
-from perdure.backends.base import ClaimRequest, Disposition, InvocationRecord
+from perdure.backends.base import (
+    ClaimRequest,
+    Disposition,
+    Holding,
+    InvocationRecord,
+    NewInvocation,
+    Suspend,
+    Transition,
+)
 from perdure.backends.memory import MemoryBackend
 from perdure.core.entries import genesis
 from perdure.core.lifecycle import InvocationState
+from perdure.engine.arrivals import Arrivals
 from perdure.engine.attempt import Attempt
 from perdure.engine.body import run_body
+from perdure.engine.mailbox import Mailbox
 from perdure.engine.outcome import Raised, Returned
 from perdure.engine.runtime import EngineSettings
 from perdure.engine.sync_attempt import SyncAttempt
@@ -181,8 +192,6 @@ def failures_are_results(patch: Patch) -> None:
 
 @bug("H2", "A suspension waits as long as its timer takes, from now on")
 def timers_begin_anew(patch: Patch) -> None:
-    from perdure.backends.base import Suspend
-
     dispose = MemoryBackend._dispose
 
     def anew(self: MemoryBackend, row: InvocationRecord, disposition: Disposition | None) -> Any:
@@ -191,3 +200,65 @@ def timers_begin_anew(patch: Patch) -> None:
         return dispose(self, row, disposition)
 
     patch.setattr(MemoryBackend, "_dispose", anew)
+
+
+@bug("E1", "A renewal of a lease forgets the crashes")
+def renewals_forget_crashes(patch: Patch) -> None:
+    renew = MemoryBackend.renew
+
+    def forgets(
+        self: MemoryBackend, owner: str, holdings: Sequence[Holding], lease: int
+    ) -> frozenset[Holding]:
+        kept = renew(self, owner, holdings, lease)
+        for holding in sorted(kept):
+            self._put(_replace(self._rows[holding.key], crashes=0))
+        return kept
+
+    patch.setattr(MemoryBackend, "renew", forgets)
+
+
+@bug("E1", "Every commit counts as progress, also one that only says that a body begins")
+def every_commit_is_progress(patch: Patch) -> None:
+    append = MemoryBackend._append
+
+    def forgets(self: MemoryBackend, asked: Transition) -> None:
+        append(self, _replace(asked, reset_crashes=True))
+
+    patch.setattr(MemoryBackend, "_append", forgets)
+
+
+@bug("H2", "A suspension ends with the last of its timers, not with the first")
+def the_last_timer_counts(patch: Patch) -> None:
+    def latest(self: Mailbox) -> int | None:
+        return max((wait.due for wait in self._timers() if wait.due is not None), default=None)
+
+    patch.setattr(Mailbox, "next_due", latest)
+
+
+@bug("H2", "What has crashed waits for longer than it asks for")
+def crashed_ones_wait_longer(patch: Patch) -> None:
+    dispose = MemoryBackend._dispose
+
+    def longer(self: MemoryBackend, row: InvocationRecord, disposition: Disposition | None) -> Any:
+        if row.crashes and isinstance(disposition, Suspend) and disposition.wake_at is not None:
+            disposition = Suspend(disposition.wake_at + 30_000_000)
+        return dispose(self, row, disposition)
+
+    patch.setattr(MemoryBackend, "_dispose", longer)
+
+
+@bug("H2", "A workflow goes on as if it had no deadline")
+def deadlines_are_forgotten(patch: Patch) -> None:
+    go_by = Arrivals.go_by
+    patch.setattr(Arrivals, "go_by", lambda self, deadline: go_by(self, None))
+    patch.setattr(MemoryBackend, "past_deadline", lambda self, app, limit: [])
+
+
+@bug("H2", "What is to begin later begins at once")
+def delays_are_forgotten(patch: Patch) -> None:
+    insert = MemoryBackend._insert
+
+    def at_once(self: MemoryBackend, new: NewInvocation, *rest: Any) -> InvocationRecord:
+        return insert(self, _replace(new, delay=0), *rest)
+
+    patch.setattr(MemoryBackend, "_insert", at_once)

@@ -8,9 +8,10 @@ import pytest
 
 from perdure.api import schedule_state
 from perdure.api.schedule_state import Became, ScheduleState
-from perdure.api.schedules import Schedule
+from perdure.api.schedules import SEPARATOR, Schedule
 from perdure.api.ticks import name_of
-from perdure.backends.base import NewInvocation
+from perdure.backends.base import Backend, InvocationQuery, NewInvocation
+from perdure.core.identity import InvocationKey
 from perdure.worker import scheduling
 from tests.zoo import bug
 
@@ -92,3 +93,27 @@ def the_newest_tick_comes_first(patch: Patch) -> None:
         return found[::-1], missed
 
     patch.setattr(Schedule, "_due", newest_first)
+
+
+@bug("H1", "A tick is skipped because a run was there, although it has ended")
+def ended_runs_count_as_live(patch: Patch) -> None:
+    def any_run(self: Schedule, backend: Backend) -> InvocationKey | None:
+        app, prefix = self._client.runtime.app_name, self.name + SEPARATOR
+        found = backend.query(InvocationQuery(app=app, id_prefix=prefix, limit=1))
+        return next((record.key for record in found), None)
+
+    patch.setattr(Schedule, "_running", any_run)
+
+
+@bug("H5", "A tick that is only late counts as missed")
+def late_ticks_count_as_missed(patch: Patch) -> None:
+    decide = ScheduleState.decide
+
+    def missed(
+        self: ScheduleState, tick: int, became: Became, at: int, new: NewInvocation | None = None
+    ) -> bool:
+        if at - tick < 500_000:
+            return decide(self, tick, became, at, new)
+        return decide(self, tick, "missed", at)
+
+    patch.setattr(ScheduleState, "decide", missed)

@@ -1,0 +1,138 @@
+"""What others are told: results, ends, messages, data, promises, undos (classes B, D, and E3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from perdure.api.client import Client
+from perdure.backends.base import Committed, InvocationRecord, Transition
+from perdure.backends.memory import MemoryBackend
+from perdure.core.lifecycle import InvocationState
+from perdure.core.retry import Retry
+from perdure.engine import control, flows, inbox
+from perdure.engine.bodies import BodyRunner, Result
+from perdure.engine.flows import attempts
+from tests.zoo import bug
+
+Patch = pytest.MonkeyPatch
+_replace = msgspec.structs.replace
+
+
+@bug("D2", "Who waits for a workflow gets something else than the result on record")
+def results_are_cut(patch: Patch) -> None:
+    wait = Client.wait
+
+    def cut(self: Client, key: Any, timeout: float | None) -> object:
+        value = wait(self, key, timeout)
+        return value[:-1] if isinstance(value, list) else value
+
+    patch.setattr(Client, "wait", cut)
+
+
+@bug("D2", "A workflow is told of another one that it gave something else than it did")
+def ends_are_told_wrong(patch: Patch) -> None:
+    recorded = inbox.recorded_outcome
+
+    def wrong(row: InvocationRecord) -> bytes | None:
+        is_list = row.state is InvocationState.COMPLETED and row.kind == "workflow"
+        return b'["lost"]' if is_list else recorded(row)
+
+    patch.setattr(inbox, "recorded_outcome", wrong)
+
+
+@bug("D3", "Whoever waits for what failed is told that it was cancelled")
+def failures_are_told_as_cancellations(patch: Patch) -> None:
+    recorded = inbox.recorded_outcome
+    failed = InvocationState.FAILED
+    patch.setattr(
+        inbox, "recorded_outcome", lambda row: None if row.state is failed else recorded(row)
+    )
+
+
+@bug("D2", "A message is recorded with another text than it was sent with")
+def messages_change(patch: Patch) -> None:
+    returned = inbox.Returned
+
+    def changed(body: bytes, value: object) -> Any:
+        return returned(b'"lost"' if body.startswith(b'"main') else body, value)
+
+    patch.setattr(inbox, "Returned", changed)
+
+
+@bug("B1", "What was registered to undo a workflow is not called when it fails")
+def nothing_is_undone(patch: Patch) -> None:
+    def nothing(place: Any, undos: Any, failed: Any) -> Any:
+        del place, undos
+        yield from ()
+        return failed
+
+    patch.setattr("perdure.engine.sync_attempt.undo_all", nothing)
+    patch.setattr(flows, "undo_all", nothing)
+
+
+@bug("B1", "The data that a workflow sets is on record, and nobody can read it")
+def data_is_not_kept(patch: Patch) -> None:
+    apply = MemoryBackend._apply
+
+    def without(self: MemoryBackend, asked: Transition) -> Committed:
+        return apply(self, _replace(asked, data=()))
+
+    patch.setattr(MemoryBackend, "_apply", without)
+
+
+@bug("D10", "A cancellation is said to be on its way and is not")
+def cancellations_are_not_sent(patch: Patch) -> None:
+    patch.setitem(control.CONTROLS, "cancel", lambda *asked: None)
+
+
+@bug("D10", "A workflow is said to be terminated and goes on")
+def terminated_ones_go_on(patch: Patch) -> None:
+    patch.setitem(control.CONTROLS, "terminate", lambda *asked: None)
+
+
+@bug("D10", "A workflow is said to be paused and goes on")
+def paused_ones_go_on(patch: Patch) -> None:
+    patch.setattr(control, "pause", lambda *asked: None)
+
+
+@bug("D3", "An operation of a workflow fails for a reason of ours, on record")
+def operations_fail(patch: Patch) -> None:
+    def fails(*given: object) -> None:
+        raise RuntimeError(f"a bug of ours: {len(given)}")
+
+    patch.setattr(flows, "set_data", fails)
+
+
+@bug("C7", "A body that failed is tried again at once, without its pause")
+def retries_do_not_pause(patch: Patch) -> None:
+    wait_any = attempts.WaitAny
+
+    def at_once(waits: tuple[Any, ...]) -> Any:
+        return attempts.Now() if waits[0].due is not None else wait_any(waits)
+
+    patch.setattr(attempts, "WaitAny", at_once)
+
+
+@bug("C7", "A body is tried more often than its policy says")
+def retries_go_on(patch: Patch) -> None:
+    after = Retry.delay_after
+
+    def more(self: Retry, number: int, luck: float) -> float | None:
+        return after(self, 1 if number < 8 else number, luck)
+
+    patch.setattr(Retry, "delay_after", more)
+
+
+@bug("C7", "The body of a pure task runs twice for each of its attempts")
+def pure_bodies_run_twice(patch: Patch) -> None:
+    here = BodyRunner._here
+
+    def twice(self: BodyRunner, call: Any, context: Any) -> Result:
+        if call.function.pure:
+            here(self, call, context)
+        return here(self, call, context)
+
+    patch.setattr(BodyRunner, "_here", twice)

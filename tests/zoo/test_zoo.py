@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 
 import pytest
 
+from perdure.testing.simulation.luck import Fault
 from perdure.testing.simulation.runner import Runner, described
 from tests.zoo import bugs, finds
 from tests.zoo.hunt import hunt
@@ -34,6 +36,19 @@ def test_all_are_found() -> None:
 
 def test_the_page_tells_of_them() -> None:
     assert PAGE.read_text("utf-8") == page(), "make it anew: python -m tests.zoo.table"
+
+
+def test_other_pages_tell_as_many() -> None:
+    counts = sorted(FINDS[name].schedules for name in SIMULATED)
+    pages = {name: (ROOT / name).read_text("utf-8") for name in ("README.md", "CHANGELOG.md")}
+    assert f" {len(BUGS)} bugs were planted" in pages["README.md"]
+    assert f"**{len(BUGS)} planted bugs**" in pages["CHANGELOG.md"]
+    found = f"{len(BUGS)} bugs, {len(SIMULATED)} found by simulation"
+    took = f"(median {int(median(counts))} schedules, at most {counts[-1]})"
+    others = f"{len(BUGS) - len(SIMULATED)} by a named test"
+    told = (ROOT / "docs" / "reliability.md").read_text("utf-8")
+    assert f"{found} {took}, {others}" in told
+    assert f"with {len(Fault)} kinds of faults" in told
 
 
 @pytest.mark.parametrize("name", SIMULATED)

@@ -14,7 +14,9 @@ from perdure.core.lifecycle import InvocationState
 from perdure.core.retry import Retry
 from perdure.engine import control, flows, inbox
 from perdure.engine.bodies import BodyRunner, Result
+from perdure.engine.effects import Now, WaitAny
 from perdure.engine.flows import attempts
+from perdure.engine.outcome import Returned, recorded_outcome
 from tests.zoo import bug
 
 Patch = pytest.MonkeyPatch
@@ -34,30 +36,28 @@ def results_are_cut(patch: Patch) -> None:
 
 @bug("D2", "A workflow is told of another one that it gave something else than it did")
 def ends_are_told_wrong(patch: Patch) -> None:
-    recorded = inbox.recorded_outcome
 
     def wrong(row: InvocationRecord) -> bytes | None:
         is_list = row.state is InvocationState.COMPLETED and row.kind == "workflow"
-        return b'["lost"]' if is_list else recorded(row)
+        return b'["lost"]' if is_list else recorded_outcome(row)
 
     patch.setattr(inbox, "recorded_outcome", wrong)
 
 
 @bug("D3", "Whoever waits for what failed is told that it was cancelled")
 def failures_are_told_as_cancellations(patch: Patch) -> None:
-    recorded = inbox.recorded_outcome
     failed = InvocationState.FAILED
     patch.setattr(
-        inbox, "recorded_outcome", lambda row: None if row.state is failed else recorded(row)
+        inbox,
+        "recorded_outcome",
+        lambda row: None if row.state is failed else recorded_outcome(row),
     )
 
 
 @bug("D2", "A message is recorded with another text than it was sent with")
 def messages_change(patch: Patch) -> None:
-    returned = inbox.Returned
-
     def changed(body: bytes, value: object) -> Any:
-        return returned(b'"lost"' if body.startswith(b'"main') else body, value)
+        return Returned(b'"lost"' if body.startswith(b'"main') else body, value)
 
     patch.setattr(inbox, "Returned", changed)
 
@@ -108,10 +108,9 @@ def operations_fail(patch: Patch) -> None:
 
 @bug("C7", "A body that failed is tried again at once, without its pause")
 def retries_do_not_pause(patch: Patch) -> None:
-    wait_any = attempts.WaitAny
 
     def at_once(waits: tuple[Any, ...]) -> Any:
-        return attempts.Now() if waits[0].due is not None else wait_any(waits)
+        return Now() if waits[0].due is not None else WaitAny(waits)
 
     patch.setattr(attempts, "WaitAny", at_once)
 

@@ -21,7 +21,7 @@ from perdure.testing.simulation.real_threads import RealThreads
 from perdure.testing.simulation.runner import Played, Runner
 
 ENOUGH = 1_000
-"""In so many schedules everything that is `expected` happens, or they are too quiet to find much."""
+"""In so many schedules all that is `expected` happens, or they are too quiet to find much."""
 PART = 50
 """Schedules that a process plays before it tells what came of them."""
 EXPECTED = frozenset(Fault) | {

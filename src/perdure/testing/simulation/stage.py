@@ -16,7 +16,7 @@ from perdure.testing.simulation.oracle import Oracle
 from perdure.testing.simulation.plan import SECOND, Plan
 from perdure.testing.simulation.programs import Block, changed
 from perdure.testing.simulation.store import Store
-from perdure.testing.simulation.threads import Crashed, Scheduler
+from perdure.testing.simulation.threads import Crashed, Owner, Scheduler
 
 BODY_MICROSECONDS = (0, 1_000, 50_000, 300_000)
 """How long bodies take."""
@@ -109,18 +109,18 @@ class Stage:
         self._values += 1
         value = f"v{self._values}"
         if isinstance(context, TaskContext):
-            self._run_body(context, thread.owner.name, value, seen)
+            self._run_body(context, thread.owner, value, seen)
         return value
 
     def _run_body(
-        self, context: TaskContext, who: str, value: str, seen: tuple[object, ...]
+        self, context: TaskContext, process: Owner, value: str, seen: tuple[object, ...]
     ) -> None:
         body, name = context.invocation.invocation_id, context.template.name
         owner = InvocationKey(body, 1)
         if owner not in self._store.rows() and context.workflow is not None:
             owner = context.workflow
         text = f"{seen} {context.idempotency_key()}"
-        self._checked(lambda: self._begins(body, name, text, owner, who))
+        self._checked(lambda: self._begins(body, name, text, self._lease(body, owner, process)))
         self._scheduler.note(f"body {name} {body[:8]} {value}")
         self._scheduler.sleep(self._chance.choice(BODY_MICROSECONDS))
         self._oracle.bodies.ends(body, value)
@@ -129,23 +129,29 @@ class Stage:
         if "poison" in seen:
             self._poison(seen)
 
-    def _begins(self, body: str, name: str, seen: str, owner: InvocationKey, who: str) -> None:
-        row = self._store.rows().get(owner)
+    def _lease(self, body: str, owner: InvocationKey, process: Owner) -> Lease:
+        """Under what this process believes that the body may run."""
+        oracle, row = self._oracle, self._store.rows().get(owner)
+        failed = oracle.journals.outcomes.get(body, 0)
+        if owner.invocation_id == body and row is not None:
+            failed = row.attempts
+        return Lease(owner, process.name, oracle.rows.grants[owner, process.name], failed)
+
+    def _begins(self, body: str, name: str, seen: str, lease: Lease) -> None:
+        row = self._store.rows().get(lease.owner)
         # Whose lease was cut short by a jump of the store's clock cannot know it before it renews
         # or commits: it may run code meanwhile, and record nothing.
         unaware = row is not None and row.epoch > 1 and self._clock_jumped_lately()
         ended = self._oracle.body_ended(body) and not unaware
-        journals, claims = self._oracle.journals, self._oracle.rows.grants[owner, who]
-        is_direct = owner.invocation_id != body
-        failed = journals.outcomes.get(body, 0) if is_direct else (row.attempts if row else 0)
-        lease = Lease(owner, who, claims, failed)
         self._oracle.bodies.begins(body, name, seen, lease, ended=ended)
-        again_at = journals.again_at.get(body, 0)
+        again_at = self._oracle.journals.again_at.get(body, 0)
         if again_at > self._store.now() and not self._clock_jumped_lately():
             early = again_at - self._store.now()
             raise Broken("I13", f"the body of {name} ({body}) is tried again {early} us too early")
         if row is not None and row.crashes >= self._plan.crash_limit:
-            raise Broken("E1", f"the body of {name} ran in {owner} after {row.crashes} crashes")
+            raise Broken(
+                "E1", f"the body of {name} ran in {lease.owner} after {row.crashes} crashes"
+            )
 
     def _poison(self, seen: tuple[object, ...]) -> None:
         """Take the whole process down, some times."""

@@ -40,6 +40,8 @@ class Hung(Exception):
 class Owner(Protocol):
     """The process that a thread belongs to."""
 
+    name: str
+
     @property
     def dead(self) -> bool:
         """Whether its threads are to end."""

@@ -120,17 +120,7 @@ class Journals:
         elif kind == EntryKind.SLEEP:
             past.due[place] = read_body(entry.body).due
         elif kind == EntryKind.FIRED:
-            due = past.due.get(place)
-            if due is None or place in past.fired:
-                raise Broken("I13", f"{row.key} recorded {entry}: due {due}, {past.fired}")
-            if self._clock < due:
-                raise Broken(
-                    "I13", f"a timer of {row.key} fired {due - self._clock} us early: {entry}"
-                )
-            if past.slept.get(place, 0) > due:
-                until = past.slept[place]
-                raise Broken("H2", f"{row.key} waited until {until}, and a timer was due at {due}")
-            past.fired.add(place)
+            self._note_fired(row, past, entry)
         elif kind == EntryKind.CANCEL:
             past.cancelled = True
             deadline = read_cancellation(entry.body).deadline
@@ -138,6 +128,17 @@ class Journals:
                 raise Broken("I13", f"{row.key} was cancelled before its deadline: {entry}")
         elif kind in _STARTS:
             self._note_start(row.key, entry)
+
+    def _note_fired(self, row: InvocationRecord, past: _Past, entry: Entry) -> None:
+        place = (entry.scope, entry.ordinal)
+        due = past.due.get(place)
+        if due is None or place in past.fired:
+            raise Broken("I13", f"{row.key} recorded {entry}: due {due}, {past.fired}")
+        if self._clock < due:
+            raise Broken("I13", f"a timer of {row.key} fired {due - self._clock} us early: {entry}")
+        if (until := past.slept.get(place, 0)) > due:
+            raise Broken("H2", f"{row.key} waited until {until}, and a timer was due at {due}")
+        past.fired.add(place)
 
     def _note_body(self, row: InvocationRecord, past: _Past, entry: Entry) -> None:
         body = derive_id(row.seed, "task", entry.scope, str(entry.ordinal))

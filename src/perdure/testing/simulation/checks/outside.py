@@ -60,7 +60,7 @@ class Outside:
         key = InvocationKey(id_, 1)
         row = self._store.rows()[key]
         if row.state not in TERMINAL and not self._accepted(key, what):
-            self._break("I18", f"{id_} is {row.state}, and who said {what} was told that it is done")
+            self._break("I18", f"{id_} is {row.state}: nobody asked it to {what}, as was said")
 
     def unanswered(self, id_: str, letter: str) -> None:
         """An update will never be answered, as was said."""

@@ -1,4 +1,4 @@
-"""What others are told: results, ends, messages, data, promises, undos (classes B, D, and E3)."""
+"""What others are told: results, ends, messages, data, promises, undos (classes B, C and D)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ import pytest
 
 from perdure.api.client import Client
 from perdure.backends.base import Committed, InvocationRecord, Transition
+from perdure.backends.endings import Ending, options_of
 from perdure.backends.memory import MemoryBackend
+from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState
 from perdure.core.retry import Retry
-from perdure.engine import control, flows, inbox
+from perdure.engine import body, control, flows, inbox
 from perdure.engine.bodies import BodyRunner, Result
+from perdure.engine.body import raised_by_body
 from perdure.engine.effects import Now, WaitAny
 from perdure.engine.flows import attempts
-from perdure.engine.outcome import Returned, recorded_outcome
+from perdure.engine.outcome import Raised, Returned, recorded_outcome
+from perdure.errors import InternalError
 from tests.zoo import bug
 
 Patch = pytest.MonkeyPatch
@@ -56,8 +60,8 @@ def failures_are_told_as_cancellations(patch: Patch) -> None:
 
 @bug("D2", "A message is recorded with another text than it was sent with")
 def messages_change(patch: Patch) -> None:
-    def changed(body: bytes, value: object) -> Any:
-        return Returned(b'"lost"' if body.startswith(b'"main') else body, value)
+    def changed(text: bytes, value: object) -> Any:
+        return Returned(b'"lost"' if text.startswith(b'"main') else text, value)
 
     patch.setattr(inbox, "Returned", changed)
 
@@ -135,3 +139,50 @@ def pure_bodies_run_twice(patch: Patch) -> None:
         return here(self, call, context)
 
     patch.setattr(BodyRunner, "_here", twice)
+
+
+@bug("D3", "A body that fails is recorded as a fault of ours")
+def failures_become_ours(patch: Patch) -> None:
+    def ours(function: Any, error: BaseException, types: Any) -> Raised:
+        return raised_by_body(function, InternalError(type(error).__name__), types)
+
+    patch.setattr(body, "raised_by_body", ours)
+
+
+@bug("D1", "The result of a body is recorded as none")
+def results_become_none(patch: Patch) -> None:
+    returned = body.returned_by_body
+
+    def none(function: Any, value: object, context: Any, types: Any) -> Any:
+        ended = returned(function, value, context, types)
+        return Returned(b"null", None) if isinstance(ended, Returned) else ended
+
+    patch.setattr(body, "returned_by_body", none)
+
+
+@bug("D10", "A message wakes what is paused")
+def messages_end_a_pause(patch: Patch) -> None:
+    wake = MemoryBackend._wake
+
+    def wakes(self: MemoryBackend, key: InvocationKey) -> None:
+        row = self._rows[key]
+        if row.state is InvocationState.PAUSED:
+            self._put(_replace(row, state=InvocationState.READY))
+        wake(self, key)
+
+    patch.setattr(MemoryBackend, "_wake", wakes)
+
+
+@bug("H2", "Each claim of a workflow gives it another deadline")
+def claims_put_deadlines_off(patch: Patch) -> None:
+    grant = MemoryBackend._grant
+
+    def later(self: MemoryBackend, row: InvocationRecord, *rest: Any) -> InvocationRecord:
+        granted = grant(self, row, *rest)
+        if granted.epoch == 1 or len(granted.options) <= len(b"{}"):
+            return granted
+        options = Ending(ends_within=self._clock() - row.created_at + 10_000_000)
+        self._rows[row.key] = granted = _replace(granted, options=options_of(options))
+        return granted
+
+    patch.setattr(MemoryBackend, "_grant", later)

@@ -27,6 +27,7 @@ PART = 50
 EXPECTED = frozenset(Fault) | {
     "stolen",
     "damaged",
+    "late commit",
     "refused: stale",
     *(f"became {state}" for state in InvocationState),
 }

@@ -198,8 +198,10 @@ class Oracle:
         values = set(VALUE.findall(str(result)))
         if row.kind == "task":
             given = {value for value in values if self.bodies.gave.get(value)}
-            if given != values or any(
-                self.bodies.gave[value] != row.key.invocation_id for value in values
+            if (
+                not values
+                or given != values
+                or any(self.bodies.gave[value] != row.key.invocation_id for value in values)
             ):
                 raise Broken("I9", f"{row.key} has the result {result}, which its body never gave")
             return

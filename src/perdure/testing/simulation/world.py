@@ -371,6 +371,7 @@ class World:
         """See `Line.apply_later`."""
         pending = (call, run)
         self._late.append(pending)
+        self._calls[f"late {call.name}"] += 1
 
         def arrive() -> None:
             self.scheduler.sleep(self._chance.randrange(1, 2 * SECOND))

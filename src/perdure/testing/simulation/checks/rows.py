@@ -19,7 +19,7 @@ from perdure.backends.base import (
 )
 from perdure.core.entries import COMMANDS, DELIVERIES
 from perdure.core.identity import InvocationKey
-from perdure.core.lifecycle import STOPPED, TERMINAL, InvocationState
+from perdure.core.lifecycle import RESUMABLE, STOPPED, TERMINAL, InvocationState
 from perdure.testing.simulation.checks.broken import Broken, Moment
 
 _S = InvocationState
@@ -90,6 +90,9 @@ class Rows:
             raise Broken("I6", f"{key} went from epoch {before.epoch} to {row.epoch} in a {call}")
         if row.head < before.head or (row.head != before.head and call != "commit"):
             raise Broken("I4", f"the head of {key} went from {before.head} to {row.head} ({call})")
+        goes_on = before.state in RESUMABLE and row.state is not before.state
+        if goes_on and call not in {"resume", "seize"}:
+            raise Broken("I16", f"{key} was {before.state} and is {row.state} by a {call}")
         if row.crashes < before.crashes and call != "resume" and key not in self._advanced:
             raise Broken("E1", f"{key} had {before.crashes} crashes: {row.crashes} after a {call}")
 
@@ -222,7 +225,24 @@ class Rows:
                 raise Broken("I2", f"{key} has changed since its end: {ended} -> {rows.get(key)}")
 
 
-_brought = attrgetter("seed", "arguments", "name", "parent", "root", "app", "created_at")
+_brought = attrgetter(
+    "seed",
+    "arguments",
+    "name",
+    "parent",
+    "root",
+    "app",
+    "created_at",
+    "kind",
+    "fingerprint",
+    "call_id",
+    "workflow",
+    "queue",
+    "limit_key",
+    "priority",
+    "options",
+    "draw_algorithm",
+)
 """What a start brought: it never changes."""
 
 

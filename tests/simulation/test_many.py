@@ -56,7 +56,9 @@ def test_the_first_that_breaks_ends_it(
     assert main(asked) == 1
     line = msgspec.json.decode(ledger.read_bytes())
     last = line["schedules"] - 1
-    assert (line["broken"], line["seeds"]) == ("I13", f"0:{last + 1}")
+    assert (line["what"], line["seeds"]) == ("simulation", f"0:{last + 1}")
+    (failure,) = line["failures"]
+    assert failure.startswith(f"seed {last}: I13")
     assert last < 499
     told = capsys.readouterr().out
     assert f"seed {last}" in told
@@ -88,4 +90,4 @@ def test_what_is_too_quiet_fails(
     assert main(["--seeds", "0:4"]) == 0
     monkeypatch.setattr(many, "EXPECTED", frozenset({"dies", "never"}))
     assert main(["--seeds", "0:10"]) == 1
-    assert "never happened, in 10 schedules: never." in capsys.readouterr().out
+    assert "never happened in 10 schedules: never." in capsys.readouterr().out

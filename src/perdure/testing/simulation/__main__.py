@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import sys
 import time
 from pathlib import Path
@@ -77,33 +78,50 @@ def main(given: list[str]) -> int:
 def _play_all(runner: Runner, setting: Setting, asked: argparse.Namespace) -> int:
     if setting.real_threads and asked.jobs == 1:
         _stay_on_one_core()
-    seeds: range = asked.seeds
     progress = _Progress()
-    tally = play_all(seeds, setting, asked.jobs, asked.seconds, progress.tell)
+    tally = play_all(asked.seeds, setting, asked.jobs, asked.seconds, progress.tell)
     seconds = time.monotonic() - progress.began
     _say(f"{tally.schedules} schedules, {tally.events} events in {seconds:.1f} s")
     _say(", ".join(f"{kind}: {count}" for kind, count in sorted(tally.kinds.items())))
+    quiet = _too_quiet(tally, setting)
     if asked.ledger is not None:
-        line = {
-            "at": int(time.time()),
-            "version": __version__,
-            "seeds": f"{seeds.start}:{seeds.start + tally.schedules}",
-            "store": asked.store,
-            "schedules": tally.schedules,
-            "events": tally.events,
-            "seconds": round(seconds, 1),
-            "broken": tally.broken.broken if tally.broken else "",
-            "kinds": dict(sorted(tally.kinds.items())),
-        }
-        with asked.ledger.open("a", encoding="utf-8") as ledger:
-            ledger.write(msgspec.json.encode(line).decode() + "\n")
+        _note(asked.ledger, tally, asked, seconds, quiet)
     if tally.broken is not None:
         return _tell(tally.broken, runner, asked)
-    if missing := tally.missing(setting):
-        _say(f"never happened, in {tally.schedules} schedules: {', '.join(missing)}. What is so")
-        _say("quiet finds nothing: see what keeps it from happening")
+    if quiet:
+        _say(f"{quiet}. What is so quiet finds nothing: see what keeps it from happening")
         return 1
     return 0
+
+
+def _too_quiet(tally: Tally, setting: Setting) -> str:
+    """What never happened although enough was played for it, as text; "" for nothing."""
+    missing = tally.missing(setting)
+    return f"never happened in {tally.schedules} schedules: {', '.join(missing)}" if missing else ""
+
+
+def _note(
+    ledger: Path, tally: Tally, asked: argparse.Namespace, seconds: float, quiet: str
+) -> None:
+    """Append a line; docs/proof/ledger.md tells what its members mean."""
+    failures = [quiet] if quiet else []
+    if tally.broken is not None:
+        failures.append(f"seed {tally.broken.plan.seed}: {tally.broken.text}")
+    first: int = asked.seeds.start
+    line = {
+        "what": "simulation",
+        "version": __version__,
+        "python": platform.python_version(),
+        "store": asked.store,
+        "seeds": f"{first}:{first + tally.schedules}",
+        "schedules": tally.schedules,
+        "events": tally.events,
+        "seconds": round(seconds, 1),
+        "counts": dict(sorted(tally.kinds.items())),
+        "failures": failures,
+    }
+    with ledger.open("a", encoding="utf-8") as file:
+        file.write(msgspec.json.encode(line).decode() + "\n")
 
 
 class _Progress:

@@ -68,6 +68,30 @@ def test_the_page_tells_the_sums_that_are_in_it() -> None:
     assert missing == [], "\n".join(missing)
 
 
+def test_what_is_proved_tells_the_same_sums() -> None:
+    """In words, on the page of what is promised."""
+    counts: Counter[str] = Counter()
+    for line in lines():
+        counts[line.get("campaign", line["what"])] += line.get("count", 0)
+        counts["inputs"] += line.get("inputs", 0)
+        counts["schedules"] += line.get("schedules", 0)
+        counts["events"] += line.get("events", 0)
+    told = " ".join((LEDGER.parents[1] / "reliability.md").read_text("utf-8").split())
+    sums = [
+        f"{counts['kills']:,} SIGKILLs, {counts['cuts']:,} COMMITs cut,",
+        f"{counts['endings']:,} workers asked to end,",
+        f"{counts['full']:,} full file systems, {counts['forks']:,} forks,",
+        f"{counts['zombies']:,} zombies of one name, {counts['partitions']:,} bad wires,",
+        f"{counts['stops']:,} immediate stops of PostgreSQL, {counts['histories']:,} histories,",
+        f"{counts['damage']:,} damaged files, {counts['disk']:,} failing disks,",
+        f"{counts['rolling'] + counts['outdated']:,} workers replaced by",
+        f"{counts['schedules']:,} simulated schedules",
+        f"({counts['events'] / 1e6:.1f} million events)",
+        f"{counts['inputs']:,} inputs to decoders",
+    ]
+    assert [each for each in sums if each not in told] == []
+
+
 def test_a_run_in_which_nothing_happened_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,16 +10,18 @@ import pytest
 from perdure.api.client import Client
 from perdure.backends.base import Committed, InvocationRecord, Transition
 from perdure.backends.endings import Ending, options_of
+from perdure.backends.letters import Sent
 from perdure.backends.memory import MemoryBackend
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState
 from perdure.core.retry import Retry
-from perdure.engine import body, control, flows, inbox
+from perdure.engine import attempt, body, control, flows, inbox
 from perdure.engine.bodies import BodyRunner, Result
 from perdure.engine.body import raised_by_body
-from perdure.engine.effects import Now, WaitAny
+from perdure.engine.effects import ControlNow, Now, SendNow, WaitAny
 from perdure.engine.flows import attempts
 from perdure.engine.outcome import Raised, Returned, recorded_outcome
+from perdure.engine.outward import affect
 from perdure.errors import InternalError
 from tests.zoo import bug
 
@@ -186,3 +188,21 @@ def claims_put_deadlines_off(patch: Patch) -> None:
         return granted
 
     patch.setattr(MemoryBackend, "_grant", later)
+
+
+@bug("D10", "A workflow that cancels another one records that, and nothing else happens")
+def children_hear_no_cancellation(patch: Patch) -> None:
+
+    def deaf(runtime: Any, effect: Any) -> object:
+        return None if isinstance(effect, ControlNow) else affect(runtime, effect)
+
+    patch.setattr(attempt, "affect", deaf)
+
+
+@bug("B3", "A message of a workflow is recorded as sent, and is not")
+def messages_of_workflows_get_lost(patch: Patch) -> None:
+
+    def lost(runtime: Any, effect: Any) -> object:
+        return Sent.ACCEPTED if isinstance(effect, SendNow) else affect(runtime, effect)
+
+    patch.setattr(attempt, "affect", lost)

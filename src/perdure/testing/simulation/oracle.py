@@ -93,6 +93,7 @@ class Oracle:
                 new = self.journals.extended(row, store.journal(key), moment.clock)
                 if new:
                     self.inboxes.delivered(key, new)
+                    self.inboxes.asked(row, new, rows)
                     told_truly(key, new, rows)
                     self.journals.begun(new, rows)
                 self.journals.waits(row)

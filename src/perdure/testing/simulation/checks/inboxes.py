@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from perdure.backends.base import InvocationRecord, Transition
 from perdure.backends.letters import InboxRow, Letter, Sent
+from perdure.core.draws import derive_id
 from perdure.core.entries import Entry, EntryKind
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import TERMINAL, InvocationState
@@ -89,6 +90,26 @@ class Inboxes:
             elif entry.kind == EntryKind.DONE:
                 source = InvocationKey(entry.name, read_body(entry.body).generation)
                 self._told.setdefault(key, Counter())[source] += 1
+
+    def asked(
+        self,
+        row: InvocationRecord,
+        entries: Sequence[Entry],
+        rows: dict[InvocationKey, InvocationRecord],
+    ) -> None:
+        """A workflow recorded these: what it sent was accepted, and whom it cancelled hears it."""
+        for entry in entries:
+            if entry.kind != EntryKind.SEND or read_body(entry.body).error:
+                continue
+            id_, _, generation = entry.name.rpartition("#")
+            target = InvocationKey(id_, int(generation))
+            letter = derive_id(row.seed, "send", entry.scope, str(entry.ordinal))
+            if ":cancel:" in f":{entry.key}":  # its scope comes first, if it has one
+                there = rows[target].state in TERMINAL or self.was_asked(target, "cancel")
+            else:
+                there = letter in self._accepted.get(target, ())
+            if not there:
+                raise Broken("I12", f"{row.key} recorded {entry}, and nothing came to {target}")
 
     def balanced(
         self,

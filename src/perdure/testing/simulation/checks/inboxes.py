@@ -104,12 +104,14 @@ class Inboxes:
             id_, _, generation = entry.name.rpartition("#")
             target = InvocationKey(id_, int(generation))
             letter = derive_id(row.seed, "send", entry.scope, str(entry.ordinal))
-            if ":cancel:" in f":{entry.key}":  # its scope comes first, if it has one
+            cancels = ":cancel:" in f":{entry.key}"  # its scope comes first, if it has one
+            if cancels:
                 there = rows[target].state in TERMINAL or self.was_asked(target, "cancel")
             else:
                 there = letter in self._accepted.get(target, ())
             if not there:
-                raise Broken("I12", f"{row.key} recorded {entry}, and nothing came to {target}")
+                number = "I18" if cancels else "I12"
+                raise Broken(number, f"{row.key} recorded {entry}, and nothing came to {target}")
 
     def balanced(
         self,

@@ -119,3 +119,11 @@ def test_a_deadline_that_fired_fires_no_more(runner: Runner) -> None:
     for seed in range(60, 110):
         played = runner.play(Plan(seed=seed, workflows=(Workflow((loop,), 0.0),)))
         assert not played.broken, described(played)
+
+
+def test_changed_code_that_runs_on_under_a_lease_that_is_over_breaks_nothing(
+    runner: Runner,
+) -> None:
+    """The clock of the store jumped, so it cannot know; what it gives is refused."""
+    played = runner.play(make_plan(43909))
+    assert not played.broken, described(played)

@@ -75,6 +75,12 @@ class Stage:
         entries = self._store.journal(key)
         return any(entry.kind in COMMANDS and not entry.scope for entry in entries)
 
+    def _was_changed(self, key: InvocationKey) -> bool:
+        """Whether the code of this workflow changes at any time."""
+        planned = enumerate(self._plan.workflows, 1)
+        changing = {f"main{at}" for at, each in planned if each.changed_at is not None}
+        return key.invocation_id in changing
+
     def saw(self, value: str) -> None:
         """See `Watcher.saw`."""
         context = current()
@@ -142,8 +148,10 @@ class Stage:
         # Whose lease was cut short by a jump of the store's clock cannot know it before it renews
         # or commits: it may run code meanwhile, and record nothing.
         unaware = row is not None and row.epoch > 1 and self._clock_jumped_lately()
-        ended = self._oracle.body_ended(body) and not unaware
-        self._oracle.bodies.begins(body, name, seen, lease, ended=ended)
+        ended = self._oracle.body_ended(body)
+        if ended and unaware:
+            lease = lease._replace(over=self._was_changed(lease.owner))
+        self._oracle.bodies.begins(body, name, seen, lease, ended=ended and not unaware)
         again_at = self._oracle.journals.again_at.get(body, 0)
         if again_at > self._store.now() and not self._clock_jumped_lately():
             early = again_at - self._store.now()

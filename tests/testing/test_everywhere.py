@@ -272,7 +272,7 @@ def test_a_workflow_that_fails_is_no_mistake(app: Perdure) -> None:
         wf.sleep(3600)
         raise ValueError("on purpose")
 
-    assert crash_everywhere(fails).boundaries > 2
+    assert crash_everywhere.options(raises=ValueError)(fails).boundaries > 2
 
 
 def test_what_cannot_be_used_is_refused(app: Perdure) -> None:

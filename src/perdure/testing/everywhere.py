@@ -15,9 +15,10 @@ from perdure.core.entries import EntryKind
 from perdure.errors import PerdureError
 from perdure.testing.apps import IN_A_THREAD, app_of, workflow_of
 from perdure.testing.comparing import keys_drawn, line_of, lines_of_bodies, unlike
+from perdure.testing.endings import Ended, Raises, classes_of, unmeant
 from perdure.testing.executions import Execution, misrun
 from perdure.testing.faults import Fault, Mode
-from perdure.testing.lives import Begin, Drive, Ended, Life, Plan, Stopped, living, settled
+from perdure.testing.lives import Begin, Drive, Life, Plan, Stopped, living, settled
 from perdure.testing.reports import Finding, Kind, Repeated, Report, line_in
 from perdure.testing.stores import Store, make_store
 from perdure.testing.survivors import Survivors, body_id
@@ -29,6 +30,9 @@ R = TypeVar("R")
 _NO_PROCESS = -1
 SHOWS_MAX = 60
 """So often findings may show before the search ends: more of the same says nothing new."""
+
+SET_RUNS = 4
+"""So often a set is tried by itself: one of two items comes in the same order every second time."""
 
 _MODES = (Mode.BEFORE, Mode.AFTER, Mode.UNKNOWN, Mode.UNKNOWN_LOST)
 _TOLD = {
@@ -79,6 +83,7 @@ class CrashEverywhere:
             keys are the same in every run, so what is left of one is found by the next.
         store: "memory", "sqlite" (a temporary file), or a function that makes an empty store on a
             given clock.
+        raises: what the workflow is meant to raise, as for `pytest.raises`; () if it is to return.
         idempotent: tasks (or their names) that may run twice although nothing in the code says so.
         allow: calls in workflow code that are known to be harmless, such as "time.time()".
         pairs: how many runs with two crashes to try on top, chosen by `seed`.
@@ -88,6 +93,7 @@ class CrashEverywhere:
     drive: Drive | None = None
     begin: Begin | None = None
     store: Store = "memory"
+    raises: tuple[type[BaseException], ...] = ()
     idempotent: frozenset[str] = frozenset()
     allow: frozenset[str] = frozenset()
     pairs: int = 0
@@ -100,6 +106,7 @@ class CrashEverywhere:
         drive: Drive | None = None,
         begin: Begin | None = None,
         store: Store = "memory",
+        raises: Raises = (),
         idempotent: Iterable[Registered[..., Any] | str] = (),
         allow: Iterable[str] = (),
         pairs: int = 0,
@@ -108,7 +115,7 @@ class CrashEverywhere:
         """The same with other options; see the class.
 
         Raises:
-            ConfigurationError: there is no such store.
+            ConfigurationError: one of them is of no use.
         """
         make_store(store)
         names = (each if isinstance(each, str) else each.name for each in idempotent)
@@ -117,6 +124,7 @@ class CrashEverywhere:
             drive=drive,
             begin=begin,
             store=store,
+            raises=classes_of(raises),
             idempotent=frozenset(names),
             allow=frozenset(allow),
             pairs=pairs,
@@ -186,20 +194,29 @@ class _Search:
 
     def blame_sets(self) -> None:
         """Whether sets in an order of their own are the cause: without that, all is well."""
-        orders = self.watch.orders
-        if not orders.lines:
+        orders, told = self.watch.orders, self.report
+        lines = list(orders.lines)
+        if not lines or self.differs(frozenset()):
+            self.report = told
             return
-        told, self.report = self.report, Report(self.name)
-        orders.shuffles, self.calm = False, None
-        self.play()
-        self.play()
-        is_their_fault, self.report = not self.report.findings, told
-        for line in orders.lines if is_their_fault else ():
+        guilty = [line for line in lines if self.differs(frozenset({line}))]
+        self.report = told
+        for line in guilty or lines:  # several together, if none does it alone
             message = (
                 "a set is gone through here, and the workflow depends on its order, which is "
                 "another one in each process. Use sorted(...)."
             )
             told.add(Finding(Kind.SET_ORDER, message, line), "")
+
+    def differs(self, shuffled: frozenset[str]) -> bool:
+        """Whether runs differ when only the sets at these lines come in any order."""
+        self.watch.orders.only, self.calm = shuffled, None
+        self.report = Report(self.name)
+        for _ in range(SET_RUNS if shuffled else 2):
+            self.play()
+            if self.report.of(Kind.DIVERGENCE) or self.report.of(Kind.UNSTABLE):
+                return True
+        return False
 
     @property
     def is_full(self) -> bool:
@@ -254,10 +271,18 @@ class _Search:
         if isinstance(life.end, Stopped):
             yield self.stopped(life.end.reason, survivors)
             return
-        found = [*self.unstable(survivors, life.end), *self.replayed(life), *self.repeated(life)]
+        found = [*self.unmeant(life.end)] if self.calm is None else []
+        found += [*self.unstable(survivors, life.end), *self.replayed(life), *self.repeated(life)]
         yield from found
         if not _BEYOND_BELIEF & {each.kind for each in found}:
             yield from self.broken(life, survivors)
+
+    def unmeant(self, end: Ended) -> Iterator[Finding]:
+        """Whether the undisturbed run ended otherwise than it was meant to."""
+        line = self.definition_line
+        found = unmeant(end, self.options.raises, line.rpartition(":")[0], line)
+        if found is not None:
+            yield found
 
     def stopped(self, reason: str, survivors: Survivors) -> Finding:
         """What a workflow that does not come to an end, or does not replay, says of itself."""

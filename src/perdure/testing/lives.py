@@ -21,6 +21,7 @@ from perdure.app import Perdure
 from perdure.backends.base import Backend
 from perdure.core.lifecycle import TERMINAL, InvocationState
 from perdure.errors import InvocationDead, InvocationParked, PerdureError, ResultTimeout
+from perdure.testing.endings import Ended
 from perdure.testing.faults import Call, Fault, Mode, MortalSignal, SimulatedCrash
 from perdure.testing.stores import MakeStore
 from perdure.testing.survivors import NOTHING, ROWS_MAX, Survivors
@@ -67,14 +68,6 @@ class Plan(NamedTuple):
     first: bool = False
     prepare: Callable[[Perdure, World], None] | None = None
     begin: Begin | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How the workflow ended: what it returned, or what it raised, as text."""
-
-    value: object = None
-    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,7 +338,7 @@ def _await(app: Perdure, handle: DistributedInvocation[Any], patience: float) ->
             # One that raises a timeout itself is told from a wait that was too short.
             is_short = isinstance(error, ResultTimeout) and not has_ended
             if not is_short and handle.status in TERMINAL:
-                return Ended(error=f"{type(error).__name__}: {error}")
+                return Ended(error=f"{type(error).__name__}: {error}", raised=error)
             if not is_short:
                 raise
         stopped = app.workflows(status=_STOPPED) + app.tasks(status=_STOPPED)

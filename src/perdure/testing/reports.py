@@ -34,6 +34,8 @@ class Kind(StrEnum):
     """A task body ran twice for one call, and nothing says that this is harmless."""
     STOPPED = "stopped"
     """The workflow did not come to an end."""
+    FAILED = "failed"
+    """The undisturbed run did not end as it was meant to, so hardly anything was tried."""
     BROKEN = "broken promise"
     """Something that perdure itself promises did not hold. Please report it."""
 

@@ -31,17 +31,18 @@ class SetOrders:
 
     Attributes:
         lines: where that was done.
-        shuffles: whether it is done.
+        only: the lines where it is done; None for all of them.
     """
 
     def __init__(self) -> None:
         self.lines: dict[str, None] = {}
-        self.shuffles = True
+        self.only: frozenset[str] | None = None
         self._chance = random.Random(0)  # noqa: S311 - the same in each run
 
     def given(self, value: object, line: str) -> object:
         """The value, or its items in any order if they have none of their own."""
-        if not self.shuffles or not isinstance(value, (set, frozenset)):
+        is_shuffled = self.only is None or line in self.only
+        if not is_shuffled or not isinstance(value, (set, frozenset)):
             return value
         found = cast("set[object]", value)
         items = list(found)

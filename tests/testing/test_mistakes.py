@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from perdure import DistributedInvocation, Perdure, wf
-from perdure.errors import ConfigurationError, InvocationCancelled
-from perdure.testing import Kind, crash_everywhere
+from perdure.backends.memory import MemoryBackend
+from perdure.errors import ConfigurationError, InvocationCancelled, InvocationEnded
+from perdure.testing import Kind, crash_everywhere, fuzz_schedules
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -87,3 +91,123 @@ def test_only_the_set_whose_order_matters_is_blamed(app: Perdure) -> None:
 
     report = crash_everywhere.report(order, ["paper", "ink", "pen", "glue"])
     assert [each.where for each in report.of(Kind.SET_ORDER)] == [marked("GUILTY")]
+
+
+# --- what never ends --------------------------------------------------------------------------
+
+
+def test_waiting_for_nobody_is_told_in_seconds_at_its_line(app: Perdure) -> None:
+    @app.workflow
+    def order() -> str:
+        wf.sleep(60)
+        return wf.receive("paid", str)  # NOBODY
+
+    def wrong_name(handle: DistributedInvocation[str]) -> None:
+        handle.send("payed", "yes", id="only")
+        handle.result()
+
+    for drive in (None, wrong_name):
+        began = time.monotonic()
+        report = crash_everywhere.options(drive=drive).report(order)
+        assert time.monotonic() - began < 25
+        [found] = report.of(Kind.STOPPED)
+        assert found.where == marked("NOBODY")
+        assert "is waiting, and nothing is due that could wake it" in found.message
+        assert report.runs == 1
+    [found] = fuzz_schedules.report(order).findings
+    assert found.kind is Kind.STOPPED
+
+
+def test_a_driver_that_does_not_end_is_told(app: Perdure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perdure.testing.lives.RESULT_SECONDS", 0.5)
+    never = threading.Event()
+
+    @app.workflow
+    def order() -> str:
+        return "done"
+
+    def drive(handle: DistributedInvocation[str]) -> None:
+        handle.result()
+        never.wait()
+
+    [found] = crash_everywhere.options(drive=drive).report(order).findings
+    assert found.kind is Kind.STOPPED
+    assert "drive= has not come to an end" in found.message
+
+
+def test_a_message_without_an_id_is_explained(app: Perdure) -> None:
+    @app.workflow
+    def order() -> str:
+        return wf.receive("paid", str)
+
+    def drive(handle: DistributedInvocation[str]) -> None:
+        handle.send("paid", "yes")
+
+    with pytest.raises(InvocationEnded) as caught:
+        crash_everywhere.options(drive=drive)(order)
+    assert 'id="only"' in "".join(caught.value.__notes__)
+
+
+# --- options and stores -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"idempotent": "charge"}, r"idempotent='charge': expected a list"),
+        ({"idempotent": crash_everywhere}, r"expected a list, such as idempotent=\[charge\]"),
+        ({"idempotent": [3]}, "expected a list"),
+        ({"allow": "time.time()"}, "expected a list"),
+        ({"pairs": "3"}, "pairs='3': expected a whole number"),
+        ({"seed": None}, "seed=None: expected a whole number"),
+        ({"drive": 5}, "drive=5: expected a function"),
+        ({"drive": lambda: None}, "must take the handle of the workflow"),
+        ({"begin": lambda handle: handle}, "must take no arguments"),
+    ],
+)
+def test_options_of_no_use_are_refused(given: Any, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        crash_everywhere.options(**given)
+
+
+def test_an_async_driver_and_an_unknown_option_or_task_are_refused(app: Perdure) -> None:
+    async def drive(handle: DistributedInvocation[str]) -> None:
+        handle.send("paid", "yes", id="only")
+
+    @app.task
+    def charge() -> None: ...
+
+    @app.workflow
+    def order() -> None:
+        charge()
+
+    with pytest.raises(ConfigurationError, match="async function, which nobody would await"):
+        crash_everywhere.options(drive=drive)
+    wrong: Any = {"pair": 3}
+    with pytest.raises(TypeError, match="no option 'pair', only allow, begin"):
+        crash_everywhere.options(**wrong)
+    with pytest.raises(ConfigurationError, match="runs='3'"):
+        fuzz_schedules.options(runs="3")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="no task of the app has this name.*charge"):
+        crash_everywhere.options(idempotent=["chrage"])(order)
+
+
+def test_a_store_that_is_none_or_not_empty_is_no_broken_promise(app: Perdure) -> None:
+    @app.workflow
+    def order() -> None: ...
+
+    kept = MemoryBackend(lambda: 0)
+    with pytest.raises(ConfigurationError, match="gave None: expected a state backend"):
+        crash_everywhere.options(store=lambda clock: None)(order)  # type: ignore[arg-type, return-value]
+    with pytest.raises(ConfigurationError, match="'crash-everywhere already|holds .* already"):
+        crash_everywhere.options(store=lambda clock: kept)(order)
+
+
+def test_a_workflow_that_fails_unmeant_compares_nothing(app: Perdure) -> None:
+    @app.workflow
+    def order() -> None:
+        raise LookupError("nobody")  # FUZZED
+
+    [found] = fuzz_schedules.options(runs=2).report(order).findings
+    assert (found.kind, found.where) == (Kind.FAILED, marked("FUZZED"))
+    assert not fuzz_schedules.options(runs=2, raises=LookupError).report(order).findings

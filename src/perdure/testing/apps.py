@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import linecache
 from typing import Any, cast
 
 from perdure.api.functions import Registered
@@ -30,3 +32,14 @@ def app_of(function: Registered[..., Any]) -> Perdure:
     if not isinstance(app, Perdure):
         raise RegistrationError(f"{function!r} belongs to no app.")
     return app
+
+
+def line_of_workflow(workflow: Registered[..., Any]) -> str:
+    """`file:line` where it is defined, or ""."""
+    code = getattr(inspect.unwrap(workflow.definition.function), "__code__", None)
+    if code is None:
+        return ""
+    number = code.co_firstlineno  # of its first decorator
+    while linecache.getline(code.co_filename, number).lstrip().startswith("@"):
+        number += 1
+    return f"{code.co_filename}:{number}"

@@ -42,14 +42,13 @@ def classes_of(given: object) -> tuple[type[BaseException], ...]:
 
 
 def unmeant(
-    end: Ended, classes: tuple[type[BaseException], ...], file: str, definition: str
+    end: Ended, classes: tuple[type[BaseException], ...], definition: str
 ) -> Finding | None:
     """What is wrong with the end of an undisturbed run.
 
     Args:
         classes: what it is meant to raise; empty where it is to return.
-        file: of the workflow, in which the line of a failure is looked for.
-        definition: `file:line` of the workflow.
+        definition: `file:line` of the workflow; the line of a failure is looked for in this file.
     """
     wanted = " or ".join(each.__name__ for each in classes)
     if end.raised is None:
@@ -66,10 +65,11 @@ def unmeant(
         if classes
         else f"If that is what the test is about, say so: .options(raises={name})"
     )
-    return Finding(Kind.FAILED, told, _line_of(end.raised, file) or definition)
+    return Finding(Kind.FAILED, told, _line_of(end.raised, definition) or definition)
 
 
-def _line_of(error: BaseException, file: str) -> str:
-    """The last `file:line` in this file that the error came through, or ""."""
+def _line_of(error: BaseException, definition: str) -> str:
+    """The last `file:line` in the file of the workflow that the error came through, or ""."""
+    file = definition.rpartition(":")[0]
     lines = [int(line) for name, line in _FRAME.findall(recorded_traceback(error)) if name == file]
     return f"{file}:{lines[-1]}" if lines else ""

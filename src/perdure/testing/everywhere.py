@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
-import linecache
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, Unpack
 
-from perdure.api.functions import Registered
 from perdure.api.outside import refuse_running_loop
 from perdure.core.entries import EntryKind
 from perdure.errors import PerdureError
-from perdure.testing.apps import IN_A_THREAD, app_of, workflow_of
+from perdure.testing.apps import IN_A_THREAD, app_of, line_of_workflow, workflow_of
 from perdure.testing.comparing import keys_drawn, line_of, lines_of_bodies, unlike
-from perdure.testing.endings import Ended, Raises, classes_of, unmeant
+from perdure.testing.endings import Ended, unmeant
 from perdure.testing.executions import Execution, misrun
 from perdure.testing.faults import Fault, Mode
 from perdure.testing.lives import Begin, Drive, Life, Plan, Stopped, living, settled
+from perdure.testing.options import CrashOptions, checked, refuse_unknown_tasks
 from perdure.testing.reports import Finding, Kind, Repeated, Report, line_in
 from perdure.testing.stores import Store, make_store
 from perdure.testing.survivors import Survivors, body_id
@@ -100,36 +98,13 @@ class CrashEverywhere:
     seed: int = 0
     told: Callable[[Report], None] = _nobody
 
-    def options(
-        self,
-        *,
-        drive: Drive | None = None,
-        begin: Begin | None = None,
-        store: Store = "memory",
-        raises: Raises = (),
-        idempotent: Iterable[Registered[..., Any] | str] = (),
-        allow: Iterable[str] = (),
-        pairs: int = 0,
-        seed: int = 0,
-    ) -> CrashEverywhere:
+    def options(self, **given: Unpack[CrashOptions]) -> CrashEverywhere:
         """The same with other options; see the class.
 
         Raises:
             ConfigurationError: one of them is of no use.
         """
-        make_store(store)
-        names = (each if isinstance(each, str) else each.name for each in idempotent)
-        return replace(
-            self,
-            drive=drive,
-            begin=begin,
-            store=store,
-            raises=classes_of(raises),
-            idempotent=frozenset(names),
-            allow=frozenset(allow),
-            pairs=pairs,
-            seed=seed,
-        )
+        return CrashEverywhere(told=self.told, **checked(given, CrashOptions))
 
     def __call__(self, workflow: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Report:
         """Try it, and fail if it cannot bear it.
@@ -152,6 +127,7 @@ class CrashEverywhere:
         registered = workflow_of(workflow)
         refuse_running_loop("crash_everywhere", IN_A_THREAD)
         app = app_of(registered)
+        refuse_unknown_tasks(self.idempotent, app)
         make = make_store(self.store)
         plan = Plan(app, registered, args, kwargs, self.drive, make, begin=self.begin)
         watch = Watch()
@@ -172,12 +148,14 @@ class _Search:
         self.report = Report(self.name)
         self.calm: Survivors | None = None
         self.failed = False
+        self.is_hopeless = False
 
     def run(self) -> Report:
         """Undisturbed runs, then single faults, then pairs of them."""
         report = self.report
         report.boundaries = self.play()
-        self.play()
+        if not self.is_hopeless:
+            self.play()
         if self.calm is not None:
             self.singles()
             self.doubles()
@@ -269,6 +247,7 @@ class _Search:
         """What is wrong with one run."""
         survivors = life.survivors()
         if isinstance(life.end, Stopped):
+            self.is_hopeless = life.end.is_hopeless
             yield self.stopped(life.end.reason, survivors)
             return
         found = [*self.unmeant(life.end)] if self.calm is None else []
@@ -279,8 +258,7 @@ class _Search:
 
     def unmeant(self, end: Ended) -> Iterator[Finding]:
         """Whether the undisturbed run ended otherwise than it was meant to."""
-        line = self.definition_line
-        found = unmeant(end, self.options.raises, line.rpartition(":")[0], line)
+        found = unmeant(end, self.options.raises, self.definition_line)
         if found is not None:
             yield found
 
@@ -313,13 +291,7 @@ class _Search:
     @property
     def definition_line(self) -> str:
         """Where the workflow is defined."""
-        code = getattr(inspect.unwrap(self.plan.workflow.definition.function), "__code__", None)
-        if code is None:
-            return ""
-        number = code.co_firstlineno  # of its first decorator
-        while linecache.getline(code.co_filename, number).lstrip().startswith("@"):
-            number += 1
-        return f"{code.co_filename}:{number}"
+        return line_of_workflow(self.plan.workflow)
 
     def replayed(self, life: Life) -> Iterator[Finding]:
         """Whether the journals replay, to the same end."""

@@ -7,7 +7,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, Unpack
 
 from perdure.api.outside import refuse_running_loop
 from perdure.app import Perdure
@@ -17,9 +17,11 @@ from perdure.engine.bodies import BodyRunner, Deliver, MayStart, Result
 from perdure.engine.context import TaskContext
 from perdure.engine.effects import Call
 from perdure.errors import ConfigurationError, PerdureError
-from perdure.testing.apps import IN_A_THREAD, app_of, workflow_of
+from perdure.testing.apps import IN_A_THREAD, app_of, line_of_workflow, workflow_of
 from perdure.testing.comparing import line_of
+from perdure.testing.endings import unmeant
 from perdure.testing.lives import Begin, Drive, Life, Plan, Stopped, World, living, settled
+from perdure.testing.options import FuzzOptions, checked
 from perdure.testing.reports import Finding, Kind, Report, line_in
 from perdure.testing.stores import Store, make_store
 from perdure.testing.survivors import Survivors
@@ -116,7 +118,7 @@ class FuzzSchedules:
     Attributes:
         runs: how many orders are tried.
         seed: of the first; each run has the next one.
-        drive, begin, store: see `CrashEverywhere`.
+        drive, begin, store, raises: see `CrashEverywhere`.
     """
 
     runs: int = RUNS
@@ -124,25 +126,18 @@ class FuzzSchedules:
     drive: Drive | None = None
     begin: Begin | None = None
     store: Store = "memory"
+    raises: tuple[type[BaseException], ...] = ()
 
-    def options(
-        self,
-        *,
-        runs: int = RUNS,
-        seed: int = 0,
-        drive: Drive | None = None,
-        begin: Begin | None = None,
-        store: Store = "memory",
-    ) -> FuzzSchedules:
+    def options(self, **given: Unpack[FuzzOptions]) -> FuzzSchedules:
         """The same with other options; see the class.
 
         Raises:
-            ConfigurationError: there is no such store, or there are no runs.
+            ConfigurationError: one of them is of no use, or there are no runs to compare.
         """
-        make_store(store)
-        if runs < 2:
-            raise ConfigurationError(f"runs={runs!r}: expected at least 2, to compare them.")
-        return replace(self, runs=runs, seed=seed, drive=drive, begin=begin, store=store)
+        made = FuzzSchedules(**checked(given, FuzzOptions))
+        if made.runs < 2:
+            raise ConfigurationError(f"runs={made.runs!r}: expected at least 2, to compare them.")
+        return made
 
     def __call__(self, workflow: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Report:
         """Try it, and fail if an order shows.
@@ -163,6 +158,7 @@ class FuzzSchedules:
         plan = settled(Plan(app, registered, args, kwargs, self.drive, make, begin=self.begin))
         orders: set[tuple[str, ...]] = set()
         first: dict[Place, Entry] | None = None
+        line = line_of_workflow(registered)
         for seed in range(self.seed, self.seed + self.runs):
             with living(plan._replace(prepare=_prepare_with(seed)), Watch()) as life:
                 life.run(())
@@ -174,9 +170,17 @@ class FuzzSchedules:
                 report.boundaries = report.boundaries or len(life.calls)
                 report.waits += life.drops
                 for found in _findings(life, first, operations):
-                    report.add(found, f"seed {seed}")
+                    report.add(replace(found, where=found.where or line), f"seed {seed}")
+                if isinstance(life.end, Stopped) and life.end.is_hopeless:
+                    break
+                if seed == self.seed and (failed := self._unmeant(life, line)) is not None:
+                    report.add(failed, f"seed {seed}")
         report.orders = len(orders)
         return report
+
+    def _unmeant(self, life: Life, line: str) -> Finding | None:
+        end = life.end
+        return None if isinstance(end, Stopped) else unmeant(end, self.raises, line)
 
 
 def _prepare_with(seed: int) -> Callable[[Perdure, World], None]:

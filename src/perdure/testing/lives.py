@@ -23,7 +23,7 @@ from perdure.core.lifecycle import TERMINAL, InvocationState
 from perdure.errors import InvocationDead, InvocationParked, PerdureError, ResultTimeout
 from perdure.testing.endings import Ended
 from perdure.testing.faults import Call, Fault, Mode, MortalSignal, SimulatedCrash
-from perdure.testing.stores import MakeStore
+from perdure.testing.stores import MakeStore, open_store
 from perdure.testing.survivors import NOTHING, ROWS_MAX, Survivors
 from perdure.testing.virtual import TimedBackend, VirtualClock
 from perdure.testing.watching import Process, Watch
@@ -33,6 +33,8 @@ RESULT_SECONDS = 30.0
 """Real seconds after which a workflow under test hangs; its timers take none."""
 ALONE_SECONDS = 5.0
 """The same for the first run, where attempts that wait for each other may hang by our doing."""
+STUCK_SECONDS = 2.0
+"""How long nothing runs or is due before a workflow counts as stuck; a relay looks each half."""
 LOOK_SECONDS = 0.2
 """How often it is looked whether something of the workflow has stopped."""
 CLOSE_SECONDS = 5.0
@@ -40,6 +42,15 @@ CLOSE_SECONDS = 5.0
 REST_SECONDS = 2.0
 """How long the threads of a dead process are waited for."""
 _STOPPED = (InvocationState.PARKED, InvocationState.DEAD)
+
+_DRIVER_LATE = (
+    f"the function given as drive= has not come to an end {RESULT_SECONDS:g} seconds after the "
+    "workflow did"
+)
+_DRIVER_AGAIN = (
+    "Raised by the function given as drive=. It is called in each process anew, as a client comes "
+    'again after a crash: give what it sends an id, such as send(..., id="only").'
+)
 
 Drive = Callable[[DistributedInvocation[Any]], object]
 """Sends messages and the like to the workflow while it runs. Called once in each process."""
@@ -77,10 +88,17 @@ class Stopped:
     Attributes:
         reason: what was raised, or is on record.
         is_late: nothing is known but that it took too long.
+        is_stuck: nothing runs, and nothing will ever be due.
     """
 
     reason: str
     is_late: bool = False
+    is_stuck: bool = False
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether another run would only take as long again."""
+        return self.is_late or self.is_stuck
 
 
 @dataclass(slots=True)
@@ -160,7 +178,7 @@ def living(plan: Plan, watch: Watch) -> Generator[Life]:
     if plan.begin is not None:
         plan.begin()
     clock = VirtualClock()
-    store = plan.make_store(clock)
+    store = open_store(plan.make_store, clock, plan.app.settings.name)
     watch.begin()
     try:
         yield Life(plan, watch, clock, store)
@@ -291,17 +309,20 @@ def _run(plan: Plan, world: World, backend: TimedBackend) -> Ended | Stopped | N
         if plan.drive is not None:
             world.driver = _driver(plan.drive, handle, failures, backend)
         patience = ALONE_SECONDS if world.number == 0 and plan.first else RESULT_SECONDS
-        end = _await(plan.app, handle, min(patience, RESULT_SECONDS))
+        end = _await(plan.app, handle, backend, min(patience, RESULT_SECONDS))
+        if isinstance(end, Stopped):
+            world.kill()  # what is stuck would hold up a good end, and the driver
         if world.driver is not None:
-            world.driver.join(RESULT_SECONDS)
+            world.driver.join(REST_SECONDS if isinstance(end, Stopped) else RESULT_SECONDS)
+            if isinstance(end, Ended) and world.driver.is_alive():
+                end = Stopped(_DRIVER_LATE, is_late=True)
     except SimulatedCrash:
         if world.driver is not None:
             world.driver.join(REST_SECONDS)
         return None
     if failures:
+        failures[0].add_note(_DRIVER_AGAIN)
         raise failures[0]
-    if isinstance(end, Stopped):
-        world.kill()  # what is stuck would hold up a good end
     return end
 
 
@@ -326,8 +347,11 @@ def _driver(
     return thread
 
 
-def _await(app: Perdure, handle: DistributedInvocation[Any], patience: float) -> Ended | Stopped:
+def _await(
+    app: Perdure, handle: DistributedInvocation[Any], backend: TimedBackend, patience: float
+) -> Ended | Stopped:
     deadline = time.monotonic() + patience
+    stuck_at = float("inf")
     while True:
         has_ended = handle.status in TERMINAL
         try:
@@ -344,10 +368,25 @@ def _await(app: Perdure, handle: DistributedInvocation[Any], patience: float) ->
         stopped = app.workflows(status=_STOPPED) + app.tasks(status=_STOPPED)
         if stopped:
             return Stopped(stopped[0].reason or str(stopped[0]))
+        stuck_at = min(stuck_at, time.monotonic()) if backend.is_stuck() else float("inf")
+        if time.monotonic() - stuck_at > STUCK_SECONDS:
+            return Stopped(
+                f"{_live(app)}, and nothing is due that could wake it. {_WHAT_TO_DO}", is_stuck=True
+            )
         if time.monotonic() > deadline:
-            rows = app.workflows() + app.tasks()
-            live = ", ".join(f"{each.name} is {each.status}" for each in rows)
-            return Stopped(f"it has not ended after {patience:g} seconds; {live}", is_late=True)
+            late = f"it has not ended after {patience:g} real seconds; {_live(app)}"
+            return Stopped(f"{late}; virtual time is {backend.moment:%Y-%m-%d}", is_late=True)
+
+
+_WHAT_TO_DO = (
+    "What it waits for, such as a message, nobody sends: let the function given as drive= do so, "
+    "or give the wait a timeout."
+)
+
+
+def _live(app: Perdure) -> str:
+    rows = [each for each in app.workflows() + app.tasks() if each.status not in TERMINAL]
+    return ", ".join(f"{each.name} is {each.status}" for each in rows)
 
 
 def _nothing() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, cast
 
-from perdure.backends.base import Backend
+from perdure.backends.base import Backend, InvocationQuery
 from perdure.backends.memory_server import MemoryServer
 from perdure.backends.sqlite import SQLiteBackend
 from perdure.errors import ConfigurationError
@@ -57,3 +57,23 @@ def make_store(given: object) -> MakeStore:
         f"store={given!r}: expected 'memory', 'sqlite' or a function of a clock that makes an "
         "empty state backend."
     )
+
+
+def open_store(make: MakeStore, clock: VirtualClock, app: str) -> Backend:
+    """An empty store for the app of this name.
+
+    Raises:
+        ConfigurationError: the function that a test gave makes none, or one that is not empty.
+    """
+    made: object = make(clock)
+    if not hasattr(made, "read_journal"):
+        raise ConfigurationError(
+            f"store={make!r} gave {made!r}: expected a state backend, such as MemoryBackend(now)."
+        )
+    store = cast("Backend", made)
+    if found := store.query(InvocationQuery(app=app, limit=1)):
+        raise ConfigurationError(
+            f"store={make!r} gave a state backend that holds {str(found[0].key)!r} already. It is "
+            "called for each run: let it make an empty one each time."
+        )
+    return store

@@ -160,6 +160,20 @@ class TimedBackend(FaultyBackend):
         self.poke()
         return self._reached.wait(timeout)
 
+    @property
+    def moment(self) -> datetime:
+        """The virtual moment, aware UTC."""
+        return self._clock.now
+
+    def is_stuck(self) -> bool:
+        """Whether nothing runs, and nothing will ever be due: only somebody outside can help."""
+        with self._lock:
+            now = self._clock()
+            if self._ticking or self.is_held() or self.next_tick(now) is not None:
+                return False
+            looks = [self._upcoming(each, now) for each in self._requests.values()]
+            return bool(looks) and all(each is None for each in looks)
+
     def _skip(self, request: ClaimRequest) -> bool:
         """Skip to what comes next; False if time stands still now."""
         if self._ticking or self.is_held() or not (request.roots or self._goal is not None):

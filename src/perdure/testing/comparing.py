@@ -38,7 +38,7 @@ def first_difference(name: str, one: Sequence[Entry], two: Sequence[Entry]) -> F
             return None  # branches that came in another order
         if _is_end(then) or _is_end(now):
             return _ended_otherwise(name, then, now)
-        if then.ordinal != now.ordinal:
+        if then.ordinal != now.ordinal or _is_given_otherwise(then, now):
             return None
         if _question(then) != _question(now):
             return Finding(
@@ -55,6 +55,12 @@ def first_difference(name: str, one: Sequence[Entry], two: Sequence[Entry]) -> F
 
 def _is_end(entry: Entry) -> bool:
     return entry.kind == EntryKind.END
+
+
+def _is_given_otherwise(then: Entry, now: Entry) -> bool:
+    """Whether other things arrived: a message before the end of a child, or after it."""
+    are_arrivals = then.kind not in COMMANDS and now.kind not in COMMANDS
+    return are_arrivals and (then.kind, then.name, then.key) != (now.kind, now.name, now.key)
 
 
 def _question(entry: Entry) -> tuple[object, ...]:

@@ -21,7 +21,7 @@ from perdure.backends.base import (
     Transition,
 )
 from perdure.backends.hints import CLAIMABLE, Ear, Heard
-from perdure.core.lifecycle import InvocationState
+from perdure.core.lifecycle import TERMINAL, InvocationState
 from perdure.engine.topics import TOPIC
 from perdure.errors import ConfigurationError
 from perdure.testing.faults import ROWS_MAX, Fault, FaultyBackend, MortalEnv
@@ -33,6 +33,7 @@ LIMITED_MICROSECONDS = 250_000
 
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OPEN = tuple(each for each in InvocationState if each not in TERMINAL)
 _LIVE = (InvocationState.READY, InvocationState.WAITING, InvocationState.RUNNING)
 
 
@@ -179,6 +180,8 @@ class TimedBackend(FaultyBackend):
         if self._ticking or self.is_held() or not (request.roots or self._goal is not None):
             return False
         now, goal = self._clock(), self._goal
+        if goal is None and not self._is_open(request):
+            return False  # what is waited for has come, and whoever waits is about to see it
         upcoming = self._upcoming(request, now)
         if upcoming is not None and upcoming <= now:
             return False
@@ -195,6 +198,11 @@ class TimedBackend(FaultyBackend):
             self._ticking = True
             self.on_tick()
         return True
+
+    def _is_open(self, request: ClaimRequest) -> bool:
+        """Whether anything of what somebody waits for goes on still."""
+        rows = self._inner.query(InvocationQuery(app=request.app, states=_OPEN, limit=ROWS_MAX))
+        return any(row.root in (request.roots or ()) for row in rows)
 
     def _upcoming(self, request: ClaimRequest, now: int) -> int | None:
         """When something of the app is due next: None for never, `now` while something runs."""

@@ -119,7 +119,9 @@ class Watch:
         process = env_of_thread()
         if not isinstance(process, Process):
             process = self.process
-        process.check()
+        undoable = definition.around is not None
+        if not undoable:  # its failure would be kept in a database that outlives this process
+            process.check()
         context = current()
         if not isinstance(context, TaskContext) or context.template.name != definition.name:
             return  # a task that is called inside of a task is just a function
@@ -127,7 +129,6 @@ class Watch:
         named = [*map(repr, args), *(f"{name}={value!r}" for name, value in kwargs.items())]
         told = f"({', '.join(named)})"
         self.arguments[body] = told[:TEXT_MAX]
-        undoable = definition.around is not None
         kind = definition.pure, definition.once, definition.completes_outside, undoable
         seen = f"{told} {TaskContext.idempotency_key(context)}"
         self.runs.note(Execution(process.number, body, definition.name, seen, *kind))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,14 @@ import pytest
 from perdure import DistributedInvocation, Perdure, wf
 from perdure.backends.memory import MemoryBackend
 from perdure.core.entries import Entry, EntryKind
-from perdure.errors import ConfigurationError, InvocationCancelled, InvocationEnded
-from perdure.testing import START, Kind, crash_everywhere, fuzz_schedules, skip_time
+from perdure.errors import (
+    ConfigurationError,
+    InvocationCancelled,
+    InvocationEnded,
+    OperationRefused,
+    ResultTimeout,
+)
+from perdure.testing import START, Kind, VirtualClock, crash_everywhere, fuzz_schedules, skip_time
 from perdure.testing.comparing import first_difference
 from perdure.testing.watching import Watch
 
@@ -258,3 +266,40 @@ def test_time_stands_still_when_what_was_waited_for_has_come(app: Perdure) -> No
         for number in range(200):
             assert order.start(number).result() == number
             assert clock.now == START, number
+
+
+def test_waiting_for_ever_in_skipped_time_is_told(
+    app: Perdure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perdure.testing.skipping.STUCK_SECONDS", 0.5)
+
+    @app.workflow
+    def order() -> str:
+        return wf.receive("paid", str)
+
+    async def asks(handle: DistributedInvocation[str]) -> None:
+        await handle
+
+    with skip_time(app):
+        started = order.start()
+        for wait in (
+            started.result,
+            lambda: started.result(3600),
+            lambda: asyncio.run(asks(started)),
+        ):
+            with pytest.raises(ResultTimeout, match="a message that nobody sends"):
+                wait()
+        started.send("paid", "yes")
+        assert started.result() == "yes"
+
+
+def test_what_is_no_app_or_no_time_is_refused(app: Perdure) -> None:
+    wrong: Any = "app"
+    with pytest.raises(ConfigurationError, match="expected the app itself"), skip_time(wrong):
+        pass
+    with pytest.raises(ConfigurationError, match="no moment with a time zone"):
+        VirtualClock("2030-01-01")  # type: ignore[arg-type]
+    with skip_time(app) as clock:
+        pass
+    with pytest.raises(OperationRefused, match="block has ended"):
+        clock.advance(5)

@@ -4,20 +4,58 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from datetime import datetime, timedelta
+from typing import cast
 
 from perdure.app import Perdure
 from perdure.core.retry import seconds
-from perdure.errors import ResultTimeout
-from perdure.testing.faults import SimulatedCrash
-from perdure.testing.stores import Store, make_store
+from perdure.errors import ConfigurationError, OperationRefused, ResultTimeout
+from perdure.testing.faults import SimulatedCrash, env_of_thread
+from perdure.testing.stores import Store, make_store, open_store
 from perdure.testing.virtual import START, TimedBackend, VirtualClock
 from perdure.testing.watching import Process
 
 CLOSE_SECONDS = 5.0
+STUCK_SECONDS = 15.0
+"""Real seconds after which a wait ends for what only somebody outside could bring about."""
+LOOK_GAP_SECONDS = 2.0
+"""Longer than any pause between two looks of one wait."""
 ADVANCE_SECONDS = 30.0
 """Real seconds after which `advance` gives up on work that does not come to a wait or an end."""
+
+
+class _World(Process):
+    """A process whose waiters from outside are told when they wait for ever."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.is_stuck: Callable[[], bool] = bool
+        self._since: dict[int, tuple[float, float]] = {}
+
+    def monotonic(self) -> float:
+        """See `Env.monotonic`; whoever waits asks for it before each look.
+
+        Raises:
+            ResultTimeout: nothing ran and nothing was due for too long while this thread waited.
+        """
+        now = super().monotonic()
+        thread = threading.get_ident()
+        if env_of_thread() is self or not self.is_stuck():
+            self._since.pop(thread, None)
+            return now
+        began, last = self._since.get(thread, (now, now))
+        if now - last > LOOK_GAP_SECONDS:  # it did something else meanwhile
+            began = now
+        self._since[thread] = began, now
+        if now - began > STUCK_SECONDS:
+            del self._since[thread]
+            raise ResultTimeout(
+                f"For {STUCK_SECONDS:g} real seconds nothing has run, and nothing is due, so what "
+                "is waited for will not come. Does the workflow wait for a message that nobody sends? "
+                "Send it before you ask for the result, or give the wait a timeout."
+            )
+        return now
 
 
 class SkippedTime:
@@ -44,7 +82,10 @@ class SkippedTime:
         Raises:
             ResultTimeout: a task still runs after 30 real seconds.
             ConfigurationError: it is no duration.
+            OperationRefused: the block has ended.
         """
+        if self._over:
+            raise OperationRefused("The skip_time block has ended, and with it its time.")
         until = self._clock() + int(seconds(by, "advance") * 1e6)
         if not self._backend.let_pass(until, ADVANCE_SECONDS):
             raise ResultTimeout(
@@ -95,11 +136,17 @@ def skip_time(
         start: its first moment.
         store: "memory", "sqlite" (a temporary file), or a function that makes an empty state
             backend on a given clock.
+
+    Raises:
+        ConfigurationError: it is no app, or one of the others is of no use.
     """
+    if not isinstance(cast("object", app), Perdure):
+        raise ConfigurationError(f"skip_time({app!r}): expected the app itself, a Perdure.")
     clock = VirtualClock(start)
-    world = Process(0)
-    made = make_store(store)(clock)
+    world = _World()
+    made = open_store(make_store(store), clock, app.settings.name)
     backend = TimedBackend(made, world, clock)
+    world.is_stuck = backend.is_stuck
     try:
         with app.moved(backend, world):
             time = SkippedTime(app, clock, backend)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 from perdure.backends.base import (
     Backend,
@@ -48,9 +49,10 @@ class VirtualClock:
     """
 
     def __init__(self, start: datetime = START) -> None:
-        if start.tzinfo is None:
+        if not isinstance(cast("object", start), datetime) or start.tzinfo is None:
             raise ConfigurationError(
-                f"start={start!r} has no time zone. Give one: datetime(..., tzinfo=UTC)."
+                f"start={start!r} is no moment with a time zone. Give one: "
+                "datetime(..., tzinfo=UTC)."
             )
         self._lock = threading.Lock()
         self._now = (start - _EPOCH) // _MICROSECOND

@@ -6,7 +6,6 @@ import asyncio
 import sqlite3
 import threading
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,15 @@ from perdure.errors import (
     OperationRefused,
     ResultTimeout,
 )
-from perdure.testing import START, Kind, VirtualClock, crash_everywhere, fuzz_schedules, skip_time
+from perdure.testing import (
+    START,
+    Kind,
+    VirtualClock,
+    crash_everywhere,
+    double,
+    fuzz_schedules,
+    skip_time,
+)
 from perdure.testing.comparing import first_difference
 from perdure.testing.watching import Watch
 
@@ -303,3 +310,44 @@ def test_what_is_no_app_or_no_time_is_refused(app: Perdure) -> None:
         pass
     with pytest.raises(OperationRefused, match="block has ended"):
         clock.advance(5)
+
+
+# --- doubles ----------------------------------------------------------------------------------
+
+
+def test_a_double_returns_only_what_its_task_could(app: Perdure) -> None:
+    @app.task
+    def charge(cents: int) -> str:
+        return "charge"
+
+    @app.task
+    async def notify(cents: int) -> list[str]:
+        return ["told"]
+
+    @app.task
+    def anything(cents):
+        return cents
+
+    @app.workflow
+    def order() -> str:
+        return charge(3)
+
+    @app.workflow
+    async def telling() -> list[str]:
+        return await notify(3)
+
+    @app.workflow
+    def free() -> Any:
+        return anything(3)
+
+    with skip_time(app), double(charge), double(notify, returns=5), double(anything, returns=5):
+        with pytest.raises(ConfigurationError, match=r"charge.*it gave None, which the task"):
+            order()
+        with pytest.raises(ConfigurationError, match=r"notify.*it gave 5, which the task"):
+            telling.call()
+        assert free() == 5
+    with double(charge):
+        assert crash_everywhere.report(order).of(Kind.FAILED)
+    alone: Any = ConnectionError()
+    with pytest.raises(ConfigurationError, match="expected a list of exceptions"):
+        double(charge, raises=alone)

@@ -11,7 +11,8 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from perdure.api.definition import Definition, is_async_function
 from perdure.api.functions import AsyncTask, SyncTask, Task
-from perdure.errors import ConfigurationError, RegistrationError
+from perdure.api.loose import fitting
+from perdure.errors import ConfigurationError, DeserializationError, RegistrationError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -92,6 +93,10 @@ def double(
         RegistrationError: `task` is no task.
         ConfigurationError: `raises` holds something that cannot be raised.
     """
+    if not isinstance(cast("object", raises), Sequence):
+        raise ConfigurationError(
+            f"double(..., raises={raises!r}): expected a list of exceptions, one for each call."
+        )
     for each in raises:
         if each is not None and not isinstance(cast("object", each), BaseException):
             raise ConfigurationError(
@@ -165,6 +170,18 @@ def _standing_in(
 ) -> Callable[..., Any]:
     bind = inspect.signature(inspect.unwrap(definition.function)).bind
 
+    def fitted(given: Any) -> Any:
+        if definition.completes_outside:
+            return given  # perhaps what says that it is completed later
+        try:
+            fitting(given, definition.result_type, f"The double of task {definition.name!r}")
+        except DeserializationError as error:
+            raise ConfigurationError(
+                f"{error}: it gave {given!r:.300}, which the task, as it is annotated, could not "
+                "return. Let the double return what the task would: double(..., returns=...)."
+            ) from error
+        return given
+
     def note(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         bound = bind(*args, **kwargs)
         bound.apply_defaults()
@@ -173,12 +190,12 @@ def _standing_in(
     @functools.wraps(definition.function)
     def body(*args: Any, **kwargs: Any) -> Any:
         note(args, kwargs)
-        return function(*args, **kwargs)
+        return fitted(function(*args, **kwargs))
 
     @functools.wraps(definition.function)
     async def async_body(*args: Any, **kwargs: Any) -> Any:
         note(args, kwargs)
         given = function(*args, **kwargs)
-        return await given if inspect.isawaitable(given) else given
+        return fitted(await given if inspect.isawaitable(given) else given)
 
     return async_body if definition.is_async else body

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, TypedDict, cast
 
 from perdure.api.functions import Registered
@@ -76,7 +76,7 @@ def _check_function(name: str, given: object) -> None:
             "thread. Give a plain one; the handle has plain methods for all that it does."
         )
     try:
-        inspect.signature(cast("Callable[..., object]", given)).bind(*([given] * (name == "drive")))
+        inspect.signature(given).bind(*([given] * (name == "drive")))
     except ValueError:
         return  # something built in that tells no signature
     except TypeError as error:

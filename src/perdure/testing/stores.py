@@ -65,12 +65,11 @@ def open_store(make: MakeStore, clock: VirtualClock, app: str) -> Backend:
     Raises:
         ConfigurationError: the function that a test gave makes none, or one that is not empty.
     """
-    made: object = make(clock)
-    if not hasattr(made, "read_journal"):
+    store = make(clock)
+    if not hasattr(store, "read_journal"):
         raise ConfigurationError(
-            f"store={make!r} gave {made!r}: expected a state backend, such as MemoryBackend(now)."
+            f"store={make!r} gave {store!r}: expected a state backend, such as MemoryBackend(now)."
         )
-    store = cast("Backend", made)
     if found := store.query(InvocationQuery(app=app, limit=1)):
         raise ConfigurationError(
             f"store={make!r} gave a state backend that holds {str(found[0].key)!r} already. It is "

@@ -11,6 +11,7 @@ import contextlib
 import os
 import random
 import secrets
+import socket
 import sys
 import sysconfig
 import time
@@ -40,6 +41,9 @@ SUSPECTS: dict[object, tuple[str, str]] = {
     time.perf_counter_ns: ("time.perf_counter_ns()", _TIME),
     time.localtime: ("time.localtime()", _TIME),
     time.gmtime: ("time.gmtime()", _TIME),
+    time.strftime: ("time.strftime()", "wf.utc_now().strftime()"),
+    time.ctime: ("time.ctime()", _TIME),
+    time.process_time: ("time.process_time()", _TIME),
     time.sleep: ("time.sleep()", "wf.sleep()"),
     datetime.now: ("datetime.now()", _MOMENT),
     getattr(datetime, "utcnow"): ("datetime.utcnow()", _MOMENT),  # noqa: B009 - deprecated, so the type checkers do not know it
@@ -47,6 +51,9 @@ SUSPECTS: dict[object, tuple[str, str]] = {
     date.today: ("date.today()", _MOMENT),
     os.urandom: ("os.urandom()", "wf.token() or wf.random"),
     os.getpid: ("os.getpid()", _WORLD),
+    socket.gethostname: ("socket.gethostname()", _WORLD),
+    open: ("open()", _WORLD),
+    input: ("input()", _WORLD),
     os.listdir: ("os.listdir()", _WORLD),
     os.scandir: ("os.scandir()", _WORLD),
     _MODULE_CHANCE: ("random.random()", _CHANCE),

@@ -101,6 +101,37 @@ async def joins_a_set() -> str:
     return told
 
 
+@planted(Kind.SET_ORDER)
+def maps_a_set() -> list[str]:
+    told = wf.map(use, {"paper", "ink", "pen", "glue", "tape"})  # HERE
+    wf.sleep(3600)
+    return told
+
+
+@planted(Kind.SET_ORDER)
+def pops_from_a_set() -> list[str]:
+    parts = {"paper", "ink", "pen", "glue", "tape"}
+    told = []
+    while parts:
+        told.append(use(parts.pop()))  # HERE
+        wf.sleep(3600)
+    return told
+
+
+@planted(Kind.SET_ORDER)
+def takes_a_set_apart() -> str:
+    one, two, *_rest = {"paper", "ink", "pen", "glue", "tape"}  # HERE
+    wf.sleep(3600)
+    return use(one) + use(two)
+
+
+@planted(Kind.SET_ORDER)
+def sorts_a_set_by_length() -> list[str]:
+    told = [use(part) for part in sorted({"ink", "pen", "oak", "ash"}, key=len)]  # HERE
+    wf.sleep(3600)
+    return told
+
+
 @planted(Kind.SWALLOWED)
 def swallows() -> str:
     while True:

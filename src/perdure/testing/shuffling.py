@@ -17,11 +17,19 @@ from types import CellType, CodeType, FunctionType
 from typing import Any, cast
 
 _HELPER = "__perdure_in_any_order__"
+_POP = "__perdure_any_one_of__"
 _OUTER = "__perdure_outer__"
 _COPY = "__perdure_copy__"
 _ORDERED_BY = frozenset({"list", "tuple", "enumerate", "iter", "zip", "map", "filter", "reversed"})
 """Builtins that keep the order of what they are given."""
-_METHODS = frozenset({"join", "extend", "chain", "from_iterable", "fromkeys"})
+_ORDERED_BY_KEY = frozenset({"sorted", "min", "max"})
+"""Builtins that keep it among what their `key=` takes for equal."""
+_METHODS = frozenset(
+    {
+        *("join", "extend", "chain", "from_iterable", "fromkeys", "starmap"),
+        *("map", "map_async", "map_as_completed"),
+    }
+)
 _STABLE = (int, type(None))
 """Their hashes are the same in each process."""
 
@@ -41,15 +49,30 @@ class SetOrders:
 
     def given(self, value: object, line: str) -> object:
         """The value, or its items in any order if they have none of their own."""
+        items = self._unordered(value, line)
+        if items is None:
+            return value
+        self._chance.shuffle(items)
+        return items
+
+    def popped(self, value: Any, line: str) -> object:
+        """What `value.pop()` gives, or any item if they have no order of their own."""
+        items = self._unordered(value, line)
+        if items is None:
+            return value.pop()
+        item = self._chance.choice(items)
+        value.remove(item)
+        return item
+
+    def _unordered(self, value: object, line: str) -> list[object] | None:
+        """The items of a set whose order may be another one elsewhere, and is at this line."""
         is_shuffled = self.only is None or line in self.only
         if not is_shuffled or not isinstance(value, (set, frozenset)):
-            return value
-        found = cast("set[object]", value)
-        items = list(found)
+            return None
+        items = list(cast("set[object]", value))
         if len(items) < 2 or all(isinstance(each, _STABLE) for each in items):
-            return found
+            return None
         self.lines[line] = None
-        self._chance.shuffle(items)
         return items
 
     def copy_of(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -66,7 +89,10 @@ class SetOrders:
         def helper(value: object, number: int) -> object:
             return self.given(value, f"{file}:{number}")
 
-        cells[_HELPER] = CellType(helper)
+        def pop(value: object, number: int) -> object:
+            return self.popped(value, f"{file}:{number}")
+
+        cells[_HELPER], cells[_POP] = CellType(helper), CellType(pop)
         made = FunctionType(
             code,
             function.__globals__,
@@ -81,9 +107,9 @@ class SetOrders:
 class _Rewriter(ast.NodeTransformer):
     """Puts the helper around whatever is iterated."""
 
-    def _wrapped(self, node: ast.expr) -> ast.expr:
+    def _wrapped(self, node: ast.expr, helper: str = _HELPER) -> ast.expr:
         line = ast.Constant(node.lineno)
-        call = ast.Call(ast.Name(_HELPER, ast.Load()), [node, line], [])
+        call = ast.Call(ast.Name(helper, ast.Load()), [node, line], [])
         return ast.fix_missing_locations(ast.copy_location(call, node))
 
     def visit_For(self, node: ast.For) -> ast.AST:
@@ -106,11 +132,22 @@ class _Rewriter(ast.NodeTransformer):
             node.value = self._wrapped(node.value)
         return node
 
+    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+        """`a, b = s`."""
+        self.generic_visit(node)
+        if any(isinstance(each, (ast.Tuple, ast.List)) for each in node.targets):
+            node.value = self._wrapped(node.value)
+        return node
+
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        """`list(s)`, `", ".join(s)` and the like."""
+        """`list(s)`, `sorted(s, key=...)`, `", ".join(s)`, `s.pop()` and the like."""
         self.generic_visit(node)
         called = node.func
-        by_name = isinstance(called, ast.Name) and called.id in _ORDERED_BY
+        if isinstance(called, ast.Attribute) and called.attr == "pop":
+            bare = not node.args and not node.keywords
+            return self._wrapped(called.value, _POP) if bare else node
+        kept = _ORDERED_BY | (_ORDERED_BY_KEY if node.keywords else frozenset())
+        by_name = isinstance(called, ast.Name) and called.id in kept
         if by_name or (isinstance(called, ast.Attribute) and called.attr in _METHODS):
             node.args = [
                 each if isinstance(each, ast.Starred) else self._wrapped(each) for each in node.args
@@ -138,7 +175,7 @@ def _rewritten(function: FunctionType) -> CodeType:
     node.decorator_list = []
     _Rewriter().generic_visit(node)
     node.name = _COPY  # its own name in its code means what it means there: the workflow
-    names = [*old.co_freevars, _HELPER]
+    names = [*old.co_freevars, _HELPER, _POP]
     outer = ast.parse(f"def {_OUTER}({', '.join(names)}): pass").body[0]
     if not isinstance(outer, ast.FunctionDef):
         raise ValueError("what was parsed is a function")  # noqa: TRY004 - as above

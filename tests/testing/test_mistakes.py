@@ -113,6 +113,23 @@ def test_only_the_set_whose_order_matters_is_blamed(app: Perdure) -> None:
     assert [each.where for each in report.of(Kind.SET_ORDER)] == [marked("GUILTY")]
 
 
+# --- other apps -------------------------------------------------------------------------------
+
+
+def test_a_task_of_another_app_is_told_at_its_line(app: Perdure) -> None:
+    @Perdure("memory://", name="other").task
+    def notify(text: str) -> str:
+        return text
+
+    @app.workflow
+    def order() -> str:
+        return notify("ready")  # FOREIGN
+
+    report = crash_everywhere.report(order)
+    assert [each.where for each in report.of(Kind.FOREIGN)] == [marked("FOREIGN")]
+    assert not report.of(Kind.BROKEN)
+
+
 # --- what never ends --------------------------------------------------------------------------
 
 

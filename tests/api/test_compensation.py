@@ -201,6 +201,75 @@ def test_cancelled_ones_are_undone_and_say_so(store, colour):
     assert raised.value.__notes__ == [note]
 
 
+def test_a_terminated_one_says_what_it_leaves_behind(store):
+    app = store.app()
+    undoing = Undoing(app)
+
+    @app.workflow(name="give_back")
+    def give_back(what: str) -> None:
+        wf.receive("never")
+
+    def main() -> None:
+        wf.compensate(undoing.undo, "forgotten")
+        wf.forget_compensations()
+        wf.compensate(undoing.undo, "one")
+        wf.compensate(undoing.undo, "two")
+        wf.compensate(undoing.undo, "two")
+        undoing.undo("two")
+        undoing.undo("other")
+        wf.receive("never")
+
+    child = app.workflow(name="main")(main)
+
+    @app.workflow(name="parent")
+    def parent() -> list[str]:
+        try:
+            child.options(id=KEY.invocation_id)()
+        except InvocationCancelled as error:
+            return error.__notes__
+        return []
+
+    def told(handle: Any) -> list[str]:
+        with pytest.raises(InvocationCancelled) as raised:
+            handle.result(LONG)
+        notes: list[str] = getattr(raised.value, "__notes__", [])
+        assert getattr(handle.exception(), "__notes__", []) == notes
+        return notes
+
+    above = parent.options(id="above").start()
+    run_until_idle(app)
+    handle = child.get(KEY.invocation_id)
+    handle.terminate("enough")
+    run_until_idle(app)
+    assert told(handle) == ['Not undone: undo({"what":"two"}), undo({"what":"one"}).']
+    assert above.result(LONG) == told(handle)
+    assert undoing.done == ["two", "other"]
+    nothing = give_back.options(id="nothing").start("")
+    step(app)
+    nothing.terminate("enough")
+    assert told(nothing) == []
+
+
+def test_what_was_undone_before_it_was_terminated_is_not_left(store):
+    app = store.app()
+    undoing = Undoing(app)
+
+    @app.workflow(name="give_back")
+    def give_back(what: str) -> None:
+        wf.receive("never")
+
+    def main() -> None:
+        wf.compensate(undoing.undo, "one")
+        wf.compensate(give_back, "two")
+        wf.compensate(undoing.undo, "three")
+        raise KeyError("lost")
+
+    handle = undoing.run(main)
+    assert undoing.done == ["three"]
+    handle.terminate("enough")
+    assert handle.exception().__notes__ == ['Not undone: undo({"what":"one"}).']
+
+
 @pytest.mark.parametrize("colour", ["sync", "async"])
 def test_a_cancellation_while_it_undoes_changes_nothing(memory_store, colour):
     app = memory_store.app()

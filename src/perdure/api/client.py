@@ -17,7 +17,8 @@ from perdure.engine import letters
 from perdure.engine.committer import until_known
 from perdure.engine.conflicts import conflict
 from perdure.engine.context import TaskContext, WorkflowContext
-from perdure.engine.outcome import ended_early, recorded_outcome
+from perdure.engine.early import early_end
+from perdure.engine.outcome import recorded_outcome
 from perdure.engine.runtime import Runtime
 from perdure.errors import (
     CommitUnknown,
@@ -327,7 +328,7 @@ class Client:
             return self.untyped.decode(body, f"result of {record.name!r}")
         if record.state is InvocationState.FAILED:
             raise for_caller(decode_exception(body, self.types))
-        raise ended_early(record)
+        raise early_end(self.runtime, record)
 
     # --- waiting --------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ def compensate(undo: Registered[P, Any], /, *args: P.args, **kwargs: P.kwargs) -
     has ended; one that fails for good does not keep the others from being called. The exception
     with which the workflow ends gets notes of what was undone and what was not. A cancellation
     that comes meanwhile changes nothing. A workflow that is terminated, parked or dead undoes
-    nothing.
+    nothing; what a terminated one leaves is told in a note of the `InvocationCancelled`.
 
     An undo that is a workflow is started as a child and waited for. It may have undos of its own,
     and a `timeout=`, but it inherits no deadline.

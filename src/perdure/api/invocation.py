@@ -24,8 +24,9 @@ from perdure.core.retry import seconds
 from perdure.engine import control, flows
 from perdure.engine.cancellation import Cancellation, ControlName
 from perdure.engine.context import WorkflowContext, current
+from perdure.engine.early import early_end
 from perdure.engine.effects import Flow
-from perdure.engine.outcome import Outcome, ended_early, recorded_arguments, recorded_outcome
+from perdure.engine.outcome import Outcome, recorded_arguments, recorded_outcome
 from perdure.errors import NotPublished, OperationRefused, WrongColour
 from perdure.values import decode_exception
 
@@ -450,7 +451,7 @@ class DistributedInvocation(Generic[R_co]):
         refuse_undurable("invocation.exception()")
         record = self._client.read(self.key)
         if record.state in {InvocationState.CANCELLED, InvocationState.TERMINATED}:
-            return ended_early(record)
+            return early_end(self._client.runtime, record)
         if record.state is InvocationState.FAILED:
             return decode_exception(recorded_outcome(record) or b"null", self._client.types)
         return None

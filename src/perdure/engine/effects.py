@@ -139,6 +139,12 @@ SHOWN_MAX = 60
 """Characters of the arguments of an undo in a note; a note has room for a dozen."""
 
 
+def shown_call(name: str, arguments: bytes) -> str:
+    """A call with its recorded arguments for people: `refund({"order":"42"})`."""
+    text = arguments.decode()
+    return f"{name}({text if len(text) <= SHOWN_MAX else f'{text[:SHOWN_MAX]}...'})"
+
+
 class Undo(msgspec.Struct, frozen=True):
     """A call to be made if the workflow fails. `queued` as for `call_task`."""
 
@@ -146,10 +152,8 @@ class Undo(msgspec.Struct, frozen=True):
     queued: NewInvocation | None
 
     def __str__(self) -> str:
-        """For people: `refund({"order":"42"})`."""
-        arguments = self.call.arguments.decode()
-        shown = arguments if len(arguments) <= SHOWN_MAX else f"{arguments[:SHOWN_MAX]}..."
-        return f"{self.call.function.name}({shown})"
+        """For people."""
+        return shown_call(self.call.function.name, self.call.arguments)
 
 
 class Wait(msgspec.Struct, eq=False):

@@ -8,11 +8,11 @@ from perdure.core.journal import Draft
 from perdure.core.lifecycle import TERMINAL, InvocationState
 from perdure.core.reading import is_json
 from perdure.engine.cancellation import read_cancellation
+from perdure.engine.early import early_end
 from perdure.engine.ledger import Ledger
 from perdure.engine.letters import CANCEL, CYCLE, MESSAGE, UPDATE
 from perdure.engine.outcome import (
     Returned,
-    ended_early,
     invocation_body,
     outcome_body,
     read_body,
@@ -66,7 +66,7 @@ def _end_of(runtime: Runtime, row: InboxRow, now: int) -> Draft:
     else:
         error = recorded_outcome(source)
         if error is None or source.state is not InvocationState.FAILED:
-            error = runtime.bodies.raised(ended_early(source)).body
+            error = runtime.bodies.raised(early_end(runtime, source)).body
         outcome = b'{"error":' + error + b"}"
     body = invocation_body(row.source)[:-1] + b"," + outcome[1:]
     name = row.source.invocation_id

@@ -346,10 +346,19 @@ def test_a_supervisor_gives_up_what_cannot_be_started(fleet: Fleet) -> None:
     assert "not a Perdure app" in supervisor.log
 
 
-def test_a_body_cannot_end_the_supervisor(fleet: Fleet) -> None:
-    """Whatever exit code user code chooses: it is a crash like others."""
+UNFINISHED = """
+import threading
+import perdure.cli.worker
+perdure.cli.worker.warn_of_strange_queues = lambda *_: threading.Event().wait(5)
+"""
+"""Bodies run before the worker has told all that it has to tell of its start."""
+
+
+@pytest.mark.parametrize("more", ["", UNFINISHED], ids=["started", "starting"])
+def test_a_body_cannot_end_the_supervisor(fleet: Fleet, more: str) -> None:
+    """Whatever exit code user code chooses, and when: it is a crash like others."""
     source = (fleet.folder / "shop.py").read_text()
-    (fleet.folder / "shop.py").write_text(source.replace("os._exit(7)", "os._exit(2)"))
+    (fleet.folder / "shop.py").write_text(source.replace("os._exit(7)", "os._exit(2)") + more)
     supervisor, _ = supervised(fleet, 2)
     fleet.start("risky", "exit")
     until(lambda: fleet.record().state is STATES.DEAD, "it is given up")

@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 
-from perdure.cli.failures import Exit
 from perdure.cli.worker import PARENT_VARIABLE, Stop, logging_to_stderr
 
 BACKOFF_FIRST = 0.5
@@ -24,9 +23,6 @@ BACKOFF_MAX = 30.0
 """Seconds before a worker that died is started again; doubled each time it dies soon."""
 SETTLED_SECONDS = 60.0
 """A worker that lived so long did not die of its start."""
-
-_HOPELESS = frozenset({Exit.USAGE, Exit.NOT_FOUND})
-"""Exit codes of a start that another try would only repeat. Later they are those of user code."""
 
 logger = logging.getLogger("perdure.worker")
 
@@ -94,7 +90,7 @@ class Supervisor(Stop):
         """Start a worker and wait for its end; why there shall be another one, or None."""
         told, telling = os.pipe()
         os.set_blocking(told, False)  # what the worker started may hold the other end, too
-        with os.fdopen(told, "rb") as starts:
+        with os.fdopen(told, "rb") as hopeless:
             try:
                 process = self._start(number, (pipe, telling))
             except OSError as error:
@@ -104,15 +100,15 @@ class Supervisor(Stop):
             if process is None:
                 return None
             code = process.wait()
-            was_up = bool(starts.read(1))
+            is_hopeless = bool(hopeless.read(1))
         with self._lock:
             del self._processes[number]
         if self._ending.is_set():
             self._worst = max(self._worst, _exit_code(code))
             return None
-        if code in _HOPELESS and not was_up:
+        if is_hopeless:
             logger.error("worker %d ended with exit code %d; giving up", number, code)
-            self._worst = code
+            self._worst = _exit_code(code)
             self.ask()
             return None
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -13,22 +13,26 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from queue import Empty, SimpleQueue
 from types import FrameType
 
 from perdure.app import Perdure
 from perdure.backends.base import DEFAULT_QUEUE
-from perdure.cli.failures import CommandError, Exit, usage
+from perdure.cli.failures import CommandError, Exit, exit_code_of, usage
 from perdure.cli.locate import Source, load_app
 from perdure.errors import PerdureError
 
 PARENT_VARIABLE = "PERDURE_WORKER_PARENT"
 """Descriptors of two pipes, as "7,9": one that the supervisor holds open for as long as it lives,
-and one that the worker writes a byte to when it is up."""
+and one that the worker writes a byte to if another start would only fail likewise. Its exit code
+does not say so: user code may end the process with any, as soon as a body runs."""
 
 LOOK_UP_EVERY = 0.5
 """Seconds that a signal may go unheard."""
+
+_HOPELESS = frozenset({Exit.USAGE, Exit.NOT_FOUND})
+"""What another start would only repeat, by exit code."""
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -97,29 +101,30 @@ def work(
     """Run one worker in this process until it is asked to end."""
     stop = Stop()
     with logging_to_stderr(log_level), stop.heard():
-        tell_start = _follow(os.environ.pop(PARENT_VARIABLE, ""), stop)
-        loaded = load_app(app_target)
-        if loaded is None:
-            raise usage(
-                "No app is named. Give -A MODULE:ATTR, or set PERDURE_APP, or `app` in "
-                "perdure.toml or under [tool.perdure] in pyproject.toml."
-            )
-        app, named_by = loaded
-        if app.settings.database_url == "memory://":
-            raise usage(
-                f"The app {named_by} keeps its state in memory://, which no other process can "
-                "see, so a worker would find nothing. Name a database."
-            )
-        logger = logging.getLogger("perdure.worker")
-        if stop.asked:
-            return Exit.OK
+        telling = _follow(os.environ.pop(PARENT_VARIABLE, ""), stop)
         failures: list[PerdureError] = []
 
         def stopped(error: PerdureError) -> None:
             failures.append(error)
             stop.ask()
 
-        app.start_worker(queues=queues, concurrency=concurrency, on_stop=stopped)
+        with _hopeless_told(telling):
+            loaded = load_app(app_target)
+            if loaded is None:
+                raise usage(
+                    "No app is named. Give -A MODULE:ATTR, or set PERDURE_APP, or `app` in "
+                    "perdure.toml or under [tool.perdure] in pyproject.toml."
+                )
+            app, named_by = loaded
+            if app.settings.database_url == "memory://":
+                raise usage(
+                    f"The app {named_by} keeps its state in memory://, which no other process can "
+                    "see, so a worker would find nothing. Name a database."
+                )
+            if stop.asked:
+                return Exit.OK
+            app.start_worker(queues=queues, concurrency=concurrency, on_stop=stopped)
+        logger = logging.getLogger("perdure.worker")
         logger.info(
             "worker of app %r started: pid %d, %s, queues %s, %d at a time",
             app.settings.name,
@@ -129,7 +134,6 @@ def work(
             concurrency or app.settings.concurrency,
         )
         warn_of_strange_queues(app, queues or [])
-        tell_start()
         stop.wait()
         logger.info("stopping: nothing new is claimed; bodies have %g s to end", grace_period)
         released = app.close(grace_period)
@@ -182,18 +186,18 @@ def logging_to_stderr(level: str) -> Generator[None]:
         logger.setLevel(before)
 
 
-def _follow(pipes: str, stop: Stop) -> Callable[[], None]:
+def _follow(pipes: str, stop: Stop) -> int | None:
     """End in order when the supervisor, if there is one, is gone: then its pipe is closed.
 
     Args:
         pipes: see `PARENT_VARIABLE`.
 
     Returns:
-        A function that tells the supervisor that this worker is up.
+        The descriptor by which it is told that there is no hope.
     """
     if not pipes:
-        return lambda: None
-    living, starting = map(int, pipes.split(","))
+        return None
+    living, telling = map(int, pipes.split(","))
     stop.supervised = True
 
     def watch() -> None:
@@ -202,10 +206,21 @@ def _follow(pipes: str, stop: Stop) -> Callable[[], None]:
         stop.supervised = False
         stop.ask()
 
-    def tell() -> None:
-        with contextlib.suppress(OSError):  # it is gone meanwhile, which `watch` sees
-            os.write(starting, b"1")
-        os.close(starting)
-
     threading.Thread(target=watch, name="perdure-parent", daemon=True).start()
-    return tell
+    return telling
+
+
+@contextlib.contextmanager
+def _hopeless_told(telling: int | None) -> Generator[None]:
+    """Tell the supervisor, if there is one, if the block fails as another try of it would."""
+    try:
+        yield
+    except (CommandError, PerdureError) as error:
+        code = error.exit_code if isinstance(error, CommandError) else exit_code_of(error)
+        if code in _HOPELESS and telling is not None:
+            with contextlib.suppress(OSError):  # it is gone meanwhile, which `watch` sees
+                os.write(telling, b"1")
+        raise
+    finally:
+        if telling is not None:
+            os.close(telling)

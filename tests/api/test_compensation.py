@@ -201,15 +201,21 @@ def test_cancelled_ones_are_undone_and_say_so(store, colour):
     assert raised.value.__notes__ == [note]
 
 
+def notes_of(handle: Any) -> list[str]:
+    """What is told of the end of this one, to whoever asks."""
+    with pytest.raises(InvocationCancelled) as raised:
+        handle.result(LONG)
+    notes: list[str] = getattr(raised.value, "__notes__", [])
+    assert getattr(handle.exception(), "__notes__", []) == notes
+    return notes
+
+
 def test_a_terminated_one_says_what_it_leaves_behind(store):
     app = store.app()
     undoing = Undoing(app)
 
-    @app.workflow(name="give_back")
-    def give_back(what: str) -> None:
-        wf.receive("never")
-
-    def main() -> None:
+    @app.workflow(name="main")
+    def child() -> None:
         wf.compensate(undoing.undo, "forgotten")
         wf.forget_compensations()
         wf.compensate(undoing.undo, "one")
@@ -219,8 +225,6 @@ def test_a_terminated_one_says_what_it_leaves_behind(store):
         undoing.undo("other")
         wf.receive("never")
 
-    child = app.workflow(name="main")(main)
-
     @app.workflow(name="parent")
     def parent() -> list[str]:
         try:
@@ -229,45 +233,54 @@ def test_a_terminated_one_says_what_it_leaves_behind(store):
             return error.__notes__
         return []
 
-    def told(handle: Any) -> list[str]:
-        with pytest.raises(InvocationCancelled) as raised:
-            handle.result(LONG)
-        notes: list[str] = getattr(raised.value, "__notes__", [])
-        assert getattr(handle.exception(), "__notes__", []) == notes
-        return notes
+    @app.workflow(name="nothing")
+    def nothing() -> None:
+        wf.receive("never")
 
-    above = parent.options(id="above").start()
+    above, idle = parent.options(id="above").start(), nothing.options(id="idle").start()
     run_until_idle(app)
     handle = child.get(KEY.invocation_id)
     handle.terminate("enough")
+    idle.terminate("enough")
     run_until_idle(app)
-    assert told(handle) == ['Not undone: undo({"what":"two"}), undo({"what":"one"}).']
-    assert above.result(LONG) == told(handle)
+    assert notes_of(handle) == ['Not undone: undo({"what":"two"}), undo({"what":"one"}).']
+    assert above.result(LONG) == notes_of(handle)
     assert undoing.done == ["two", "other"]
-    nothing = give_back.options(id="nothing").start("")
-    step(app)
-    nothing.terminate("enough")
-    assert told(nothing) == []
+    assert notes_of(idle) == []
 
 
-def test_what_was_undone_before_it_was_terminated_is_not_left(store):
+def test_of_what_it_began_to_undo_a_terminated_one_leaves_what_did_not_come_to_its_end(store):
     app = store.app()
     undoing = Undoing(app)
 
     @app.workflow(name="give_back")
     def give_back(what: str) -> None:
-        wf.receive("never")
+        if what == "refused":
+            raise ValueError(what)
+        if what == "slow":
+            wf.receive("never")
 
     def main() -> None:
-        wf.compensate(undoing.undo, "one")
-        wf.compensate(give_back, "two")
-        wf.compensate(undoing.undo, "three")
+        for what in ("never begun", "slow", "refused", "quick"):
+            wf.compensate(give_back, what)
+        for undo in (undoing.fails, undoing.undo):
+            wf.compensate(undo, "five")
+        give_back.start("unrelated")
         raise KeyError("lost")
 
     handle = undoing.run(main)
-    assert undoing.done == ["three"]
+    assert undoing.done == ["five", "tried five", "tried five"]
     handle.terminate("enough")
-    assert handle.exception().__notes__ == ['Not undone: undo({"what":"one"}).']
+    run_until_idle(app)
+    what = ("refused", "slow", "never begun")
+    left = ['fails({"what":"five"})', *(f'give_back({{"what":"{each}"}})' for each in what)]
+    assert notes_of(handle) == [f"Not undone: {', '.join(left)}."]
+    ended = {each.status for each in app.workflows(name="give_back")}
+    assert ended == {
+        InvocationState.COMPLETED,
+        InvocationState.FAILED,
+        InvocationState.TERMINATED,
+    }
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])

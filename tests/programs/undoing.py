@@ -157,3 +157,54 @@ def aundone_by_workflow_failing(app: Perdure) -> None:
         wf.compensate(give_back, await trip.book.acall("flight"))
         wf.compensate(give_back.options(timeout=600), "hotel")
         raise RuntimeError("no car")
+
+
+@program(twin="aleft_behind")
+def left_behind(app: Perdure) -> None:
+    """What is terminated undoes nothing, and whoever waits is told what is left of it."""
+    trip = Trip(app)
+
+    @app.workflow(name="child")
+    def child(top: DistributedInvocation[Any]) -> None:
+        trip.rest()
+        wf.compensate(trip.cancel, "flight")
+        wf.compensate(trip.cancel, "boat")
+        trip.cancel("boat")
+        top.send("waits")
+        wf.receive("never")
+
+    @app.workflow(name="main")
+    def main() -> list[str]:
+        started = child.start(wf.invocation())
+        wf.receive("waits")
+        started.terminate("enough")
+        try:
+            started.result()
+        except InvocationCancelled as error:
+            return error.__notes__
+        return []
+
+
+@program(twin="left_behind")
+def aleft_behind(app: Perdure) -> None:
+    trip = Trip(app)
+
+    @app.workflow(name="child")
+    async def child(top: DistributedInvocation[Any]) -> None:
+        trip.rest()
+        wf.compensate(trip.cancel, "flight")
+        wf.compensate(trip.cancel, "boat")
+        await trip.cancel.acall("boat")
+        top.send("waits")
+        await wf.receive_async("never")
+
+    @app.workflow(name="main")
+    async def main() -> list[str]:
+        started = child.start(wf.invocation())
+        await wf.receive_async("waits")
+        started.terminate("enough")
+        try:
+            await started
+        except InvocationCancelled as error:
+            return error.__notes__
+        return []

@@ -12,8 +12,6 @@ from perdure.engine.outcome import ended_early, read_body
 from perdure.engine.runtime import Runtime
 from perdure.errors import InvocationCancelled
 
-_CALLS = frozenset({EntryKind.TASK, EntryKind.START})
-
 
 def early_end(runtime: Runtime, record: InvocationRecord) -> InvocationCancelled:
     """`ended_early`, with a note of what a terminated workflow leaves behind that is not undone.
@@ -32,23 +30,37 @@ def early_end(runtime: Runtime, record: InvocationRecord) -> InvocationCancelled
 
 
 def _not_undone(journal: Iterable[Entry]) -> list[Entry]:
-    """What was registered and not called since, newest first."""
+    """What was registered and has not been called with success since, newest first.
+
+    What was begun when it was terminated is among it: a body that ran was dropped, and a workflow
+    or a started task was terminated with it.
+    """
     left: list[Entry] = []
+    begun: dict[str, Entry] = {}
     for entry in journal:
+        done: Entry | None = None
         if entry.kind == EntryKind.COMPENSATE:
             if read_body(entry.body).arguments:
                 left.append(entry)
             else:  # the point of no return
                 left.clear()
-        elif entry.kind in _CALLS:
-            same = (each for each in reversed(left) if _is_call_of(entry, each))
-            if (called := next(same, None)) is not None:
-                left.remove(called)
+        elif entry.kind == EntryKind.START:
+            if (undo := _called(entry, left)) is not None:
+                begun[read_body(entry.body).id] = undo
+        elif entry.kind == EntryKind.TASK:
+            done = _called(entry, left)
+        elif entry.kind == EntryKind.DONE:
+            done = begun.get(entry.name)
+        if done in left and not read_body(entry.body).error:
+            left.remove(done)
     return left[::-1]
 
 
-def _is_call_of(entry: Entry, undo: Entry) -> bool:
-    return (entry.scope, entry.name, entry.digest) == ("", undo.name, undo.digest)
+def _called(entry: Entry, undos: list[Entry]) -> Entry | None:
+    """Which undo this is a call of: they are made in the root scope, newest first."""
+    call = ("", entry.name, entry.digest)
+    same = (each for each in reversed(undos) if (entry.scope, each.name, each.digest) == call)
+    return next(same, None)
 
 
 def _shown(undo: Entry) -> str:

@@ -411,6 +411,11 @@ class DistributedInvocation(Generic[R_co]):
     def terminate(self, reason: str = "", *, children: bool = True) -> None:
         """End it here and now as TERMINATED: its code does not learn of it and cleans nothing up.
 
+        Whoever waits for it is told what it leaves that is not undone; see `wf.compensate`.
+
+        Args:
+            children: also terminate what it has started and what has not ended.
+
         Raises:
             InvocationEnded: it has ended in another way.
         """

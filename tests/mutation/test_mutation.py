@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutation import __main__ as tool
 from tests.mutation import explained
 from tests.mutation.groups import GROUPS
 from tests.mutation.mutants import SOURCE, mutants
@@ -88,3 +89,23 @@ def test_nothing_is_judged_where_the_code_was_imported_before():
     assert "perdure" in sys.modules
     with pytest.raises(AssertionError, match="would not be loaded"):
         list(Judge(("tests/core",), 1).judge([]))
+
+
+def test_what_was_changed_last_is_told_by_the_newest_commit_to_anything_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def git(*words: str) -> list[str] | None:
+        asked.append(words)
+        return ["abc"] if words[0] == "log" else ["src/perdure/core/retry.py"]
+
+    monkeypatch.setattr(tool, "_git", git)
+    assert tool.changed() == {"core/retry.py"}
+    assert [words[:3] for words in asked] == [
+        ("log", "-1", "--format=%H"),
+        ("diff", "--name-only", "abc~1"),
+    ]
+    assert str(SOURCE / "values/codec.py") in asked[0]
+    monkeypatch.setattr(tool, "_git", lambda *words: ["abc"] if words[0] == "log" else None)
+    assert tool.changed() is None, "of the first commit nothing is before"

@@ -158,6 +158,12 @@ def test_a_missing_database_is_said_and_not_made(shop: Shop, argv: list[str]) ->
     assert [file.name for file in shop.directory.iterdir() if ".db" in file.name] == []
 
 
+def test_parameters_of_a_sqlite_url_are_refused_and_not_looked_for(shop: Shop) -> None:
+    done = shop("workflow", "list", "--url", "sqlite:///shop.db?mode=ro")
+    assert done.code == 2
+    assert "takes no parameters" in done.out + done.err
+
+
 def test_a_foreign_file_is_refused(shop: Shop) -> None:
     Path("other.db").write_text("no database at all, but long enough to be read as one" * 50)
     done = shop("workflow", "list", "--url", "sqlite:///other.db")

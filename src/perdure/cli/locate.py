@@ -222,6 +222,7 @@ def open_reader(source: Source) -> Backend:
             f"{source.named_by} names memory://, which lives and ends with its own process. There "
             "is nothing to read from here; name a database with --url."
         )
+    reader = make_backend(source.settings, SystemEnv(), read_only=True)  # or says what is wrong
     for url in source.settings.urls:
         path = url.removeprefix("sqlite:///")
         if path != url and not Path(path).exists():
@@ -230,7 +231,7 @@ def open_reader(source: Source) -> Backend:
                 f"{source.named_by}), and this command makes none. Name another with --url, or "
                 "the app with -A."
             )
-    return make_backend(source.settings, SystemEnv(), read_only=True)
+    return reader
 
 
 def find_record(backend: Backend, wanted: str) -> InvocationRecord:

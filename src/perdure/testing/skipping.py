@@ -53,8 +53,7 @@ class _World(Process):
             raise ResultTimeout(
                 f"For {STUCK_SECONDS:g} real seconds nothing has run, and nothing is due, so what "
                 "is waited for will not come. Does the workflow wait for a message that nobody "
-                "sends? "
-                "Send it before you ask for the result, or give the wait a timeout."
+                "sends? Send it before you ask for the result, or give the wait a timeout."
             )
         return now
 

@@ -59,7 +59,7 @@ def unmeant(
     if isinstance(end.raised, classes):
         return None
     name = type(end.raised).__name__
-    told = f"the undisturbed run failed, so nothing after that was tried: {end.error}\n"
+    told = f"the undisturbed run failed, so what comes after that was not tried: {end.error}\n"
     told += (
         f"It was to raise {wanted}, as raises= says."
         if classes

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from perdure import wf
+from perdure.errors import InvocationCancelled
 from perdure.worker.upkeep import Upkeep
 from tests.cli.conftest import Done, Shop
 
@@ -171,16 +176,22 @@ def test_a_foreign_file_is_refused(shop: Shop) -> None:
     assert "PRD044" in done.err
 
 
-def test_damage_is_shown_and_told(filled: Shop) -> None:
-    with sqlite3.connect("shop.db") as connection:
+@contextlib.contextmanager
+def unguarded() -> Iterator[sqlite3.Connection]:
+    """The database without the triggers that keep journals as they are."""
+    with contextlib.closing(sqlite3.connect("shop.db")) as connection, connection:
         triggers = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
         for (name,) in triggers.fetchall():
             connection.execute(f"DROP TRIGGER {name}")
+        yield connection
+
+
+def test_damage_is_shown_and_told(filled: Shop) -> None:
+    with unguarded() as connection:
         rows = connection.execute("SELECT rowid, body FROM entry").fetchall()
         row, body = next(pair for pair in rows if b"box of pen" in bytes(pair[1]))
         worse = bytes(body).replace(b"box of pen", b"box of \x1b[1m")
         connection.execute("UPDATE entry SET body = ? WHERE rowid = ?", (worse, row))
-    connection.close()
     done = filled("workflow", "show", "o1", "-A", "shop")
     assert done.code == 5
     assert "PRD045" in done.err
@@ -271,6 +282,43 @@ def test_a_deadline_is_shown_and_told(shop: Shop) -> None:
     assert "was cancelled, so it has no result. The deadline of the workflow, 20" in ended.err
     shown = shop("workflow", "show", "d2", "-A", "shop").out
     assert "DeadlinePassed: The deadline of the workflow, 20" in shown
+
+
+def test_what_was_undone_and_what_is_left_is_told(shop: Shop) -> None:
+    app = shop.app
+
+    @app.task(name="undo")
+    def undo(what: str) -> None: ...
+
+    @app.workflow(name="trip")
+    def trip(top: Any) -> None:
+        wf.compensate(undo, "hotel")
+        top.send("waits")
+        wf.receive("never")
+
+    @app.workflow(name="manager")
+    def manager() -> None:
+        for how in ("terminate", "cancel"):
+            started = trip.options(id=how).start(wf.invocation())
+            wf.receive("waits")
+            getattr(started, how)("enough")
+            with contextlib.suppress(InvocationCancelled):
+                started.result()
+
+    manager.start().result()
+    app.close()
+    for id_, note in (("terminate", "Not undone"), ("cancel", "Undone")):
+        told = f'{note}: undo({{"what":"hotel"}}).'
+        ended = shop("workflow", "result", id_, "--url", URL, "--app-name", "shop")
+        assert ended.code == 1
+        assert "so it has no result. Reason: enough\n" + told in ended.err
+        assert told in shop("workflow", "show", id_, "--url", URL, "--app-name", "shop").out
+    with unguarded() as connection:
+        connection.execute("UPDATE entry SET body = x'78' WHERE kind = 'compensate'")
+    ended = shop("workflow", "result", "terminate", "--url", URL, "--app-name", "shop")
+    assert (ended.code, "Not undone" in ended.err) == (1, False), (
+        "that it ended is told all the same"
+    )
 
 
 def test_help_and_version(shop: Shop) -> None:

@@ -20,6 +20,7 @@ from perdure.cli.text import clock, iso, raw, shorten, span
 from perdure.cli.timeline import entry_json, read_failure, table_rows, timeline
 from perdure.core.entries import Entry, verify_chain
 from perdure.core.lifecycle import STOPPED, TERMINAL, InvocationState
+from perdure.engine.early import left_behind
 from perdure.engine.outcome import reason_of
 from perdure.errors import (
     BackendError,
@@ -187,6 +188,8 @@ def _show(out: Output, record: InvocationRecord, entries: Sequence[Entry], start
         pairs.append(_outcome_pair(record, record.outcome))
     if record.reason:
         pairs.append(("reason", Cell(record.reason, "red")))
+    if record.state is InvocationState.TERMINATED and (left := _left_behind(entries)):
+        pairs.append(("undo", Cell("\n".join(left), "red")))
     out.pairs(pairs)
     if record.kind == "workflow":
         out.line()
@@ -238,13 +241,13 @@ def result(
     try:
         record = find_record(backend, wanted)
         record, timed_out = _wait(backend, record, timeout) if wait else (record, False)
+        notes = notes_of_end(record, backend)
     finally:
         backend.close()
     if as_json:
         out.json(record_json(record) | values_json(record))
-    return report_outcome(
-        out, record, waited=timeout if timed_out else None, print_result=not as_json, debug=debug
-    )
+    waited = timeout if timed_out else None
+    return report_outcome(out, record, notes, waited=waited, print_result=not as_json, debug=debug)
 
 
 def _wait(
@@ -266,9 +269,26 @@ def _wait(
     return record, False
 
 
+def notes_of_end(record: InvocationRecord, backend: Backend) -> list[str]:
+    """What was undone and what was not, of what ended before it had a result."""
+    if record.state is InvocationState.CANCELLED:
+        return list(read_failure(record.outcome or b"{}").notes)
+    if record.state is not InvocationState.TERMINATED:
+        return []
+    return _left_behind(backend.read_journal(record.key)[: record.head])
+
+
+def _left_behind(entries: Sequence[Entry]) -> list[str]:
+    try:
+        return left_behind(entries)
+    except JournalCorrupted:  # the state is what was asked for; its damage is told by verify
+        return []
+
+
 def report_outcome(
     out: Output,
     record: InvocationRecord,
+    notes: Sequence[str] = (),
     *,
     waited: float | None,
     print_result: bool,
@@ -277,6 +297,7 @@ def report_outcome(
     """Print the result to stdout, or why there is none to stderr.
 
     Args:
+        notes: see `notes_of_end`.
         waited: seconds after which a wait was given up.
         debug: print the recorded traceback of a failure.
     """
@@ -296,8 +317,8 @@ def report_outcome(
         out.error("\n".join(lines))
         return Exit.FAILED
     if state in TERMINAL:
-        why = _why(record)
-        out.error(f"{shown} was {state}, so it has no result.{why}")
+        why = f"{shown} was {state}, so it has no result.{_why(record)}"
+        out.error("\n".join([why, *notes]))
         return Exit.FAILED
     if state in STOPPED:
         out.error(f"{shown} is {state}: {record.reason}")

@@ -21,7 +21,7 @@ from perdure.backends.base import Backend, InvocationQuery, OnExisting
 from perdure.cli.failures import CommandError, Exit, Terminated, usage
 from perdure.cli.locate import Source, find_record, key_text, load_app, load_workflow, open_reader
 from perdure.cli.output import Output
-from perdure.cli.reads import report_outcome
+from perdure.cli.reads import notes_of_end, report_outcome
 from perdure.cli.text import clean, shorten
 from perdure.core.identity import InvocationKey
 from perdure.core.lifecycle import InvocationState
@@ -127,7 +127,8 @@ def run(
             interrupted = isinstance(stopped, KeyboardInterrupt)
             return Exit.INTERRUPTED if interrupted else Exit.TERMINATED
         record = workflow.client.read(handle.key)
-    return report_outcome(out, record, waited=None, print_result=True, debug=debug)
+        notes = notes_of_end(record, workflow.client.runtime.backend)
+    return report_outcome(out, record, notes, waited=None, print_result=True, debug=debug)
 
 
 def _wait(handle: DistributedInvocation[Any]) -> None:

@@ -23,10 +23,19 @@ def early_end(runtime: Runtime, record: InvocationRecord) -> InvocationCancelled
     """
     error = ended_early(record)
     if record.state is InvocationState.TERMINATED and record.head:
-        journal = runtime.backend.read_journal(record.key)
-        if left := [_shown(entry) for entry in _not_undone(journal)]:
-            error.add_note(f"Not undone: {', '.join(left)}.")
+        for note in left_behind(runtime.backend.read_journal(record.key)):
+            error.add_note(note)
     return error
+
+
+def left_behind(journal: Iterable[Entry]) -> list[str]:
+    """A note of what a workflow that was terminated here did not undo; none if that is nothing.
+
+    Raises:
+        JournalCorrupted: the journal is damaged.
+    """
+    left = [_shown(entry) for entry in _not_undone(journal)]
+    return [f"Not undone: {', '.join(left)}."] if left else []
 
 
 def _not_undone(journal: Iterable[Entry]) -> list[Entry]:
